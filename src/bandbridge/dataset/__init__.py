@@ -1,0 +1,1 @@
+"""Image sets: reading, importing, checking, preparing and splitting them."""

@@ -1,0 +1,147 @@
+"""Cross-validation splits as values with a hash: image-stratified (the paper's) and grouped by cell or patient."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.files import content_hash, write_json
+
+Scheme = Literal["image", "cell", "patient"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which fold holds out each image.
+
+    scheme: what is never divided between folds: nothing but the ``image`` itself, a ``cell``, or a ``patient``.
+    folds: k. assignment: int64 [N], the fold in which each image is held out, 0 to k-1.
+    file_names: N names, in the order of ``assignment``.
+    """
+
+    scheme: Scheme
+    folds: int
+    seed: int
+    file_names: tuple[str, ...]
+    assignment: np.ndarray
+
+    @property
+    def hash(self) -> str:
+        """64 hexadecimal digits that name this division of these files, whatever their order."""
+        pairs = sorted(zip(self.file_names, self.assignment.tolist(), strict=True))
+        return content_hash([self.scheme, self.folds, pairs])
+
+    def rows(self, fold: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return int64 positions of the training and the held-out images; ``fold`` None trains on all of them."""
+        if fold is None:
+            return np.arange(len(self.assignment)), np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.assignment != fold), np.flatnonzero(self.assignment == fold)
+
+
+def strictest_scheme(samples: pd.DataFrame) -> Scheme:
+    """Return the grouping of the strict protocol: ``patient`` where every image has one, else ``cell``.
+
+    Raises :class:`UserError` when neither is known.
+    """
+    if (samples["patient"] != "").all():
+        return "patient"
+    if (samples["cell"] != "").all():
+        return "cell"
+    raise UserError(
+        "the strict protocol needs the cell or the patient of every image, and some rows of metadata.csv name neither",
+        "Fill in the cell column, or use protocol: paper.",
+    )
+
+
+def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> Split:
+    """Divide ``samples`` (columns file_name, label, cell, patient) into ``folds`` folds, classes in equal shares.
+
+    The result depends on the set of rows, not on their order. Raises :class:`UserError` when a group is unknown or
+    there are fewer groups, or images, than folds.
+    """
+    ordered = samples.sort_values("file_name", kind="stable")
+    labels = ordered["label"].to_numpy()
+    groups = None if scheme == "image" else ordered[scheme].to_numpy()
+    if groups is not None and (groups == "").any():
+        raise UserError(
+            f"a split by {scheme} needs the {scheme} of every image; {(groups == '').sum()} of {len(groups)} have none",
+            f"Fill in the {scheme} column of metadata.csv or choose another split scheme.",
+        )
+    available = len(labels) if groups is None else len(np.unique(groups))
+    if available < folds:
+        raise UserError(f"{folds} folds need at least {folds} {scheme}s; there are {available}", "Use fewer folds.")
+    divider = StratifiedKFold if groups is None else StratifiedGroupKFold
+    assignment = np.empty(len(labels), dtype=np.int64)
+    with warnings.catch_warnings():
+        # A class with fewer images than folds is absent from some folds; the metrics state their policy for that.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        try:
+            parts = divider(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups)
+            for fold, (_, held_out) in enumerate(parts):
+                assignment[held_out] = fold
+        except ValueError as fault:
+            raise UserError(f"cannot divide the images into {folds} folds: {fault}", "Use fewer folds.") from fault
+    split = Split(scheme, folds, seed, tuple(ordered["file_name"]), assignment)
+    check_split(split, samples)
+    return _in_order_of(split, samples)
+
+
+def check_split(split: Split, samples: pd.DataFrame) -> None:
+    """Raise :class:`ManyErrors` unless ``split`` covers exactly ``samples``, fills all folds and divides no group."""
+    named, present = set(split.file_names), set(samples["file_name"])
+    problems = [f"{name}: in the split, not in the dataset" for name in sorted(named - present)]
+    problems += [f"{name}: in the dataset, not in the split" for name in sorted(present - named)]
+    if len(named) != len(split.file_names):
+        problems.append(f"{len(split.file_names) - len(named)} images are named twice")
+    empty = sorted(set(range(split.folds)) - set(split.assignment.tolist()))
+    stray = sorted(set(split.assignment.tolist()) - set(range(split.folds)))
+    problems += [f"fold {fold} is empty" for fold in empty]
+    problems += [f"fold {fold} is not one of 0 to {split.folds - 1}" for fold in stray]
+    if split.scheme != "image" and not problems:
+        groups = samples.set_index("file_name").loc[list(split.file_names), split.scheme]
+        spread = pd.Series(split.assignment).groupby(groups.to_numpy()).nunique()
+        problems += [f"{split.scheme} {group} is in {count} folds" for group, count in spread[spread > 1].items()]
+    if problems:
+        raise ManyErrors("the split does not fit the dataset:", problems, "Make the split anew from this dataset.")
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write ``split`` as JSON: scheme, folds, seed, hash and the fold of every file name."""
+    value = {"scheme": split.scheme, "folds": split.folds, "seed": split.seed, "hash": split.hash}
+    assignment = dict(zip(split.file_names, split.assignment.tolist(), strict=True))
+    write_json(path, {**value, "assignment": assignment})
+
+
+def read_split(path: Path, samples: pd.DataFrame) -> Split:
+    """Read a split written by :func:`write_split` and check it against ``samples``.
+
+    Raises :class:`UserError` when the file is missing, damaged, edited (its hash disagrees) or of another dataset.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        names = tuple(value["assignment"])
+        folds = np.array([value["assignment"][name] for name in names], dtype=np.int64)
+        split = Split(value["scheme"], value["folds"], value["seed"], names, folds)
+        stated = value["hash"]
+    except FileNotFoundError as fault:
+        raise UserError(f"there is no split file {path}") from fault
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise UserError(f"{path} is not a split file ({fault})", "Write it again with bandbridge study split.") from fault
+    if split.hash != stated:
+        raise UserError(f"{path} was changed after it was written: its hash disagrees", "Write the split again.")
+    check_split(split, samples)
+    return _in_order_of(split, samples)
+
+
+def _in_order_of(split: Split, samples: pd.DataFrame) -> Split:
+    position = {name: row for row, name in enumerate(split.file_names)}
+    names = tuple(samples["file_name"])
+    return Split(split.scheme, split.folds, split.seed, names, split.assignment[[position[name] for name in names]])

@@ -1,0 +1,43 @@
+"""Errors that a person can act on.
+
+Everything a user can cause is raised as :class:`UserError` (or a subclass): one sentence saying what is wrong
+and where, and a remedy. The command line prints both and exits with :attr:`UserError.exit_code`; no traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A mistake in what was asked or given. Exit code 2.
+
+    ``message`` names the file, row or key and what was expected; ``remedy`` says what to do next.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class ManyErrors(UserError):
+    """Several bad inputs reported together: a headline, then one line for each (the first ``shown`` of them)."""
+
+    def __init__(self, headline: str, problems: Sequence[str], remedy: str = "", shown: int = 20) -> None:
+        lines = [f"  {problem}" for problem in problems[:shown]]
+        if len(problems) > shown:
+            lines.append(f"  ... and {len(problems) - shown} more")
+        super().__init__("\n".join([headline, *lines]), remedy)
+        self.problems = list(problems)
+
+
+class EnvironmentFault(UserError):
+    """The machine failed, not the request: disk full, permission denied, no network. Exit code 1."""
+
+    exit_code = 1

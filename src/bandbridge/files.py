@@ -1,0 +1,68 @@
+"""Writing files so that a crash leaves either the old file or the new one, and hashing values canonically."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bandbridge.errors import EnvironmentFault
+
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.
+
+    On any exception the temporary file is removed and ``path`` is untouched. A full disk raises
+    :class:`EnvironmentFault` with the file's name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except OSError as fault:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault)) from fault
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remedy(fault: OSError) -> str:
+    if fault.errno in _OUT_OF_SPACE:
+        return "The disk is full. Free some space and run the same command again: finished work is kept."
+    return "Check the folder and its permissions, then run the same command again."
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path``, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: one value, one string. NaN and infinity are refused (ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

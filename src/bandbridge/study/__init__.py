@@ -1,0 +1,1 @@
+"""A study: its file, its plan of runs, their execution and their ledger."""
