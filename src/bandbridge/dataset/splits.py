@@ -134,7 +134,9 @@ def read_split(path: Path, samples: pd.DataFrame) -> Split:
     except FileNotFoundError as fault:
         raise UserError(f"there is no split file {path}") from fault
     except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UserError(f"{path} is not a split file ({fault})", "Write it again with bandbridge study split.") from fault
+        raise UserError(
+            f"{path} is not a split file ({fault})", "Write it again with bandbridge study split."
+        ) from fault
     if split.hash != stated:
         raise UserError(f"{path} was changed after it was written: its hash disagrees", "Write the split again.")
     check_split(split, samples)

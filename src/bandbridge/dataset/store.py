@@ -86,9 +86,13 @@ def open_store(folder: Path) -> Store:
         samples = pd.read_parquet(folder / "samples.parquet")
         preparation = Preparation.model_validate(facts["preparation"])
     except (OSError, ValueError, KeyError) as fault:
-        raise UserError(f"the prepared images in {folder} are damaged ({fault})", f"Delete {folder}; it is rebuilt.") from fault
+        raise UserError(
+            f"the prepared images in {folder} are damaged ({fault})", f"Delete {folder}; it is rebuilt."
+        ) from fault
     if images.shape != (len(samples), preparation.size, preparation.size):
-        raise UserError(f"the prepared images in {folder} are damaged (wrong shape)", f"Delete {folder}; it is rebuilt.")
+        raise UserError(
+            f"the prepared images in {folder} are damaged (wrong shape)", f"Delete {folder}; it is rebuilt."
+        )
     return Store(images, samples, facts["fingerprint"], preparation)
 
 

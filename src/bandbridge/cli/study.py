@@ -1,0 +1,226 @@
+"""``bandbridge study``: plan, run, status, tables and split of a study file."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bandbridge.errors import UserError
+from bandbridge.progress import format_duration, note
+
+if TYPE_CHECKING:
+    from bandbridge.study.execute import Outcome
+    from bandbridge.study.plan import Study
+    from bandbridge.study.run import PlannedRun
+
+app = typer.Typer(
+    help="A study: compare training approaches over tasks, architectures and folds.", no_args_is_help=True
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the datasets named in the study file.", envvar="BANDBRIDGE_DATA"),
+]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of ImageNet weights, <timm name>.safetensors.", envvar="BANDBRIDGE_WEIGHTS"),
+]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs, shared by all studies.", envvar="BANDBRIDGE_RUNS")]
+Only = Annotated[
+    str | None, typer.Option(help="Select runs by name, such as 'G/*/two-step/*'; their parents come along.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+_DEFAULT_RUNS = Path("runs")
+
+
+@app.command()
+def plan(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    only: Only = None,
+    device: Device = "auto",
+    estimate: Annotated[bool, typer.Option(help="Measure the speed and estimate the time left.")] = True,
+) -> None:
+    """Print every run with its parent and state, how many are shared, and how long the rest will take."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bandbridge.study.ledger import Ledger
+
+    study, selected = _open(study_file, data_dir, only, need_data=False)
+    ledger = Ledger(runs)
+    table = Table("run", "id", "parent", "state", box=None, header_style="bold")
+    for run in selected:
+        parent = f"{run.parent.name} ({run.parent.id[:6]})" if run.parent else "–"
+        table.add_row(run.name, run.id, parent, _state_text(ledger, run))
+    # A pipe has no width: let the lines be as long as they are.
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    typer.echo(_plan_summary(study, selected, ledger))
+    for dataset in study.missing_data:
+        note(f"dataset {dataset} is not here: its run ids are provisional")
+    pending = [run for run in selected if ledger.state(run).kind != "done"]
+    if estimate and pending:
+        from bandbridge.study.estimate import estimate as estimate_time
+        from bandbridge.training.device import open_fabric
+
+        note("measuring the speed of each architecture (--no-estimate leaves this out)")
+        result = estimate_time(study, pending, ledger, open_fabric(device, study.spec.precision))
+        typer.echo(f"Time left on this machine: about {format_duration(result.seconds)}")
+        for architecture, speed in result.speed.items():
+            typer.echo(f"  {architecture}: {speed:.3g} images/s")
+
+
+@app.command("run")
+def run_(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    only: Only = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train whatever is not done yet. The same command goes on after any interruption."""
+    from bandbridge.study.execute import Executor
+
+    deadline = time.monotonic() + parse_duration(max_time) if max_time else None
+    study, selected = _open(study_file, data_dir, only, need_data=True)
+    executor = Executor(study, runs, device, weights_dir, deadline)
+    done = sum(executor.ledger.state(run).kind == "done" for run in selected)
+    note(f"{len(selected)} runs, {done} of them done")
+    started = time.monotonic()
+    _report(executor.run(selected), time.monotonic() - started)
+
+
+@app.command()
+def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAULT_RUNS, only: Only = None) -> None:
+    """Say how many runs are done, paused, failed and pending, by task and approach."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bandbridge.study.ledger import Ledger
+
+    _, selected = _open(study_file, data_dir, only, need_data=False)
+    ledger = Ledger(runs)
+    states = {run.id: ledger.state(run) for run in selected}
+    kinds = ("done", "paused", "failed", "pending")
+    table = Table("task", "approach", *kinds, box=None, header_style="bold")
+    for task, approach in dict.fromkeys((run.task, run.approach) for run in selected):
+        counts = Counter(states[run.id].kind for run in selected if (run.task, run.approach) == (task, approach))
+        table.add_row(task, approach, *(str(counts[kind] or "–") for kind in kinds))
+    Console().print(table)
+    for run in selected:
+        state = states[run.id]
+        if state.kind == "paused":
+            typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
+        if state.kind == "failed":
+            typer.echo(f"failed: {run.name}: {state.message}")
+
+
+@app.command()
+def tables(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+) -> None:
+    """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX."""
+    from bandbridge.report.study import write_study_tables
+
+    study, _ = _open(study_file, data_dir, None, need_data=False)
+    folder = out or Path("results") / study.spec.name
+    typer.echo(write_study_tables(study, runs, folder))
+    note(f"written to {folder}")
+
+
+@app.command()
+def split(
+    study_file: StudyFile,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Write each task's folds as a file that another study can name as its split_file."""
+    from bandbridge.dataset.splits import write_split
+
+    study, _ = _open(study_file, data_dir, None, need_data=True)
+    for task in study.tasks.values():
+        if task.split is not None:
+            path = out / f"{task.name}.json"
+            write_split(task.split, path)
+            typer.echo(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds from "90s", "9m", "2h" or a plain number of minutes. Raises :class:`UserError` otherwise."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not match:
+        raise UserError(f"--max-time {text!r} is not a duration", "Write 90s, 9m or 2h.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[match[2]]
+
+
+def _open(
+    study_file: Path, data_dir: Path | None, only: str | None, *, need_data: bool
+) -> tuple[Study, list[PlannedRun]]:
+    from bandbridge.study.plan import open_study, with_parents
+
+    study = open_study(study_file, data_dir, need_data=need_data)
+    if only is None:
+        return study, list(study.runs)
+    chosen = [run for run in study.runs if fnmatch.fnmatchcase(run.name, only)]
+    if not chosen:
+        example = study.runs[-1].name
+        raise UserError(
+            f"no run of {study_file} is called {only!r}", f"Names look like {example!r}; * matches anything."
+        )
+    return study, with_parents(chosen)
+
+
+def _state_text(ledger: object, run: PlannedRun) -> str:
+    from bandbridge.study.ledger import Ledger
+
+    assert isinstance(ledger, Ledger)
+    state = ledger.state(run)
+    text = f"{state.kind} ({state.epochs}/{run.record.recipe.epochs})" if state.kind == "paused" else state.kind
+    if ledger.folder(run) != run.folder(ledger.root):
+        text += ", made by another study"
+    return text
+
+
+def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> str:
+    from bandbridge.study.ledger import Ledger
+
+    assert isinstance(ledger, Ledger)
+    states = Counter(ledger.state(run).kind for run in selected)
+    parents = {run.parent.id for run in selected if run.parent}
+    targets = {run.id for run in selected if run.fold is not None and study.tasks[run.task].spec.target}
+    shared = len(parents & targets)
+    lines = [f"{len(selected)} runs: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))]
+    if parents:
+        lines.append(f"{shared} of the {len(parents)} intermediate models are runs of the study itself (nothing extra)")
+    return "\n".join(lines)
+
+
+def _report(outcome: Outcome, seconds: float) -> None:
+    note(f"{len(outcome.done)} runs finished in {format_duration(seconds)}")
+    for name in outcome.elsewhere:
+        note(f"left to another process: {name}")
+    for name in outcome.waiting:
+        note(f"waiting for its parent: {name}")
+    if outcome.out_of_time:
+        note("stopped at the time limit; the same command goes on")
+    if outcome.failed:
+        raise UserError(
+            f"{len(outcome.failed)} runs failed: {', '.join(outcome.failed)}",
+            "bandbridge study status says why; the same command tries them again.",
+        )

@@ -1,0 +1,181 @@
+"""Reading a public distribution (folder, zip, tar, tar.gz) as named image files, within bounds.
+
+An archive is read as a stream and never unpacked, so nothing in it can be written where it likes; still, a
+name that leads out of it, a link or a device is refused: an archive with one was not made to hold images.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, is_inside
+from bandbridge.errors import ManyErrors, UserError
+
+IMAGE_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
+_NOT_IMAGES = frozenset({"__MACOSX", ".DS_Store"})
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an archive may grow to. ``ratio``: unpacked over packed, looked at above ``free`` bytes only."""
+
+    member: int = MAX_IMAGE_BYTES
+    total: int = 16 * 2**30
+    ratio: int = 200
+    free: int = 32 * 2**20
+
+
+class _Meter:
+    """Counts unpacked bytes and stops an archive that grows beyond its bounds."""
+
+    def __init__(self, path: Path, bounds: Bounds) -> None:
+        self.path = path
+        self.bounds = bounds
+        self.limit = min(bounds.total, max(bounds.free, bounds.ratio * path.stat().st_size))
+        self.seen = 0
+
+    def add(self, size: int) -> None:
+        self.seen += size
+        if self.seen > self.limit:
+            raise UserError(
+                f"{self.path} unpacks to more than {self.limit} bytes; refused as a decompression bomb",
+                "If it is genuine, unpack it yourself and import the folder.",
+            )
+
+    def check_member(self, name: str, size: int) -> None:
+        if size > self.bounds.member:
+            raise UserError(
+                f"{self.path}: {name} unpacks to {size} bytes, more than the {self.bounds.member} allowed",
+                "An image of one chromosome is far smaller: remove the file from the archive.",
+            )
+
+
+class _MeteredStream(io.RawIOBase):
+    """A readable stream that reports what passes through it."""
+
+    def __init__(self, stream: IO[bytes], meter: _Meter) -> None:
+        super().__init__()
+        self._stream = stream
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size if size >= 0 else self._meter.limit + 1)
+        self._meter.add(len(data))
+        return data
+
+
+def read_images(source: Path, bounds: Bounds | None = None) -> Iterator[tuple[str, bytes]]:
+    """Yield (relative name with "/", bytes) of every image file in a folder, zip, tar or tar.gz.
+
+    Raises :class:`UserError` when ``source`` does not exist or is none of these, is damaged or outgrows
+    ``bounds``; :class:`ManyErrors` for members that lead out of it or are not plain files.
+    """
+    bounds = bounds or Bounds()
+    if source.is_dir():
+        yield from _read_folder(source, bounds)
+        return
+    if not source.is_file():
+        raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
+    with source.open("rb") as file:
+        head = file.read(512)
+    try:
+        if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+            yield from _read_zip(source, bounds)
+        elif head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
+            yield from _read_tar(source, bounds, packed=head[:2] == b"\x1f\x8b")
+        else:
+            raise UserError(f"{source} is not a folder, zip, tar or tar.gz", "Unpack it and give the folder.")
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+    ) as fault:
+        raise UserError(f"{source} is damaged: {fault}", "Download it again.") from fault
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = path.name.startswith(".") or any(part in _NOT_IMAGES for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _read_folder(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source).as_posix()
+        if not _is_image(name) or not path.is_file():
+            continue
+        if path.stat().st_size > bounds.member:
+            raise UserError(f"{path} is larger than {bounds.member} bytes", "Remove it from the folder.")
+        yield name, path.read_bytes()
+
+
+def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
+    meter = _Meter(source, bounds)
+    with zipfile.ZipFile(source) as archive:
+        entries = archive.infolist()
+        _refuse(source, [why for entry in entries if (why := _zip_fault(entry))])
+        for entry in entries:
+            if entry.is_dir() or not _is_image(entry.filename):
+                continue
+            meter.check_member(entry.filename, entry.file_size)
+            meter.add(entry.file_size)
+            with archive.open(entry) as file:
+                yield _plain(entry.filename), file.read(entry.file_size)
+
+
+def _zip_fault(entry: zipfile.ZipInfo) -> str:
+    kind = (entry.external_attr >> 16) & 0o170000
+    if kind == 0o120000:
+        return f"{entry.filename!r} is a link"
+    if entry.flag_bits & 0x1:
+        return f"{entry.filename!r} is encrypted"
+    return "" if is_inside(entry.filename) else f"{entry.filename!r} leads out of the archive"
+
+
+def _read_tar(source: Path, bounds: Bounds, packed: bool) -> Iterator[tuple[str, bytes]]:
+    meter = _Meter(source, bounds)
+    opener = gzip.open if packed else open
+    with cast(IO[bytes], opener(source, "rb")) as stream:
+        metered = cast(IO[bytes], _MeteredStream(stream, meter))
+        with tarfile.open(fileobj=metered, mode="r|") as archive:
+            for member in archive:
+                _refuse(source, [why for why in [_tar_fault(member)] if why])
+                if not member.isfile() or not _is_image(member.name):
+                    continue
+                meter.check_member(member.name, member.size)
+                file = archive.extractfile(member)
+                data = file.read() if file else b""
+                if len(data) != member.size:
+                    raise EOFError(f"{member.name} is cut short")
+                yield _plain(member.name), data
+
+
+def _tar_fault(member: tarfile.TarInfo) -> str:
+    if member.name.rstrip("/") in ("", "."):
+        return ""
+    if not is_inside(member.name):
+        return f"{member.name!r} leads out of the archive"
+    return "" if member.isfile() or member.isdir() else f"{member.name!r} is a link or a device"
+
+
+def _plain(name: str) -> str:
+    return PurePosixPath(name).as_posix()
+
+
+def _refuse(source: Path, faults: list[str]) -> None:
+    if faults:
+        raise ManyErrors(f"{source} is refused:", faults, "Get the archive from its publisher again.")

@@ -1,0 +1,179 @@
+"""From a public distribution to a dataset: ``images/`` with the files unchanged, and ``metadata.csv``.
+
+``metadata.csv`` is written last. The same command goes on with an import that was stopped: what is there is
+compared and kept, what is missing or half written is written again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from bandbridge.dataset.archive import Bounds, read_images
+from bandbridge.dataset.imagefolder import COLUMNS, METADATA
+from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.files import write_json, write_text
+from bandbridge.karyotype import CLASSES
+from bandbridge.progress import track
+
+#: Written first, so that a half-done import is known for what it is; kept, as a note on the images' origin.
+ORIGIN = "import.json"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import gave: where, how many images, and what the reader should know of them."""
+
+    destination: Path
+    images: int
+    cells: int
+    notes: tuple[str, ...]
+
+
+def import_distribution(
+    layout_name: str,
+    source: Path,
+    destination: Path,
+    *,
+    stain: str = "",
+    first_label: int | None = None,
+    bounds: Bounds | None = None,
+) -> Imported:
+    """Import ``source`` (folder, zip, tar, tar.gz), laid out as ``layout_name``, into ``destination``.
+
+    ``stain`` replaces the layout's own; ``first_label`` (0 or 1) is for ``cir``, see
+    :func:`~bandbridge.dataset.layouts.read_cir_names`. Raises :class:`UserError` for an unknown layout, a
+    source without images, a destination that holds anything else; for all names of another layout at once.
+    """
+    layout = _find_layout(layout_name)
+    origin = {"layout": layout_name, "source": source.resolve().name}
+    _check_apart(source, destination)
+    _check_own(destination, origin)
+    names = _strip_common_folder([name for name, _ in read_images(source, bounds)], layout_name)
+    if not names:
+        raise UserError(f"{source} holds no image", "Images are .png, .bmp, .tif, .tiff, .jpg or .jpeg files.")
+    _refuse_same_names(names)
+    read_names = layout.read_names
+    if layout_name == "cir":
+        read_names = partial(read_cir_names, first_label=first_label)
+    specimens = read_names(names)
+    write_json(destination / ORIGIN, origin)
+    contents = (data for _, data in read_images(source, bounds))
+    for name, data in track(zip(names, contents, strict=True), len(names), "importing"):
+        _put(destination / "images" / name, data)
+    rows = _rows(names, specimens, stain or layout.stain, layout.title or source.resolve().name)
+    write_text(destination / METADATA, _as_csv(rows))
+    cells = {specimen.cell for specimen in specimens} - {""}
+    return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
+
+
+def compare_with_published(labels: Sequence[str], layout: Layout) -> list[str]:
+    """Say, one sentence each, where the counts of ``labels`` differ from those published for ``layout``."""
+    if layout.images is None:
+        return []
+    counts = Counter(labels)
+    notes = []
+    if len(labels) != layout.images:
+        notes.append(f"this copy holds {len(labels):,} images; {layout.images:,} were published.")
+    different = [
+        f"{label}: {counts[label]} ({' or '.join(map(str, expected))})"
+        for label, expected in layout.published.items()
+        if counts[label] not in expected
+    ]
+    if different:
+        notes.append("counts that differ from the published ones (in brackets): " + ", ".join(different) + ".")
+    return notes or [f"all {layout.images:,} published images, each class with its published count."]
+
+
+def _notes(layout: Layout, specimens: Sequence[Specimen]) -> list[str]:
+    notes = compare_with_published([specimen.label for specimen in specimens], layout)
+    unknown = sum(not specimen.cell for specimen in specimens)
+    if unknown:
+        notes.append(f"{unknown:,} file names do not tell the cell: folds grouped by cell cannot be made of them.")
+    return notes
+
+
+def _find_layout(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise UserError(f"no such layout: {name}", f"Layouts are {', '.join(LAYOUTS)}.")
+    return LAYOUTS[name]
+
+
+def _check_apart(source: Path, destination: Path) -> None:
+    given, target = source.resolve(), destination.resolve()
+    if target == given or target.is_relative_to(given) or (given.is_dir() and given.is_relative_to(target)):
+        raise UserError(f"{destination} and {source} lie in one another", "Choose another destination.")
+
+
+def _strip_common_folder(names: list[str], layout_name: str) -> list[str]:
+    """Drop a top folder that holds everything, but never the last one, nor a single Pki-3 cell."""
+    needed = 3 if layout_name == "pki3" else 2
+    parts = [PurePosixPath(name).parts for name in names]
+    while parts and len({part[0] for part in parts}) == 1 and all(len(part) > needed for part in parts):
+        parts = [part[1:] for part in parts]
+    return ["/".join(part) for part in parts]
+
+
+def _refuse_same_names(names: Sequence[str]) -> None:
+    # Many file systems do not tell cases apart: two such files would become one.
+    times = Counter(name.casefold() for name in names)
+    twice = [name for name in names if times[name.casefold()] > 1]
+    if twice:
+        raise ManyErrors("files of one name (upper and lower case alike):", twice, "Rename them.")
+
+
+def _check_own(destination: Path, origin: dict[str, str]) -> None:
+    """Raise :class:`UserError` unless ``destination`` is absent, empty, or holds this same import."""
+    if destination.exists() and not destination.is_dir():
+        raise UserError(f"{destination} is a file", "Choose a new folder.")
+    if destination.is_dir() and any(destination.iterdir()):
+        try:
+            found = json.loads((destination / ORIGIN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = None
+        if found != origin:
+            what = "another import" if found else "files that no import made"
+            raise UserError(f"{destination} holds {what}", "Choose a new folder, or empty this one yourself.")
+
+
+def _put(path: Path, data: bytes) -> None:
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"cannot write {path}: {fault.strerror or fault}", "Then run the same command again: it goes on."
+        ) from fault
+
+
+def _rows(names: Sequence[str], specimens: Sequence[Specimen], stain: str, source: str) -> list[tuple[str, ...]]:
+    rows = [
+        (f"images/{name}", one.label, one.cell, one.patient, one.copy, stain, source)
+        for name, one in zip(names, specimens, strict=True)
+    ]
+    position = {label: index for index, label in enumerate(CLASSES)}
+    return sorted(rows, key=lambda row: (_natural(row[2]), position.get(row[1], 99), _natural(row[0])))
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts "9" before "10"."""
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
+
+
+def _as_csv(rows: Sequence[tuple[str, ...]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,176 @@
+"""A table of marked cells, and its three faces: Markdown, CSV and LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+import pandas as pd
+
+MISSING = "–"
+DAGGER = "†"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; neighbours of one ``group`` share a heading above their titles."""
+
+    title: str
+    group: str = ""
+    align: Literal["left", "right"] = "right"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees in one cell."""
+
+    text: str = ""
+    bold: bool = False
+    dagger: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of cells, one per column; ``section`` is a heading printed above it, "" for none."""
+
+    cells: tuple[Cell, ...]
+    section: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table for readers (``columns``, ``rows``, ``notes``) and the same numbers for machines (``data``).
+
+    ``name`` is the stem of its files, ``sentence`` says what the table shows.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    data: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def percent(value: float, decimals: int) -> str:
+    """Return a share in 0..1 as a percentage without its sign, "n/a" for NaN."""
+    return "n/a" if math.isnan(value) else f"{100 * value:.{decimals}f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """Return a difference with its sign ("+0.40"), zero without one, "n/a" for NaN."""
+    if math.isnan(value):
+        return "n/a"
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+
+
+def to_markdown(table: Table) -> str:
+    """Return GitHub-flavoured Markdown under a level-2 heading, with columns aligned as plain text too."""
+    header = [_markdown_text(f"{column.group} {column.title}".strip()) for column in table.columns]
+    body: list[list[str]] = []
+    for row in table.rows:
+        if row.section:
+            body.append([f"*{_markdown_text(row.section)}*", *[""] * (len(header) - 1)])
+        body.append([_markdown_cell(cell) for cell in row.cells])
+    widths = [max(len(line[index]) for line in [header, *body]) for index in range(len(header))]
+    rule = [
+        "-" * max(width - 1, 2) + ":" if column.align == "right" else "-" * max(width, 3)
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+    grid = [_markdown_line(line, table.columns, widths) for line in (header, rule, *body)]
+    parts = [f"## {_markdown_text(table.title)}", _markdown_text(table.sentence), "\n".join(grid)]
+    if table.notes:
+        parts.append("\n".join(f"- {_markdown_text(note)}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return the machine values at full precision, one header line; missing values are empty."""
+    return table.data.to_csv(index=False, lineterminator="\n")
+
+
+def to_latex(table: Table) -> str:
+    r"""Return a ``table`` environment; the document needs ``\usepackage{booktabs}`` only."""
+    align = "".join("l" if column.align == "left" else "r" for column in table.columns)
+    lines = [r"\begin{table}", r"  \centering\footnotesize"]
+    title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself.
+    lines += [rf"  \caption{{{latex_text(title)}. {latex_text(table.sentence)}}}"]
+    lines += [rf"  \label{{tab:{table.name}}}", rf"  \begin{{tabular}}{{{align}}}", r"    \toprule"]
+    lines += [f"    {line}" for line in _latex_header(table.columns)]
+    lines += [r"    \midrule"]
+    for index, row in enumerate(table.rows):
+        if row.section:
+            lines += [r"    \addlinespace"] if index else []
+            lines.append(rf"    \multicolumn{{{len(table.columns)}}}{{l}}{{\textit{{{latex_text(row.section)}}}}} \\")
+        lines.append("    " + " & ".join(_latex_cell(cell) for cell in row.cells) + r" \\")
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    if table.notes:
+        lines.append(r"  \par\smallskip " + " ".join(latex_text(note) for note in table.notes))
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def latex_text(text: str) -> str:
+    """Return ``text`` with LaTeX's special characters escaped and signs set as mathematics."""
+    text = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", re.sub(r"(?<!\w)\+(?=\d)", "$+$", text))
+
+
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "²": r"$^2$",
+    DAGGER: r"$^\dagger$",
+    MISSING: "--",
+    "\n": " ",
+}
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = latex_text(cell.text)
+    return (rf"\textbf{{{text}}}" if cell.bold else text) + (r"$^\dagger$" if cell.dagger else "")
+
+
+def _latex_header(columns: tuple[Column, ...]) -> list[str]:
+    titles = " & ".join(latex_text(column.title) for column in columns) + r" \\"
+    if not any(column.group for column in columns):
+        return [titles]
+    groups, rules, start = [], [], 1
+    for name, members in groupby(columns, key=lambda column: column.group):
+        width = len(list(members))
+        if name:
+            groups.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(name)}}}")
+            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        else:
+            groups += [""] * width
+        start += width
+    return [" & ".join(groups) + r" \\", " ".join(rules), titles]
+
+
+def _markdown_text(text: str) -> str:
+    text = re.sub(r"([\\`*|<\[])", r"\\\1", text.replace("\n", " "))
+    # Inside a word an underscore is only itself; at its edge it would start emphasis.
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown_text(cell.text)
+    return (f"**{text}**" if cell.bold else text) + (DAGGER if cell.dagger else "")
+
+
+def _markdown_line(line: list[str], columns: tuple[Column, ...], widths: list[int]) -> str:
+    padded = [
+        text.ljust(max(width, 3)) if column.align == "left" else text.rjust(max(width, 3))
+        for text, column, width in zip(line, columns, widths, strict=True)
+    ]
+    return f"| {' | '.join(padded)} |"

@@ -1,0 +1,89 @@
+"""A study's tables, recomputed from the predictions of its finished runs and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bandbridge.evaluation.predictions import RunPredictions, read_predictions
+from bandbridge.model.complexity import complexity_table
+from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
+from bandbridge.report.folder import build_tables, tables_markdown, write_tables
+from bandbridge.report.scores import fold_scores
+from bandbridge.study.ledger import Ledger
+from bandbridge.study.plan import Study, TaskData
+
+_RULES = {
+    "paper": "the checkpoint of the epoch with the highest accuracy on the reported fold, which flatters every approach",
+    "strict": "the checkpoint of the last epoch, chosen without looking at the reported fold",
+}
+
+
+def study_predictions(study: Study, root: Path) -> list[RunPredictions]:
+    """Return the predictions of every finished run of ``study`` on its own tasks' held-out folds.
+
+    Raises :class:`UserError` naming the file when one is damaged.
+    """
+    ledger = Ledger(root)
+    return [
+        RunPredictions(
+            run.task,
+            study.tasks[run.task].spec.band,
+            run.architecture,
+            run.approach,
+            run.intermediate,
+            run.fold,
+            read_predictions(ledger.folder(run) / "predictions.parquet"),
+        )
+        for run in study.runs
+        if run.fold is not None and study.tasks[run.task].spec.target and ledger.state(run).kind == "done"
+    ]
+
+
+def table_context(study: Study) -> TableContext:
+    """Return the names, the order and the plan that the tables of ``study`` follow."""
+    spec = study.spec
+    targets = [task for task in study.tasks.values() if task.spec.target]
+    arms = [
+        Arm(task.name, approach, intermediate)
+        for task in targets
+        for approach in spec.approaches
+        for intermediate in (task.spec.intermediates if approach in ("two-step", "domain") else ("",))
+    ]
+    return TableContext(
+        title=spec.name,
+        protocol=spec.protocol,
+        protocol_text=protocol_text(study),
+        folds=spec.folds,
+        tasks=tuple(TaskLabel(task.name, task.spec.band, task.spec.dataset) for task in targets),
+        architectures=tuple(ArchitectureLabel(name, found.family) for name, found in study.architectures.items()),
+        arms=tuple(arms),
+        seed=spec.seed,
+    )
+
+
+def protocol_text(study: Study) -> str:
+    """Return the sentences that say how the numbers came about."""
+    spec = study.spec
+    schemes = "; ".join(f"{task.name}: {_division(task)}" for task in study.tasks.values() if task.spec.target)
+    recipes = {name: spec.recipe_spec(name) for name in spec.architectures}
+    bases = ", ".join(sorted({recipe.base for recipe in recipes.values()}))
+    return (
+        f"Protocol {spec.protocol}: {spec.split.folds}-fold cross-validation ({schemes}), "
+        f"{len(spec.folds)} of the folds trained; reported is {_RULES[spec.protocol]}. "
+        f"Images of {spec.image_size} px, recipe {bases}."
+    )
+
+
+def _division(task: TaskData) -> str:
+    if task.split is None:
+        return "data absent"
+    return "images stratified by class" if task.split.scheme == "image" else f"grouped by {task.split.scheme}"
+
+
+def write_study_tables(study: Study, root: Path, folder: Path) -> str:
+    """Write all tables of ``study`` into ``folder`` and return them as one Markdown text."""
+    context = table_context(study)
+    scores = fold_scores(study_predictions(study, root))
+    tables = build_tables(scores, context, complexity_table(list(study.spec.architectures)))
+    write_tables(folder, tables, context)
+    return tables_markdown(tables, context)

@@ -1,0 +1,271 @@
+"""Carry out planned runs, one after another in this process; whatever is done is passed, whatever was begun goes on."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+
+from bandbridge import __version__
+from bandbridge.dataset.splits import write_split
+from bandbridge.dataset.store import Store, build_store
+from bandbridge.errors import UserError
+from bandbridge.evaluation.predictions import write_predictions
+from bandbridge.files import write_json
+from bandbridge.model.architectures import Architecture, create_model, find_architecture
+from bandbridge.model.weights import initialise_from_run, load_imagenet_weights, normalisation, save_model
+from bandbridge.progress import format_duration, note
+from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
+from bandbridge.study.plan import Study
+from bandbridge.study.run import PlannedRun
+from bandbridge.training.checkpoint import Snapshot, TrainingState
+from bandbridge.training.device import open_fabric
+from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
+
+
+@dataclass
+class Outcome:
+    """What became of the runs of one call: names by kind, and whether time ran out."""
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    out_of_time: bool = False
+
+
+@dataclass
+class Executor:
+    """The local executor: run after run in this process.
+
+    deadline: time.monotonic seconds after which no further epoch is begun. Ctrl-C stops at once; nothing that a
+    checkpoint holds is lost.
+    """
+
+    study: Study
+    root: Path
+    device: str = "auto"
+    weights_dir: Path | None = None
+    deadline: float | None = None
+    checkpoint_interval: float = CHECKPOINT_INTERVAL_S
+    say: Callable[[str], None] = note
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.root)
+        self.fabric: Fabric = open_fabric(self.device, self.study.spec.precision)
+        self._stores: dict[str, Store] = {}
+
+    def run(self, runs: Sequence[PlannedRun]) -> Outcome:
+        """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
+        outcome = Outcome()
+        pending = [run for run in runs if self.ledger.state(run).kind != "done"]
+        clock = _Clock(pending, self.ledger)
+        for number, run in enumerate(pending, start=1):
+            if run.parent is not None and self.ledger.state(run.parent).kind != "done":
+                outcome.waiting.append(run.name)
+                continue
+            label = f"[{number}/{len(pending)}] {run.name}"
+            try:
+                with claimed(self.ledger.folder(run)) as mine:
+                    if not mine:
+                        outcome.elsewhere.append(run.name)
+                        continue
+                    finished = self._train(run, label, clock)
+            except UserError as error:
+                if not _concerns_one_run(error):
+                    raise
+                self._record_failure(run, error)
+                self.say(f"{label}: failed: {error.message}")
+                outcome.failed.append(run.name)
+                continue
+            if not finished:
+                outcome.out_of_time = True
+                break
+            outcome.done.append(run.name)
+        return outcome
+
+    def _train(self, run: PlannedRun, label: str, clock: _Clock) -> bool:
+        folder = self.ledger.folder(run)
+        if (folder / DONE).exists():  # another process finished it since the plan was read
+            return True
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return False
+        (folder / FAILED).unlink(missing_ok=True)
+        write_json(folder / "run.json", run.describe())
+        store = self._store(run.task)
+        architecture = find_architecture(run.record.architecture)
+        model, job, weights = self._prepare_training(run, store, architecture)
+        write_json(folder / "config.json", _config(run, store, job))
+        write_json(folder / "environment.json", {**environment(self.fabric), "imagenet_weights": weights})
+
+        def report(entry: dict[str, float]) -> None:
+            facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
+            write_json(folder / PROGRESS, {**facts, **entry})
+            clock.tick(run, entry)
+            self.say(f"{label}: {_epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
+
+        state, last = train(
+            model,
+            job,
+            self.fabric,
+            folder / CHECKPOINT,
+            deadline=self.deadline,
+            report=report,
+            checkpoint_interval=self.checkpoint_interval,
+        )
+        if last is None:
+            return False
+        self._keep_results(run, folder, store, job, state, last)
+        return True
+
+    def _store(self, task: str) -> Store:
+        if task not in self._stores:
+            data = self.study.tasks[task]
+            if data.dataset is None or data.split is None:
+                raise UserError(f"the dataset {data.spec.dataset} of task {task} was not found")
+            self._stores[task] = build_store(data.dataset, data.preparation, self.root / ".stores", data.fingerprint)
+            path = self.root / ".splits" / f"{task}-{data.split.hash[:12]}.json"
+            if not path.exists():
+                write_split(data.split, path)
+        return self._stores[task]
+
+    def _prepare_training(
+        self, run: PlannedRun, store: Store, architecture: Architecture
+    ) -> tuple[torch.nn.Module, TrainingJob, dict[str, Any] | None]:
+        record, weights = run.record, None
+        model = create_model(
+            architecture, len(store.classes), record.preparation.size, run_generator(run.id, "initialisation")
+        )
+        mean, std = normalisation(architecture, self.weights_dir)
+        if record.init.kind == "imagenet":
+            found = load_imagenet_weights(model, architecture, self.weights_dir)
+            mean, std, weights = found.mean, found.std, vars(found)
+        elif run.parent is not None and record.init.checkpoint and record.init.head:
+            parent = self.ledger.folder(run.parent)
+            initialise_from_run(model, parent / f"{record.init.checkpoint}.safetensors", record.init.head)
+            facts = read_json(parent / "config.json")
+            mean, std = tuple(facts["mean"]), tuple(facts["std"])
+        split = self.study.tasks[run.task].split
+        assert split is not None, "the store of a task without a split cannot have been built"
+        training, held_out = split.rows(record.fold)
+        job = TrainingJob(run.id, record.recipe, store.images, store.targets, training, held_out, mean, std)
+        return model, job, weights
+
+    def _keep_results(
+        self,
+        run: PlannedRun,
+        folder: Path,
+        store: Store,
+        job: TrainingJob,
+        state: TrainingState,
+        last: Snapshot,
+    ) -> None:
+        """Write the run's products, ``done.json`` last; the checkpoint is no longer needed then."""
+        best = state.best or last
+        write_json(folder / "history.json", state.history)
+        metadata = {
+            "architecture": run.record.architecture,
+            "run": run.id,
+            "classes": json.dumps(store.classes),
+        }
+        for name, snapshot in (("best", best), ("last", last)):
+            save_model(snapshot.weights, folder / f"{name}.safetensors", {**metadata, "epoch": str(snapshot.epoch)})
+        if len(job.held_out_rows):
+            kept = {"best": best, "last": last}
+            write_predictions(folder / "predictions.parquet", predictions_frame(store, job.held_out_rows, kept))
+        summary = {
+            "id": run.id,
+            "epochs": state.epoch,
+            "best_epoch": best.epoch,
+            "micro_batch": state.micro_batch,
+        }
+        write_json(folder / DONE, summary)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def _record_failure(self, run: PlannedRun, error: UserError) -> None:
+        write_json(self.ledger.folder(run) / FAILED, {"message": error.message, "remedy": error.remedy})
+
+
+def predictions_frame(store: Store, rows: np.ndarray, snapshots: dict[str, Snapshot]) -> pd.DataFrame:
+    """Return the table of ``predictions.parquet``: the held-out ``rows`` once for each checkpoint of ``snapshots``."""
+    samples = store.samples.iloc[rows].rename(columns={"file_name": "image"})
+    parts = []
+    for checkpoint, snapshot in snapshots.items():
+        facts = samples[["image", "cell", "patient", "label"]].reset_index(drop=True).assign(checkpoint=checkpoint)
+        columns = [f"logit_{name}" for name in store.classes]
+        logits = pd.DataFrame(snapshot.logits.numpy().astype(np.float32), columns=columns)
+        parts.append(pd.concat([facts, logits], axis=1))
+    return pd.concat(parts, ignore_index=True)
+
+
+def environment(fabric: Fabric) -> dict[str, Any]:
+    """Return what ran: versions, device, precision and threads."""
+    packages = ("torch", "torchvision", "timm", "lightning", "numpy", "scikit-learn", "pandas", "pillow")
+    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else platform.processor()
+    return {
+        "bandbridge": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": platform.platform(),
+        "device": f"{fabric.device.type} {device}".strip(),
+        "precision": str(fabric._precision.precision),
+        "threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _config(run: PlannedRun, store: Store, job: TrainingJob) -> dict[str, Any]:
+    return {
+        "architecture": run.record.architecture,
+        "classes": list(store.classes),
+        "preparation": store.preparation.model_dump(),
+        "mean": list(job.mean),
+        "std": list(job.std),
+    }
+
+
+def _concerns_one_run(error: UserError) -> bool:
+    """Whether other runs may still succeed: a full disk or an unreachable hub would stop them all."""
+    from bandbridge.errors import EnvironmentFault, ManyErrors
+
+    return not isinstance(error, EnvironmentFault | ManyErrors)
+
+
+def _epoch_line(entry: dict[str, float], epochs: int) -> str:
+    line = f"epoch {entry['epoch']:.0f}/{epochs}, loss {entry['training_loss']:.3f}"
+    if "held_out_accuracy" in entry:
+        line += f", held-out accuracy {entry['held_out_accuracy']:.1%}"
+    return f"{line}, {entry['images_per_second']:.0f} images/s"
+
+
+class _Clock:
+    """Time left, from image passes left and the speed measured for each architecture."""
+
+    def __init__(self, runs: Sequence[PlannedRun], ledger: Ledger) -> None:
+        self._epochs = {run.id: run.record.recipe.epochs - ledger.state(run).epochs for run in runs}
+        self._runs = {run.id: run for run in runs}
+        self._seconds: dict[tuple[str, str], float] = {}
+
+    def tick(self, run: PlannedRun, entry: dict[str, float]) -> None:
+        self._epochs[run.id] = run.record.recipe.epochs - int(entry["epoch"])
+        self._seconds[run.task, run.architecture] = entry["seconds"]
+
+    def left(self) -> str:
+        """ "about 12 min left"; "at least" while some task and architecture has not been timed yet."""
+        known = unknown = 0.0
+        for identity, epochs in self._epochs.items():
+            run = self._runs[identity]
+            seconds = self._seconds.get((run.task, run.architecture))
+            known += epochs * seconds if seconds is not None else 0
+            unknown += epochs if seconds is None else 0
+        return f"{'at least' if unknown else 'about'} {format_duration(known)} left"

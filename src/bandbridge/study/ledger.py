@@ -1,0 +1,97 @@
+"""What is done and what is not, read from the run folders themselves; there is no other record to disagree with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.study.run import PlannedRun
+
+DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """``kind``: done, paused (some epochs finished), failed or pending. ``epochs``: how many are finished."""
+
+    kind: Literal["done", "paused", "failed", "pending"]
+    epochs: int = 0
+    message: str = ""
+
+
+class Ledger:
+    """The run folders under one root, found by id wherever they lie: another study may have made them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known = {folder.name.rsplit("-", 1)[-1]: folder for folder in root.glob("*/*/*/*-*") if folder.is_dir()}
+
+    def folder(self, run: PlannedRun) -> Path:
+        """The folder that holds ``run``, or will."""
+        return self._known.get(run.id, run.folder(self.root))
+
+    def state(self, run: PlannedRun) -> RunState:
+        """How far ``run`` has come."""
+        folder = self.folder(run)
+        if (folder / DONE).exists():
+            return RunState("done", run.record.recipe.epochs)
+        progress = read_json(folder / PROGRESS)
+        epochs = int(progress.get("epoch", 0)) if (folder / CHECKPOINT).exists() else 0
+        if (folder / FAILED).exists():
+            return RunState("failed", epochs, str(read_json(folder / FAILED).get("message", "")))
+        return RunState("paused" if epochs else "pending", epochs)
+
+    def rates(self) -> dict[tuple[str, int], float]:
+        """Measured training speed, images a second, by (architecture, image size), from finished and paused runs."""
+        rates: dict[tuple[str, int], float] = {}
+        for folder in self._known.values():
+            facts = read_json(folder / PROGRESS)
+            if facts.get("images_per_second"):
+                rates[facts["architecture"], facts["image_size"]] = facts["images_per_second"]
+        return rates
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``, or {} when there is none. Raises :class:`UserError` when it is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as fault:
+        raise UserError(
+            f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
+        ) from fault
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (not an object)", f"Delete {path.parent}: that run is then made again.")
+    return value
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Hold ``folder`` for this process; yields False when another process holds it.
+
+    The claim is a lock of the operating system, so a killed process leaves none behind.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"cannot write in {folder}: {fault.strerror}", "Check the disk and permissions."
+        ) from fault
+    with lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no such locks on Windows: one process at a time is then the user's care
+            pass
+        except OSError:
+            yield False
+            return
+        yield True

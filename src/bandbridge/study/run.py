@@ -1,0 +1,99 @@
+"""A run as a value: everything that decides a training, and the id that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.files import content_hash
+from bandbridge.training.recipe import Recipe
+
+#: Raised when the same record would train another model.
+RECORD_VERSION = 1
+
+
+class Init(BaseModel):
+    """Where the initial weights come from: ``scratch``, ``imagenet`` (a tag) or ``run`` (a parent's checkpoint)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["scratch", "imagenet", "run"]
+    weights: str | None = None
+    run: str | None = None
+    checkpoint: Literal["best", "last"] | None = None
+    head: Literal["keep", "new"] | None = None
+
+
+class RunRecord(BaseModel):
+    """What is hashed. ``fold`` None means trained on every image; ``split`` is then of no account and empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = RECORD_VERSION
+    dataset: str
+    preparation: Preparation
+    split: str
+    fold: int | None
+    architecture: str
+    init: Init
+    recipe: Recipe
+    precision: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the record's canonical JSON."""
+        return content_hash(self.model_dump(mode="json"))[:12]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run with its place in a study.
+
+    architecture: as the study file calls it; slug: the same as part of a path. intermediate: "" where there is none;
+    several: the task has several intermediates, so that the path must say which.
+    """
+
+    task: str
+    architecture: str
+    slug: str
+    approach: str
+    intermediate: str
+    several: bool
+    fold: int | None
+    record: RunRecord
+    parent: PlannedRun | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """The record's id."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """``task/architecture/approach/fold<k>``, what ``--only`` selects by."""
+        fold = "all" if self.fold is None else f"fold{self.fold}"
+        via = f"-via-{self.intermediate}" if self.several else ""
+        return f"{self.task}/{self.slug}/{self.approach}{via}/{fold}"
+
+    def folder(self, root: Path) -> Path:
+        """The run's folder under ``root``: its name and id."""
+        return root / f"{self.name}-{self.id}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: the place, the id and the record."""
+        return {
+            "id": self.id,
+            "task": self.task,
+            "architecture": self.architecture,
+            "approach": self.approach,
+            "intermediate": self.intermediate,
+            "fold": self.fold,
+            "parent": self.parent.id if self.parent else None,
+            "record": self.record.model_dump(mode="json"),
+        }

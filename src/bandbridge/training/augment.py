@@ -1,0 +1,52 @@
+"""Augmentation of a whole batch on its device, every image by its own draw from an explicit generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bandbridge.training.recipe import Augmentation
+
+#: Image size at which Augmentation.blur_sigma is stated, pixels.
+_REFERENCE_SIZE = 256
+
+
+def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Flip and blur ``images`` [B, 1, S, S] (any floating dtype); draws come from ``generator``, on their device.
+
+    The number of draws depends on B alone, so that the stream is the same whatever the settings.
+    """
+    draws = torch.rand((4, len(images)), generator=generator, device=images.device)
+    images = flip(images, draws[0] < augmentation.flip_horizontal, dimension=3)
+    images = flip(images, draws[1] < augmentation.flip_vertical, dimension=2)
+    low, high = (bound * images.shape[-1] / _REFERENCE_SIZE for bound in augmentation.blur_sigma)
+    if augmentation.blur == 0 or high == 0:
+        return images
+    sigma = torch.where(draws[2] < augmentation.blur, low + (high - low) * draws[3], 0.0)
+    return gaussian_blur(images, sigma, largest_sigma=high)
+
+
+def flip(images: Tensor, chosen: Tensor, dimension: int) -> Tensor:
+    """Return ``images`` [B, ...] with those of bool ``chosen`` [B] reversed along ``dimension``."""
+    shape = (-1,) + (1,) * (images.dim() - 1)
+    return torch.where(chosen.view(shape), images.flip(dimension), images)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor:
+    """Blur each of ``images`` [B, 1, H, W] with its own ``sigma`` [B] (pixels; 0 leaves it as it is).
+
+    A separable kernel, cut at three times ``largest_sigma`` and normalised; the border is repeated.
+    """
+    radius = max(1, math.ceil(3 * largest_sigma))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
+    # A sigma of 0 becomes a kernel that is 1 in the middle and 0 elsewhere.
+    kernel = torch.exp(-0.5 * (offsets / sigma.float().clamp_min(1e-3)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(images.dtype)
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (radius,) * 4, mode="replicate").view(1, count, height + 2 * radius, -1)
+    rows = functional.conv2d(padded, kernel.view(count, 1, 1, -1), groups=count)
+    columns = functional.conv2d(rows, kernel.view(count, 1, -1, 1), groups=count)
+    return columns.view(count, 1, height, width)

@@ -1,0 +1,79 @@
+"""What a training needs to go on after it was stopped: written whole by rename, read without unpickling."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bandbridge.errors import UserError
+from bandbridge.files import replacing
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Snapshot:
+    """A model at the end of an epoch: 1-based ``epoch``, held-out ``accuracy`` in 0..1, weights and logits [V, C]."""
+
+    epoch: int
+    accuracy: float
+    weights: State
+    logits: Tensor
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes during training, at the end of ``epoch`` finished epochs.
+
+    optimiser: the state dict of the current phase's optimiser. history: one dict for each epoch.
+    Random generators need no place here: each epoch seeds its own from the run's id.
+    """
+
+    epoch: int = 0
+    model: State = field(default_factory=dict)
+    optimiser: dict[str, Any] = field(default_factory=dict)
+    best: Snapshot | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    micro_batch: int | None = None
+
+
+def save_state(state: TrainingState, path: Path) -> None:
+    """Write ``state`` to ``path``, whole or not at all."""
+    value = {name: getattr(state, name) for name in ("epoch", "model", "optimiser", "history", "micro_batch")}
+    value["best"] = asdict(state.best) if state.best else None
+    with replacing(path) as temporary:
+        torch.save(value, temporary)
+
+
+def load_state(path: Path) -> TrainingState | None:
+    """Return the state in ``path``, or None when there is none. Raises :class:`UserError` when it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+        best = Snapshot(**value.pop("best")) if value["best"] else value.pop("best")
+        return TrainingState(best=best, **value)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as fault:
+        raise UserError(
+            f"the checkpoint {path} is damaged ({str(fault).splitlines()[0][:120]})",
+            "Delete it: the run then starts again from its first epoch.",
+        ) from fault
+
+
+def copy_weights(model: torch.nn.Module) -> State:
+    """Return a copy of the model's state dict on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}

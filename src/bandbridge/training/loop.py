@@ -1,0 +1,291 @@
+"""The training loop: epochs of shuffled, augmented batches, evaluation on the held-out fold, exact resume.
+
+Every random draw comes from a generator seeded by the run's id, a purpose and the epoch, so an epoch that is run again
+after an interruption makes the same draws. On the CPU, with the same number of threads, a resumed training is
+bit-identical to one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.training.augment import augment
+from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
+from bandbridge.training.device import ImageBank
+from bandbridge.training.recipe import Phase, Recipe, learning_rate_factor
+
+#: Least time between two checkpoints, seconds; an interrupted training repeats at most this much and one epoch.
+CHECKPOINT_INTERVAL_S = 60.0
+_EVALUATION_BATCH = 256
+
+
+class TrainingDiverged(UserError):
+    """The loss became infinite or not a number."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What one training works on.
+
+    images: uint8 [N, S, S]. targets: int64 [N], class indices. training_rows, held_out_rows: int64 positions; no
+    held-out rows means that the last epoch is also the best. mean, std: of the three input channels, in 0..1.
+    """
+
+    run_id: str
+    recipe: Recipe
+    images: np.ndarray
+    targets: np.ndarray
+    training_rows: np.ndarray
+    held_out_rows: np.ndarray
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a step: the recipe's, or all training images where there are fewer."""
+        return min(self.recipe.batch_size, len(self.training_rows))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; the images left over differ from epoch to epoch."""
+        return len(self.training_rows) // self.batch_size
+
+
+def run_generator(run_id: str, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator seeded from the run's id, a ``purpose`` ("initialisation", "order", ...) and the epoch."""
+    return torch.Generator(device).manual_seed(run_seed(run_id, purpose, epoch))
+
+
+def run_seed(run_id: str, purpose: str, epoch: int = 0) -> int:
+    """Return the 63-bit seed of :func:`run_generator`."""
+    digest = hashlib.sha256(f"{run_id}:{purpose}:{epoch}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def train(
+    model: nn.Module,
+    job: TrainingJob,
+    fabric: Fabric,
+    checkpoint: Path,
+    *,
+    deadline: float | None = None,
+    report: Callable[[dict[str, float]], None] = lambda _: None,
+    checkpoint_interval: float = CHECKPOINT_INTERVAL_S,
+) -> tuple[TrainingState, Snapshot | None]:
+    """Train ``model`` in place, going on from ``checkpoint`` where there is one.
+
+    Returns the state and the snapshot of the last epoch; the snapshot is None when ``deadline`` (time.monotonic
+    seconds) left no room for another epoch: the state is then saved and the same call goes on later. ``report`` is
+    called with each epoch's history entry. Raises :class:`TrainingDiverged`, and :class:`UserError` for a damaged
+    checkpoint.
+    """
+    state = load_state(checkpoint) or TrainingState()
+    session = _Session(model, job, fabric, state)
+    saved_at = time.monotonic()
+    last: Snapshot | None = None
+    while state.epoch < job.recipe.epochs:
+        longest = max((entry["seconds"] for entry in state.history), default=0.0)
+        if deadline is not None and time.monotonic() + longest > deadline:
+            session.save(checkpoint)
+            return state, None
+        last = session.run_epoch()
+        report(state.history[-1])
+        finished = state.epoch == job.recipe.epochs
+        if not finished and time.monotonic() - saved_at >= checkpoint_interval:
+            session.save(checkpoint)
+            saved_at = time.monotonic()
+    return state, last
+
+
+class _Session:
+    """One process's part of a training: the model on its device, the phase's optimiser and the running state."""
+
+    def __init__(self, model: nn.Module, job: TrainingJob, fabric: Fabric, state: TrainingState) -> None:
+        self.job, self.fabric, self.state = job, fabric, state
+        if state.epoch:
+            model.load_state_dict(state.model)
+        # Convolutional networks run faster channels-last on CPUs and GPUs; a transformer's one patch layer gains nothing.
+        self.channels_last = sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
+        if self.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
+        self.forward = fabric.setup_module(model)
+        self.bank = ImageBank(job.images, fabric.device)
+        self.targets = torch.tensor(job.targets, device=fabric.device)
+        shape = (1, 3, 1, 1)
+        self.mean = torch.tensor(job.mean, device=fabric.device).view(shape)
+        self.std = torch.tensor(job.std, device=fabric.device).view(shape)
+        self.phase_index = -1
+        self.optimiser: torch.optim.Optimizer
+        self.peak_rates: list[float] = []
+        if state.epoch and state.epoch < job.recipe.epochs:
+            self._enter_phase(job.recipe.phase_of(state.epoch - 1)[0])
+            self.optimiser.load_state_dict(state.optimiser)
+
+    def save(self, path: Path) -> None:
+        self.state.model = copy_weights(self.model)
+        self.state.optimiser = self.optimiser.state_dict() if self.phase_index >= 0 else {}
+        save_state(self.state, path)
+
+    def run_epoch(self) -> Snapshot:
+        """Train one epoch, evaluate, and update the history and the best snapshot."""
+        epoch = self.state.epoch
+        started = time.monotonic()
+        phase_index, first_epoch = self.job.recipe.phase_of(epoch)
+        if phase_index != self.phase_index:
+            self._enter_phase(phase_index)
+        phase = self.job.recipe.phases[phase_index]
+        loss, accuracy = self._train_epoch(epoch, phase, (epoch - first_epoch) * self.job.steps_per_epoch)
+        trained = time.monotonic() - started
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"training diverged in epoch {epoch + 1}: the loss is {loss}",
+                "Lower the learning rate of the recipe.",
+            )
+        logits = self.logits(self.job.held_out_rows)
+        entry: dict[str, float] = {"epoch": epoch + 1, "training_loss": loss, "training_accuracy": accuracy}
+        held_out_accuracy = 0.0
+        if len(self.job.held_out_rows):
+            truth = torch.tensor(self.job.targets[self.job.held_out_rows])
+            held_out_accuracy = (logits.argmax(1) == truth).double().mean().item()
+            entry["held_out_loss"] = functional.cross_entropy(logits, truth).item()
+            entry["held_out_accuracy"] = held_out_accuracy
+        entry["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        entry["images_per_second"] = round(self.job.steps_per_epoch * self.job.batch_size / trained, 1)
+        entry["seconds"] = round(time.monotonic() - started, 3)
+        self.state.history.append(entry)
+        self.state.epoch = epoch + 1
+        best = self.state.best
+        snapshot = Snapshot(epoch + 1, held_out_accuracy, {}, logits)
+        if best is None or held_out_accuracy > best.accuracy or not len(self.job.held_out_rows):
+            snapshot.weights = copy_weights(self.model)
+            self.state.best = snapshot
+        if self.state.epoch == self.job.recipe.epochs and not snapshot.weights:
+            snapshot.weights = copy_weights(self.model)
+        return snapshot
+
+    def logits(self, rows: np.ndarray) -> Tensor:
+        """Return float32 [len(rows), C] on the CPU, without augmentation."""
+        self.forward.eval()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(rows), _EVALUATION_BATCH):
+                batch = self.bank.batch(torch.from_numpy(rows[start : start + _EVALUATION_BATCH]))
+                parts.append(self.forward(self._normalised(batch)).float())
+        return torch.cat(parts).cpu() if parts else torch.empty(0)
+
+    def _train_epoch(self, epoch: int, phase: Phase, first_step: int) -> tuple[float, float]:
+        self.forward.train()
+        job, device = self.job, self.fabric.device
+        order = torch.randperm(len(job.training_rows), generator=run_generator(job.run_id, "order", epoch))
+        draws = run_generator(job.run_id, "augmentation", epoch, device)
+        rows = torch.from_numpy(job.training_rows)[order]
+        total_steps = phase.epochs * job.steps_per_epoch
+        loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        correct = torch.zeros((), device=device, dtype=torch.int64)
+        with _layer_noise(run_seed(job.run_id, "layers", epoch), device):
+            for step in range(job.steps_per_epoch):
+                chosen = rows[step * job.batch_size : (step + 1) * job.batch_size]
+                factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
+                for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
+                    group["lr"] = peak * factor
+                images = augment(self.bank.batch(chosen), job.recipe.augmentation, draws)
+                loss, hits = self._step(self._normalised(images), self.targets[chosen.to(device)])
+                loss_sum += loss
+                correct += hits
+        seen = job.steps_per_epoch * job.batch_size
+        return loss_sum.item() / job.steps_per_epoch, correct.item() / seen
+
+    def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One update; halves the micro-batch, for good, for as long as memory does not suffice."""
+        while True:
+            try:
+                return self._update(images, targets)
+            except (torch.OutOfMemoryError, RuntimeError) as fault:
+                if not _is_out_of_memory(fault):
+                    raise
+                self._halve_micro_batch(len(images))
+
+    def _update(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        recipe, size = self.job.recipe, self.state.micro_batch or len(images)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
+        hits = torch.zeros((), device=images.device, dtype=torch.int64)
+        for part, truth in zip(images.split(size), targets.split(size), strict=True):
+            logits = self.forward(part)
+            loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
+            loss = loss * (len(part) / len(images))
+            self.fabric.backward(loss)
+            loss_sum += loss.detach()
+            hits += (logits.detach().argmax(1) == truth).sum()
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        self.optimiser.step()
+        return loss_sum, hits
+
+    def _halve_micro_batch(self, batch: int) -> None:
+        size = self.state.micro_batch or batch
+        if size == 1:
+            raise EnvironmentFault("out of memory even with one image at a time", "Use a smaller image size or model.")
+        self.state.micro_batch = math.ceil(size / 2)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.fabric.print(
+            f"out of memory: going on with micro-batches of {self.state.micro_batch}, accumulated to {batch} "
+            "(batch normalisation then sees the smaller batches)"
+        )
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """[B, 1, S, S] in 0..1 to [B, 3, S, S] by the weights' own mean and standard deviation."""
+        if len(set(self.job.mean)) == len(set(self.job.std)) == 1:
+            # Equal channels: normalise one and show it three times without a copy.
+            images = ((images - self.mean[:, :1]) / self.std[:, :1]).expand(-1, 3, -1, -1)
+        else:
+            images = (images - self.mean) / self.std
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    def _enter_phase(self, index: int) -> None:
+        phase = self.job.recipe.phases[index]
+        self.optimiser = self.fabric.setup_optimizers(make_optimiser(self.model, phase))
+        self.peak_rates = [phase.learning_rate for _ in self.optimiser.param_groups]
+        self.phase_index = index
+
+
+def make_optimiser(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    """Return the optimiser of ``phase``; biases, norms and position embeddings are not decayed."""
+    no_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    groups = param_groups_weight_decay(model, phase.weight_decay, no_weight_decay_list=tuple(no_decay))
+    if phase.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=phase.learning_rate, momentum=phase.momentum, fused=True)
+    kind = torch.optim.Adam if phase.optimiser == "adam" else torch.optim.AdamW
+    return kind(groups, lr=phase.learning_rate, fused=True)
+
+
+@contextmanager
+def _layer_noise(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout and stochastic depth draw from the global generator; seed it here and give it back as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        yield
+
+
+def _is_out_of_memory(fault: BaseException) -> bool:
+    text = str(fault)
+    return isinstance(fault, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -1,0 +1,150 @@
+"""Recipes: how a model is trained, as values. ``paper`` follows the publication; ``fast`` gets there in fewer passes."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bandbridge.errors import UserError
+
+Optimiser = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "one-cycle"]
+#: Share of a one-cycle phase spent raising the learning rate, and how far below the peak it starts (Smith 2018).
+_RISE, _START = 0.2, 0.1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(_Frozen):
+    """One stretch of training with one optimiser. ``learning_rate`` is the peak of its ``schedule``."""
+
+    optimiser: Optimiser
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    schedule: Schedule = "cosine"
+
+
+class Augmentation(_Frozen):
+    """Random changes to training images: each flip, and a Gaussian blur, with its own probability per image.
+
+    ``blur_sigma`` bounds the uniform draw of the standard deviation, in pixels of the prepared image at 256 px; it
+    shrinks and grows with the image size.
+    """
+
+    flip_horizontal: float = Field(default=0.5, ge=0, le=1)
+    flip_vertical: float = Field(default=0.5, ge=0, le=1)
+    blur: float = Field(default=0.5, ge=0, le=1)
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+
+
+class Recipe(_Frozen):
+    """Everything that shapes a training besides data, architecture and initial weights."""
+
+    name: str
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    batch_size: int = Field(default=32, ge=1)
+    augmentation: Augmentation = Augmentation()
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def phase_of(self, epoch: int) -> tuple[int, int]:
+        """Return (index of the phase that holds 0-based ``epoch``, first epoch of that phase)."""
+        first = 0
+        for index, phase in enumerate(self.phases):
+            if epoch < first + phase.epochs:
+                return index, first
+            first += phase.epochs
+        raise ValueError(f"epoch {epoch} is past the last, {self.epochs - 1}")
+
+
+class RecipeSpec(_Frozen):
+    """What a study file says of a recipe: a named base, and what to change in it."""
+
+    base: Literal["paper", "fast"] = "fast"
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    augmentation: Augmentation | None = None
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+
+
+# The publication gives its per-architecture settings in a supplement that is not public; these peak learning rates
+# (Adam or AdamW, SGD) are ours, by architecture prefix, the first that fits. docs/deviations.md says so.
+_LEARNING_RATES: tuple[tuple[str, float, float], ...] = (
+    ("vit", 3e-4, 1e-3),
+    ("deit", 3e-4, 1e-3),
+    ("swin", 3e-4, 1e-3),
+    ("convnext", 3e-4, 1e-3),
+    ("vgg", 1e-4, 1e-3),
+    ("resne", 5e-4, 2e-3),
+    ("", 2e-3, 2e-3),
+)
+
+
+def recipe_for(spec: RecipeSpec, timm_name: str) -> Recipe:
+    """Return the recipe of ``spec`` for one architecture, by its timm name."""
+    adam_rate, sgd_rate = next((a, s) for prefix, a, s in _LEARNING_RATES if timm_name.startswith(prefix))
+    if spec.base == "paper":
+        phases: tuple[Phase, ...] = (
+            Phase(optimiser="adam", epochs=60, learning_rate=adam_rate / 2, schedule="cosine"),
+            Phase(optimiser="sgd", epochs=20, learning_rate=sgd_rate, weight_decay=1e-4, schedule="cosine"),
+        )
+        recipe = Recipe(name="paper", phases=phases)
+    else:
+        phase = Phase(optimiser="adamw", epochs=12, learning_rate=adam_rate, weight_decay=0.02, schedule="one-cycle")
+        recipe = Recipe(name="fast", phases=(phase,), clip_norm=1.0)
+    return _changed(recipe, spec)
+
+
+def _changed(recipe: Recipe, spec: RecipeSpec) -> Recipe:
+    changes: dict[str, object] = {
+        key: value
+        for key in ("batch_size", "augmentation", "label_smoothing")
+        if (value := getattr(spec, key)) is not None
+    }
+    phases = recipe.phases
+    if spec.epochs is not None:
+        phases = _share_epochs(phases, spec.epochs)
+    if spec.learning_rate is not None:
+        factor = spec.learning_rate / phases[0].learning_rate
+        phases = tuple(p.model_copy(update={"learning_rate": p.learning_rate * factor}) for p in phases)
+    return recipe.model_copy(update={**changes, "phases": phases})
+
+
+def _share_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
+    """Divide ``epochs`` among ``phases`` in their own proportions, at least one each."""
+    if epochs < len(phases):
+        raise UserError(
+            f"epochs: {epochs} is too few for a recipe of {len(phases)} phases", f"Use {len(phases)} or more."
+        )
+    total = sum(phase.epochs for phase in phases)
+    counts = [max(1, round(epochs * phase.epochs / total)) for phase in phases]
+    counts[0] += epochs - sum(counts)
+    return tuple(p.model_copy(update={"epochs": count}) for p, count in zip(phases, counts, strict=True))
+
+
+def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at 0-based ``step`` of a phase of ``steps`` steps, in (0, 1].
+
+    ``cosine`` falls from 1 to nearly 0; ``one-cycle`` rises linearly from 0.1 over the first fifth, then falls as a
+    cosine.
+    """
+    if schedule == "constant":
+        return 1.0
+    position = (step + 0.5) / steps
+    if schedule == "one-cycle":
+        if position < _RISE:
+            return _START + (1 - _START) * position / _RISE
+        position = (position - _RISE) / (1 - _RISE)
+    return 0.5 * (1 + math.cos(math.pi * position))
