@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ def replacing(path: Path) -> Iterator[Path]:
     On any exception the temporary file is removed and ``path`` is untouched. A full disk raises
     :class:`EnvironmentFault` with the file's name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(descriptor)
         temporary.replace(path)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault)) from fault
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -90,6 +90,9 @@ def run_(
         str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
     ] = None,
     device: Device = "auto",
+    skip_unavailable: Annotated[
+        bool, typer.Option(help="Leave out the runs whose ImageNet weights cannot be had, instead of stopping.")
+    ] = False,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
     from bandbridge.study.execute import Executor
@@ -97,6 +100,8 @@ def run_(
     deadline = time.monotonic() + parse_duration(max_time) if max_time else None
     study, selected = _open(study_file, data_dir, only, need_data=True)
     executor = Executor(study, runs, device, weights_dir, deadline)
+    if skip_unavailable:
+        selected = executor.available(selected)
     done = sum(executor.ledger.state(run).kind == "done" for run in selected)
     note(f"{len(selected)} runs, {done} of them done")
     started = time.monotonic()

@@ -20,7 +20,10 @@ NEAR_CORRELATION = 0.995
 _SAME_ASPECT = 0.06
 _TWIN_CORRELATION = 0.98
 _TWIN_LEAST_CLASSES = 8
+#: Products of this many by as many signatures stay in a processor's cache.
 _BLOCK = 512
+
+Parts = tuple[np.ndarray, ...]
 
 
 def signature(crop: np.ndarray, shape: tuple[int, int] = SIGNATURE) -> np.ndarray:
@@ -39,12 +42,16 @@ def flip_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     A signature is the sum of four parts, even or odd in each direction; parts of unlike kind are orthogonal and
     a flip only turns signs. Four products of quarter size therefore give all four flips at the price of one.
     """
-    even, odd_x, odd_y, odd_both = (left @ right.T for left, right in zip(_parts(first), _parts(second), strict=True))
+    return _highest_over_flips(_parts(first), _parts(second))
+
+
+def _highest_over_flips(first: Parts, second: Parts) -> np.ndarray:
+    even, odd_x, odd_y, odd_both = (left @ right.T for left, right in zip(first, second, strict=True))
     # Over the signs x, y of the two flips: max of even + x odd_x + y odd_y + x y odd_both.
     return np.maximum(even + odd_x + np.abs(odd_y + odd_both), even - odd_x + np.abs(odd_y - odd_both))
 
 
-def _parts(signatures: np.ndarray) -> tuple[np.ndarray, ...]:
+def _parts(signatures: np.ndarray) -> Parts:
     count, height, width = signatures.shape
     upside_down = signatures[:, ::-1]
     parts = []
@@ -52,17 +59,20 @@ def _parts(signatures: np.ndarray) -> tuple[np.ndarray, ...]:
         mirrored = half[:, :, ::-1]
         for quarter in (half + mirrored, half - mirrored):
             # A quarter holds each value four times, each 4 times too large: the scale 1/2 restores dot products.
-            parts.append((quarter[:, : height // 2, : width // 2] / 2).reshape(count, -1))
+            parts.append((quarter[:, : height // 2, : width // 2] / 2).reshape(count, height * width // 4))
     return tuple(parts)
 
 
 def candidate_pairs(signatures: np.ndarray, threshold: float = CANDIDATE_CORRELATION) -> np.ndarray:
     """Return int64 [P, 2], first < second: the pairs of ``signatures`` [N, h, w] that correlate under a flip."""
     found = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, len(signatures), _BLOCK):
-        likeness = flip_correlation(signatures[start : start + _BLOCK], signatures[start:])
-        pairs = np.argwhere(likeness > threshold)
-        found.append(pairs[pairs[:, 0] < pairs[:, 1]] + start)
+    parts = _parts(signatures)
+    for row in range(0, len(signatures), _BLOCK):
+        first = tuple(part[row : row + _BLOCK] for part in parts)
+        for column in range(row, len(signatures), _BLOCK):
+            second = tuple(part[column : column + _BLOCK] for part in parts)
+            pairs = np.argwhere(_highest_over_flips(first, second) > threshold) + np.array([row, column])
+            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found)
 
 

@@ -75,14 +75,14 @@ def selection_table(scores: pd.DataFrame, context: TableContext) -> Table | None
     the scores do not hold both checkpoints.
     """
     context = context.covering(scores)
-    values = ["macro_f1", "accuracy"]
-    wide = scores.pivot_table(index=[*KEY, "fold"], columns="checkpoint", values=values)
-    if not all((value, checkpoint) in wide.columns for value in values for checkpoint in CHECKPOINTS):
+    best, last = (
+        scores.loc[scores["checkpoint"] == checkpoint].set_index([*KEY, "fold"])[["macro_f1", "accuracy"]]
+        for checkpoint in CHECKPOINTS
+    )
+    pairs = best.add_suffix("_best").join(last.add_suffix("_last"), how="inner")
+    if pairs.empty:
         return None
-    wide = wide.dropna()
-    wide["gain"] = wide["macro_f1", "best"] - wide["macro_f1", "last"]
-    wide["accuracy_gain"] = wide["accuracy", "best"] - wide["accuracy", "last"]
-    by_arm = dict(iter(wide.groupby(level=["task", "approach", "intermediate"])))
+    by_arm = dict(iter(pairs.groupby(level=["task", "approach", "intermediate"])))
     data, rows = [], []
     for task in context.tasks:
         for index, arm in enumerate(context.arms_of(task.name)):
@@ -161,12 +161,13 @@ def _difference_cells(record: dict[str, Any], context: TableContext) -> list[Cel
 
 
 def _selection_means(part: pd.DataFrame) -> dict[str, float]:
+    gain = part["macro_f1_best"] - part["macro_f1_last"]
     return {
-        "macro_f1_best": float(part["macro_f1", "best"].mean()),
-        "macro_f1_last": float(part["macro_f1", "last"].mean()),
-        "mean_gain_pp": 100 * float(part["gain"].mean()),
-        "largest_gain_pp": 100 * float(part["gain"].max()),
-        "accuracy_gain_pp": 100 * float(part["accuracy_gain"].mean()),
+        "macro_f1_best": float(part["macro_f1_best"].mean()),
+        "macro_f1_last": float(part["macro_f1_last"].mean()),
+        "mean_gain_pp": 100 * float(gain.mean()),
+        "largest_gain_pp": 100 * float(gain.max()),
+        "accuracy_gain_pp": 100 * float((part["accuracy_best"] - part["accuracy_last"]).mean()),
     }
 
 

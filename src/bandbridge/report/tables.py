@@ -138,25 +138,15 @@ def parameter_table(rows: Iterable[Complexity], classes: int = 24, image_size: i
 
     ``classes`` and ``image_size`` (pixels) say at which settings.
     """
-    data = pd.DataFrame(
-        [
-            (one.name, one.timm_name, one.family, one.year, row.parameters, row.macs)
-            for row in rows
-            for one in (row.architecture,)
-        ],
-        columns=["architecture", "timm_name", "family", "year", "parameters", "macs"],
-    ).astype(dict.fromkeys(("year", "parameters", "macs"), "Int64"))
-    cells = [
-        (
-            record.architecture,
-            record.timm_name,
-            FAMILY_TITLES.get(record.family, record.family) or MISSING,
-            MISSING if pd.isna(record.year) else str(record.year),
-            f"{record.parameters / 1e6:.2f}",
-            f"{record.macs / 1e9:.2f}",
-        )
-        for record in data.itertuples(index=False)
-    ]
+    values, cells = [], []
+    for row in rows:
+        one = row.architecture
+        values.append((one.name, one.timm_name, one.family, one.year, row.parameters, row.macs))
+        family = FAMILY_TITLES.get(one.family, one.family)
+        counts = (f"{row.parameters / 1e6:.2f}", f"{row.macs / 1e9:.2f}")
+        cells.append((one.name, one.timm_name, family, MISSING if one.year is None else str(one.year), *counts))
+    columns = ["architecture", "timm_name", "family", "year", "parameters", "macs"]
+    whole_numbers = dict.fromkeys(columns[3:], "Int64")
     texts = [Column(title, align="left") for title in ("Architecture", "timm model", "Family")]
     return Table(
         name="table3",
@@ -167,7 +157,7 @@ def parameter_table(rows: Iterable[Complexity], classes: int = 24, image_size: i
         ),
         columns=(*texts, Column("Year"), Column("Parameters (M)"), Column("GFLOPs")),
         rows=tuple(Row(tuple(map(Cell, texts))) for texts in cells),
-        data=data,
+        data=pd.DataFrame(values, columns=columns).astype(whole_numbers),
         notes=("GFLOPs: billions of multiply-accumulates, each counted once, as most papers print them.",),
     )
 

@@ -19,11 +19,11 @@ from lightning.fabric import Fabric
 from bandbridge import __version__
 from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
-from bandbridge.model.weights import initialise_from_run, load_imagenet_weights, normalisation, save_model
+from bandbridge.model.weights import find_imagenet_weights, initialise_from_run, load_imagenet_weights, normalisation, save_model
 from bandbridge.progress import format_duration, note
 from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
 from bandbridge.study.plan import Study
@@ -64,6 +64,24 @@ class Executor:
         self.ledger = Ledger(self.root)
         self.fabric: Fabric = open_fabric(self.device, self.study.spec.precision)
         self._stores: dict[str, Store] = {}
+
+    def available(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Return ``runs`` without those whose ImageNet weights cannot be had, saying so once per architecture."""
+        absent: set[str] = set()
+        for run in runs:
+            name = run.record.architecture
+            if run.record.init.kind == "imagenet" and name not in absent and self.ledger.state(run).kind != "done":
+                try:
+                    find_imagenet_weights(find_architecture(name), self.weights_dir)
+                except UserError as error:
+                    absent.add(name)
+                    self.say(f"left out: the imagenet and two-step runs of {run.architecture}: {error.message}")
+
+        def has_weights(run: PlannedRun) -> bool:
+            origin = run.parent or run
+            return origin.record.init.kind != "imagenet" or origin.record.architecture not in absent
+
+        return [run for run in runs if has_weights(run)]
 
     def run(self, runs: Sequence[PlannedRun]) -> Outcome:
         """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
@@ -236,8 +254,6 @@ def _config(run: PlannedRun, store: Store, job: TrainingJob) -> dict[str, Any]:
 
 def _concerns_one_run(error: UserError) -> bool:
     """Whether other runs may still succeed: a full disk or an unreachable hub would stop them all."""
-    from bandbridge.errors import EnvironmentFault, ManyErrors
-
     return not isinstance(error, EnvironmentFault | ManyErrors)
 
 

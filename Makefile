@@ -1,0 +1,33 @@
+# Each target does its own set-up; all it needs is Python 3.11 or newer and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# ImageNet weights for the demo, if there are any: <timm name>.safetensors
+WEIGHTS ?= $(or $(BANDBRIDGE_WEIGHTS),$(wildcard ../shared/weights))
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(BIN)/bandbridge data synth demo/q --stain Q --cells 16 --seed 1
+	$(BIN)/bandbridge data synth demo/g --stain G --cells 16 --seed 2
+	$(BIN)/bandbridge study run studies/demo.yaml --data-dir demo --runs demo/runs --skip-unavailable \
+	  $(if $(WEIGHTS),--weights-dir $(WEIGHTS))
+	$(BIN)/bandbridge study tables studies/demo.yaml --data-dir demo --runs demo/runs --out demo/tables
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Bandbridge needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,154 @@
+"""``bandbridge data``: import a public distribution, check a dataset, draw a synthetic one."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from bandbridge.dataset.audit import Audit
+    from bandbridge.dataset.findings import Finding
+
+app = typer.Typer(
+    help="Image sets: bring them in, look for what is wrong with them, draw synthetic ones.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+class LayoutName(StrEnum):
+    """The distributions that ``data import`` reads."""
+
+    bioimlab = "bioimlab"
+    cir = "cir"
+    pki3 = "pki3"
+    folder = "folder"
+
+
+class Stain(StrEnum):
+    """Band patterns that can be drawn."""
+
+    G = "G"
+    Q = "Q"
+
+
+@app.command("import")
+def import_(
+    layout: LayoutName = typer.Argument(..., help="How the images are laid out; see above."),
+    source: Path = typer.Argument(..., help="Folder, zip, tar or tar.gz, as downloaded."),
+    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder, or one to go on with."),
+    stain: str = typer.Option("", help="Stain to write in metadata.csv, if the layout does not know it."),
+    first_label: int | None = typer.Option(
+        None, min=0, max=1, help="cir only: the number of chromosome 1 in the file names (published: 0)."
+    ),
+) -> None:
+    """Turn a public image set into a folder with images/ and metadata.csv.
+
+    Images are copied byte for byte. An import that was stopped goes on when the same command is given again.
+
+    Layouts:
+
+    [bold]bioimlab[/bold]  '<karyotype> <class><a|b>.bmp', one folder for each karyotype or all in one
+
+    [bold]cir[/bold]       '<name>.<label>.<ext>', as in CIR-Net's origin.tar.gz
+
+    [bold]pki3[/bold]      '<patient>.<cell>.tiff/clase<k>/...'
+
+    [bold]folder[/bold]    one folder for each class, with or without a folder for each cell in it
+    """
+    from bandbridge.dataset.formats import import_distribution
+    from bandbridge.errors import UserError
+    from bandbridge.progress import note
+
+    if first_label is not None and layout is not LayoutName.cir:
+        raise UserError("--first-label is for the layout cir", "Leave it out.")
+    done = import_distribution(layout.value, source, destination, stain=stain, first_label=first_label)
+    for text in done.notes:
+        note(f"note: {text}")
+    cells = f" of {done.cells:,} cells" if done.cells else ""
+    typer.echo(f"{done.images:,} images{cells} in {destination}")
+    note(f"Next: bandbridge data check {destination}")
+
+
+@app.command()
+def check(
+    dataset: Path = typer.Argument(..., help="Folder or zip that holds metadata.csv."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON for a program instead of tables."),
+) -> None:
+    """Count classes, cells and patients, and find what is wrong with the images and labels.
+
+    Looks for unreadable, blank, repeated and oddly framed images, one image under two labels, cells that are one
+    metaphase taken twice, cells that are not a normal karyotype, mixed grounds and labels that are no chromosomes.
+
+    Exit code: 0 nothing to decide, 1 something needs a decision, 2 the dataset cannot be opened.
+    """
+    from bandbridge.dataset.audit import audit_dataset
+    from bandbridge.dataset.imagefolder import open_dataset
+
+    audit = audit_dataset(open_dataset(dataset))
+    if as_json:
+        typer.echo(json.dumps(audit.as_json(), indent=2, ensure_ascii=False))
+    else:
+        _print_audit(audit)
+    raise typer.Exit(1 if audit.needs_decision else 0)
+
+
+@app.command()
+def synth(
+    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder."),
+    stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
+    cells: int = typer.Option(10, min=1, help="How many cells, of 46 chromosomes each."),
+    seed: int = typer.Option(0, min=0, help="The same seed draws the same images."),
+) -> None:
+    """Draw chromosomes from the ideogram: a small set to try everything on, with labels that are right."""
+    from bandbridge.dataset.synthetic import write_synthetic_set
+    from bandbridge.progress import note
+
+    written = write_synthetic_set(destination, stain.value, cells, seed)
+    typer.echo(str(written))
+    note(f"Next: bandbridge data check {written}")
+
+
+def _print_audit(audit: Audit) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    facts = f"{audit.images:,} images, {audit.cells:,} cells, {audit.patients or 'unknown'} patients"
+    console.print(f"{audit.dataset}: {facts}, {audit.ground} ground", markup=False)
+    for side, (least, median, most) in audit.sizes.items():
+        console.print(f"  {side} {least} to {most} pixels, median {median}", markup=False)
+    columns = min(12, len(audit.classes))
+    counts = Table(*[""] * columns, title="images of each class", show_header=False)
+    items = list(audit.classes.items())
+    for start in range(0, len(items), columns):
+        counts.add_row(*[f"[bold]{_escape(label)}[/bold]\n{n}" for label, n in items[start : start + columns]])
+    console.print(counts)
+    for severity, title in (("decision", "needs a decision"), ("note", "good to know")):
+        chosen = [finding for finding in audit.findings if finding.severity == severity]
+        if chosen:
+            console.print(_table_of(chosen, title))
+    if not audit.findings:
+        console.print("nothing found")
+
+
+def _table_of(findings: list[Finding], title: str) -> object:
+    from rich.table import Table
+
+    table = Table("kind", "what", title=title, show_lines=True)
+    for finding in findings:
+        lines = [finding.sentence, *(f"  {example}" for example in finding.examples)]
+        if 0 < len(finding.examples) < finding.count:
+            lines.append("  ...")
+        table.add_row(finding.kind, _escape("\n".join([*lines, f"-> {finding.remedy}"])))
+    return table
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

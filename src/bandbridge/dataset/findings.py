@@ -1,0 +1,65 @@
+"""What an audit reports: a kind of finding, how many, which, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+SHOWN_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing found. ``decision``: a person has to decide before training; ``note``: good to know.
+
+    ``examples`` are the first few; ``count`` counts all, in the units that ``sentence`` begins with.
+    """
+
+    kind: str
+    severity: Literal["decision", "note"]
+    count: int
+    sentence: str
+    examples: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+def decision(
+    kind: str, unit: str, cases: Sequence[str], sentence: str, remedy: str, examples: Sequence[str] | None = None
+) -> list[Finding]:
+    """Return one finding that needs a decision: "<number of cases> <unit>s: <sentence>"; none without cases.
+
+    ``examples`` replaces the cases where these are not what a person would look up.
+    """
+    return _finding(kind, "decision", unit, cases, sentence, remedy, examples)
+
+
+def note(
+    kind: str, unit: str, cases: Sequence[str], sentence: str, remedy: str, examples: Sequence[str] | None = None
+) -> list[Finding]:
+    """Return one finding that is good to know; otherwise as :func:`decision`."""
+    return _finding(kind, "note", unit, cases, sentence, remedy, examples)
+
+
+def _finding(
+    kind: str,
+    severity: Literal["decision", "note"],
+    unit: str,
+    cases: Sequence[str],
+    sentence: str,
+    remedy: str,
+    examples: Sequence[str] | None,
+) -> list[Finding]:
+    if not cases:
+        return []
+    text = f"{counted(len(cases), unit)}: {sentence}"
+    shown = tuple(cases if examples is None else examples)[:SHOWN_EXAMPLES]
+    return [Finding(kind, severity, len(cases), text, shown, remedy)]
+
+
+def counted(number: int, unit: str) -> str:
+    """Return ``"1 pair"`` or ``"1,204 pairs"``; ``unit`` may hold more words: ``"pair of cells"``."""
+    first, _, rest = unit.partition(" ")
+    if number != 1:
+        first += "es" if first.endswith("s") else "s"
+    return f"{number:,} {first} {rest}".rstrip()
