@@ -27,3 +27,22 @@ def real_data() -> Path:
 def real_weights() -> Path:
     """The folder of genuine ImageNet weights."""
     return _folder("BANDBRIDGE_WEIGHTS", _SHARED / "weights")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tests run side by side on few cores: more threads each would only wait for one another."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def chromosome_set(tmp_path: Path):
+    """Return a function that draws a small synthetic set and returns its folder."""
+    from bandbridge.dataset.synthetic import write_synthetic_set
+
+    def draw(stain: str = "G", cells: int = 4, seed: int = 0) -> Path:
+        return write_synthetic_set(tmp_path / f"{stain.lower()}{cells}-{seed}", stain, cells, seed)
+
+    return draw

@@ -7,6 +7,7 @@ used from many threads and processes at a time.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import struct
@@ -109,19 +110,22 @@ def _has_drive(name: str) -> bool:
 def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
     place = f"{path}: {METADATA}"
     try:
-        rows = pd.read_csv(io.BytesIO(table), dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as fault:
+        lines = csv.reader(io.StringIO(table.decode("utf-8-sig"), newline=""), strict=True)
+        header, *rows = [[text.strip() for text in line] for line in lines if line] or [[]]
+    except (csv.Error, UnicodeDecodeError) as fault:
         raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
-    rows.columns = [str(column).strip() for column in rows.columns]
-    missing = [column for column in ("file_name", "label") if column not in rows.columns]
+    missing = [column for column in ("file_name", "label") if column not in header]
     if missing:
         raise UserError(f"{place} lacks the column {' and '.join(missing)}", _IMPORT_REMEDY)
-    if rows.columns.duplicated().any():
-        raise UserError(f"{place} has a column twice: {', '.join(rows.columns)}", "Keep one of each.")
-    if rows.empty:
+    if len(set(header)) < len(header):
+        raise UserError(f"{place} has a column twice: {', '.join(header)}", "Keep one of each.")
+    if not rows:
         raise UserError(f"{place} lists no image", _IMPORT_REMEDY)
-    samples = rows.reindex(columns=list(COLUMNS), fill_value="").fillna("")
-    return samples.apply(lambda column: column.str.strip()).reset_index(drop=True)
+    odd = [f"row {row}: {','.join(line)}" for row, line in enumerate(rows, 2) if len(line) != len(header)]
+    if odd:
+        headline = f"{place} has rows with more or fewer than the {len(header)} columns of its header:"
+        raise ManyErrors(headline, odd, "Quote texts that hold commas.")
+    return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=list(COLUMNS), fill_value="")
 
 
 def _check_rows(folder: ImageFolder) -> None:

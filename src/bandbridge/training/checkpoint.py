@@ -69,7 +69,7 @@ def load_state(path: Path) -> TrainingState | None:
         pickle.UnpicklingError,
     ) as fault:
         raise UserError(
-            f"the checkpoint {path} is damaged ({str(fault).splitlines()[0][:120]})",
+            f"the checkpoint {path} is damaged ({str(fault).partition(chr(10))[0][:120] or type(fault).__name__})",
             "Delete it: the run then starts again from its first epoch.",
         ) from fault
 

@@ -1,0 +1,259 @@
+"""Runs end to end on tiny models: products, reuse, resume, failures, and fifty kinds of sudden death."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.evaluation.predictions import logits_of, read_predictions
+from bandbridge.model.architectures import create_model, find_architecture
+from bandbridge.study.execute import Executor
+from bandbridge.study.ledger import Ledger, claimed
+from bandbridge.study.plan import open_study
+from bandbridge.training import loop
+
+#: How often the study of the kill test is killed; raise it for a long trial.
+KILLS = int(os.environ.get("BANDBRIDGE_TEST_KILLS", "6"))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def executor(path: Path, root: Path, **options) -> Executor:
+    return Executor(open_study(path), root, "cpu", say=silent, checkpoint_interval=0, **options)
+
+
+def execute(path: Path, root: Path, **options):
+    runner = executor(path, root, **options)
+    return runner.run(runner.study.runs)
+
+
+@pytest.fixture
+def imagenet_folder(tmp_path) -> Path:
+    """A weights folder with random weights under the name of a tiny model."""
+    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
+    (tmp_path / "weights").mkdir()
+    save_file(model.state_dict(), tmp_path / "weights" / "test_resnet.safetensors")
+    return tmp_path / "weights"
+
+
+def test_four_approaches_leave_whole_products(study_file, imagenet_folder, tmp_path):
+    path = study_file(approaches=["scratch", "imagenet", "two-step", "domain"], run_folds=[0])
+    root = tmp_path / "runs"
+    outcome = execute(path, root, weights_dir=imagenet_folder)
+    study, ledger = open_study(path), Ledger(root)
+    assert len(outcome.done) == 8 and not outcome.failed
+    for run in study.runs:
+        folder = ledger.folder(run)
+        names = {entry.name for entry in folder.iterdir()}
+        assert {"best.safetensors", "last.safetensors", "predictions.parquet", "done.json", "history.json"} <= names
+        assert "checkpoint.pt" not in names
+        frame = read_predictions(folder / "predictions.parquet")
+        split = study.tasks[run.task].split
+        held_out = {split.file_names[row] for row in split.rows(run.fold)[1]}
+        assert set(frame["image"]) == held_out and len(frame) == 2 * len(held_out)
+        history = json.loads((folder / "history.json").read_text())
+        truth, logits, _ = logits_of(frame, "last")
+        assert (logits.argmax(1) == truth).mean() == pytest.approx(history[-1]["held_out_accuracy"], abs=1e-12)
+
+
+def test_the_kept_weights_give_the_kept_predictions(study_file, tmp_path):
+    """An independent path: load the weights with timm, prepare the images, compare the logits."""
+    from bandbridge.dataset.store import open_store
+
+    path, root = study_file(approaches=["scratch"], run_folds=[0]), tmp_path / "runs"
+    execute(path, root)
+    study = open_study(path)
+    run = study.runs[0]
+    folder = Ledger(root).folder(run)
+    model = create_model(find_architecture("test_resnet"), 24, 32, torch.Generator())
+    model.load_state_dict(load_file(folder / "last.safetensors"))
+    config = json.loads((folder / "config.json").read_text())
+    stores = [open_store(entry) for entry in (root / ".stores").iterdir()]
+    store = next(entry for entry in stores if entry.fingerprint == study.tasks[run.task].fingerprint)
+    rows = study.tasks[run.task].split.rows(0)[1]
+    images = torch.from_numpy(store.images[rows]).float()[:, None].expand(-1, 3, -1, -1) / 255
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        expected = model.eval()((images - mean) / std).numpy()
+    _, logits, _ = logits_of(read_predictions(folder / "predictions.parquet"), "last")
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_child_starts_from_its_parents_weights(study_file, imagenet_folder, tmp_path):
+    """With a learning rate of almost nothing a child's weights stay its parent's; batch statistics do move."""
+    recipe = {"base": "fast", "epochs": 1, "learning_rate": 1e-12}
+    path = study_file(approaches=["imagenet", "two-step"], run_folds=[0], recipe=recipe)
+    execute(path, tmp_path / "runs", weights_dir=imagenet_folder)
+    ledger = Ledger(tmp_path / "runs")
+    origin = load_file(imagenet_folder / "test_resnet.safetensors")
+    for run in open_study(path).runs:
+        weights = load_file(ledger.folder(run) / "last.safetensors")
+        parent = load_file(ledger.folder(run.parent) / "last.safetensors") if run.parent else origin
+        names = [name for name in weights if "running" not in name and "num_batches" not in name]
+        names = [name for name in names if run.parent or not name.startswith("fc.")]
+        assert all(torch.allclose(weights[name], parent[name], atol=1e-8) for name in names)
+
+
+def test_nothing_is_trained_twice_in_this_study_or_another(study_file, tmp_path, monkeypatch):
+    path, root = study_file(), tmp_path / "runs"
+    assert len(execute(path, root).done) == 8
+
+    def forbidden(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("bandbridge.study.execute.train", forbidden)
+    assert execute(path, root).done == []
+    tasks = {
+        "Quinacrine": {"dataset": "q4-0", "intermediates": ["Giemsa"]},
+        "Giemsa": {"dataset": "g4-0", "intermediates": ["Quinacrine"]},
+    }
+    assert execute(study_file(name="again", tasks=tasks), root).done == []
+
+
+def test_a_time_limit_stops_and_the_same_call_goes_on(study_file, tmp_path):
+    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    outcome = execute(path, root, deadline=time.monotonic() - 1)
+    assert outcome.out_of_time and not outcome.done
+    assert len(execute(path, root).done) == 4
+
+
+def test_a_run_that_fails_does_not_stop_the_others(study_file, tmp_path, monkeypatch):
+    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    original = loop.TrainingDiverged("training diverged in epoch 1: the loss is nan", "Lower the learning rate.")
+    real = loop.train
+    calls = []
+
+    def first_fails(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise original
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("bandbridge.study.execute.train", first_fails)
+    outcome = execute(path, root)
+    assert outcome.failed == ["Q/test_resnet/scratch/fold0"]
+    assert outcome.waiting == ["G/test_resnet/domain/fold0"] and len(outcome.done) == 2
+    study = open_study(path)
+    assert "diverged" in Ledger(root).state(study.runs[0]).message
+    assert len(execute(path, root).done) == 2
+
+
+def test_a_full_disk_stops_with_its_remedy_and_keeps_what_is_done(study_file, tmp_path, monkeypatch):
+    import errno
+
+    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    from bandbridge.model import weights
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "save_file", full)
+        with pytest.raises(EnvironmentFault, match="cannot write") as caught:
+            execute(path, root)
+    assert "disk is full" in caught.value.remedy
+    assert not list(root.rglob("*.tmp")) and not list(root.rglob("done.json"))
+    assert len(execute(path, root).done) == 4
+
+
+def test_a_damaged_checkpoint_is_named_and_the_other_runs_go_on(study_file, tmp_path):
+    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    study = open_study(path)
+    folder = study.runs[0].folder(root)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"PK damaged")
+    outcome = execute(path, root)
+    assert outcome.failed == [study.runs[0].name] and len(outcome.done) == 1
+    assert "checkpoint.pt is damaged" in Ledger(root).state(study.runs[0]).message
+
+
+def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "empty").mkdir()
+    path = study_file(approaches=["scratch", "imagenet", "two-step", "domain"], run_folds=[0])
+    runner = executor(path, tmp_path / "runs", weights_dir=tmp_path / "empty")
+    with pytest.raises(UserError, match="test_resnet"):
+        runner.run([run for run in runner.study.runs if run.approach == "imagenet"])
+    lines: list[str] = []
+    runner.say = lines.append
+    kept = runner.available(runner.study.runs)
+    assert {run.approach for run in kept} == {"scratch", "domain"} and len(lines) == 1
+
+
+def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
+    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    first = open_study(path).runs[0]
+    with claimed(first.folder(root)) as mine:
+        assert mine
+        outcome = execute(path, root)
+    assert outcome.elsewhere == [first.name] and len(outcome.done) == 1
+
+
+def _run_until_step(path: Path, root: Path, step: int | None) -> None:
+    """Run the study in this process, and die by SIGKILL before the given update step, counted over all runs."""
+    torch.set_num_threads(1)
+    taken = 0
+    original = loop._Session._step
+
+    def counted(session, images, targets):
+        nonlocal taken
+        taken += 1
+        if step is not None and taken > step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(session, images, targets)
+
+    loop._Session._step = counted  # type: ignore[method-assign]
+    execute(path, root)
+
+
+def _predictions(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("predictions.parquet")}
+
+
+@pytest.mark.slow
+def test_killed_at_random_the_predictions_are_byte_identical(study_file, tmp_path):
+    """Half of the kills come at a random update step, half at a random moment, in the middle of a write perhaps."""
+    path = study_file(recipe={"base": "fast", "epochs": 6, "batch_size": 16}, run_folds=[0, 1])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bandbridge.study.execute"])
+    whole = context.Process(target=_run_until_step, args=(path, tmp_path / "whole", None))
+    started = time.monotonic()
+    whole.start()
+    whole.join()
+    typical = time.monotonic() - started
+    assert whole.exitcode == 0
+    chance, killed = random.Random(0), 0
+    while killed < KILLS:
+        by_step = killed % 2 == 0
+        child = context.Process(
+            target=_run_until_step, args=(path, tmp_path / "killed", chance.randint(1, 14) if by_step else None)
+        )
+        child.start()
+        child.join(None if by_step else chance.uniform(0.05, 0.2) * typical)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        killed += 1
+    last = context.Process(target=_run_until_step, args=(path, tmp_path / "killed", None))
+    last.start()
+    last.join()
+    assert last.exitcode == 0 and killed == KILLS
+    expected, found = _predictions(tmp_path / "whole"), _predictions(tmp_path / "killed")
+    assert len(expected) == 8 and found == expected
+    assert not list((tmp_path / "killed").rglob("checkpoint.pt"))

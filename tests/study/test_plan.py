@@ -1,0 +1,107 @@
+"""The plan: the paper's grid is 330 runs, parents are shared, ids follow from content alone."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bandbridge.errors import UserError
+from bandbridge.study.plan import open_study
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+
+
+def test_the_papers_grid_is_exactly_330_runs_whose_parents_are_the_other_tasks_imagenet_runs():
+    study = open_study(STUDIES / "paper.yaml", need_data=False)
+    assert len(study.runs) == len({run.id for run in study.runs}) == 330
+    assert Counter(run.approach for run in study.runs) == {"scratch": 110, "imagenet": 110, "two-step": 110}
+    own = {run.id: run for run in study.runs}
+    for run in study.runs:
+        if run.approach == "two-step":
+            parent = own[run.parent.id]
+            assert parent.task != run.task and parent.approach == "imagenet"
+            assert (parent.architecture, parent.fold) == (run.architecture, run.fold)
+        else:
+            assert run.parent is None
+    seen = set()
+    for run in study.runs:
+        assert run.parent is None or run.parent.id in seen
+        seen.add(run.id)
+
+
+def test_all_rows_adds_one_parent_for_each_architecture_and_task(study_file):
+    study = open_study(study_file(intermediate_rows="all"))
+    extra = [run for run in study.runs if run.fold is None]
+    assert len(study.runs) == 8 + 2 and {run.task for run in extra} == {"Q", "G"}
+    assert all(run.parent.fold is None for run in study.runs if run.approach == "domain")
+    assert all(run.record.init.checkpoint == "last" for run in study.runs if run.approach == "domain")
+
+
+def test_several_intermediates_give_runs_of_their_own(study_file, chromosome_set):
+    chromosome_set("G", seed=7)
+    tasks = {
+        "Q": {"dataset": "q4-0", "intermediates": ["G", "H"]},
+        "G": {"dataset": "g4-0", "intermediates": ["Q"]},
+        "H": {"dataset": "g4-7", "target": False},
+    }
+    study = open_study(study_file(tasks=tasks, run_folds=[0]))
+    names = [run.name for run in study.runs]
+    assert "Q/test_resnet/domain-via-G/fold0" in names and "Q/test_resnet/domain-via-H/fold0" in names
+    assert "G/test_resnet/domain/fold0" in names
+    assert [name for name in names if name.startswith("H/")] == ["H/test_resnet/scratch/fold0"]
+
+
+def test_ids_do_not_depend_on_names_or_on_the_rest_of_the_study(study_file):
+    whole = {run.name: run.id for run in open_study(study_file()).runs}
+    renamed = open_study(study_file(name="other", approaches=["scratch"], run_folds=[1]))
+    assert all(whole[run.name] == run.id for run in renamed.runs) and len(renamed.runs) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"image_size": 48},
+        {"recipe": {"base": "fast", "epochs": 4}},
+        {"preparation": {"polarity": "inverted"}},
+        {"split": {"folds": 2, "scheme": "cell", "seed": 9}},
+    ],
+)
+def test_ids_change_with_whatever_changes_the_training(study_file, change):
+    before = {run.id for run in open_study(study_file()).runs}
+    assert not before & {run.id for run in open_study(study_file(**change)).runs}
+
+
+def test_folds_of_the_strict_protocol_keep_cells_together(study_file):
+    study = open_study(study_file(split={"folds": 2}))
+    assert study.tasks["Q"].split.scheme in ("cell", "patient")
+    assert open_study(study_file(split={"folds": 2}, protocol="paper")).tasks["Q"].split.scheme == "image"
+
+
+def test_a_child_keeps_the_head_only_where_it_is_told_to(study_file):
+    heads = {run.record.init.head for run in open_study(study_file()).runs if run.parent}
+    assert heads == {"keep"}
+    heads = {run.record.init.head for run in open_study(study_file(head="new")).runs if run.parent}
+    assert heads == {"new"}
+
+
+def test_absent_datasets_are_named_together(study_file):
+    tasks = {"Q": {"dataset": "lost", "intermediates": ["G"]}, "G": {"dataset": "gone", "intermediates": ["Q"]}}
+    path = study_file(tasks=tasks)
+    with pytest.raises(UserError) as caught:
+        open_study(path)
+    assert "lost" in str(caught.value) and "gone" in str(caught.value) and "BANDBRIDGE_DATA" in str(caught.value)
+    assert open_study(path, need_data=False).missing_data == ["lost", "gone"]
+
+
+def test_an_exported_split_gives_the_same_runs(study_file, tmp_path):
+    from bandbridge.dataset.splits import write_split
+
+    study = open_study(study_file())
+    for task in study.tasks.values():
+        write_split(task.split, tmp_path / f"{task.name}.json")
+    tasks = {
+        "Q": {"dataset": "q4-0", "intermediates": ["G"], "split_file": "Q.json"},
+        "G": {"dataset": "g4-0", "intermediates": ["Q"], "split_file": "G.json"},
+    }
+    assert [run.id for run in open_study(study_file(tasks=tasks)).runs] == [run.id for run in study.runs]

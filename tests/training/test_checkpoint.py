@@ -1,0 +1,52 @@
+"""Checkpoints come back as they were and never run code."""
+
+import pickle
+
+import pytest
+import torch
+
+from bandbridge.errors import UserError
+from bandbridge.training.checkpoint import Snapshot, TrainingState, load_state, save_state
+
+
+def state() -> TrainingState:
+    best = Snapshot(2, 0.5, {"w": torch.arange(3.0)}, torch.rand(4, 2))
+    return TrainingState(3, {"w": torch.ones(2)}, {"state": {0: {"step": torch.tensor(3.0)}}}, best, [{"loss": 1.0}], 8)
+
+
+def test_a_state_survives_its_file(tmp_path):
+    save_state(state(), tmp_path / "c.pt")
+    back = load_state(tmp_path / "c.pt")
+    assert back.epoch == 3 and back.history == [{"loss": 1.0}] and back.micro_batch == 8
+    assert torch.equal(back.best.weights["w"], torch.arange(3.0)) and back.best.epoch == 2
+    assert back.optimiser["state"][0]["step"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_no_file_is_no_state(tmp_path):
+    assert load_state(tmp_path / "c.pt") is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_cut_file_is_named_with_the_remedy(tmp_path, share):
+    path = tmp_path / "c.pt"
+    save_state(state(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"c\.pt is damaged") as caught:
+        load_state(path)
+    assert "Delete it" in caught.value.remedy
+
+
+def test_a_pickle_is_refused_unread(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "c.pt").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(UserError, match="damaged"):
+        load_state(tmp_path / "c.pt")
+    torch.save({"epoch": Trap()}, tmp_path / "d.pt")
+    with pytest.raises(UserError, match="damaged"):
+        load_state(tmp_path / "d.pt")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,186 @@
+"""The loop: it learns, it resumes bit for bit, its draws leave the global generator alone, it survives lack of memory."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from bandbridge.training import loop
+from bandbridge.training.checkpoint import load_state
+from bandbridge.training.device import open_fabric
+from bandbridge.training.loop import TrainingDiverged, TrainingJob, run_generator, train
+from bandbridge.training.recipe import Augmentation, Phase, Recipe
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def stripes(count: int = 96, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Images of two classes, upright and lying stripes, in noise."""
+    generator = np.random.default_rng(0)
+    targets = np.arange(count) % 2
+    wave = np.where(np.arange(size) // 4 % 2, 170, 80)
+    images = np.where(targets[:, None, None], wave[None, :, None], wave[None, None, :])
+    noise = generator.integers(-40, 40, (count, size, size))
+    return (images + noise).clip(0, 255).astype(np.uint8), targets.astype(np.int64)
+
+
+def job(epochs: int = 4, run_id: str = "a", **changes) -> TrainingJob:
+    images, targets = stripes()
+    phases = (
+        Phase(optimiser="adamw", epochs=epochs - 1, learning_rate=5e-3, schedule="one-cycle"),
+        Phase(optimiser="sgd", epochs=1, learning_rate=1e-3),
+    )
+    recipe = Recipe(name="test", phases=phases, batch_size=16, clip_norm=1.0)
+    rows = np.arange(len(images))
+    values = {"recipe": recipe, "images": images, "targets": targets}
+    values |= {"training_rows": rows[:72], "held_out_rows": rows[72:], "mean": HALF, "std": HALF}
+    return TrainingJob(run_id, **{**values, **changes})
+
+
+def model(seed: int = 0) -> nn.Module:
+    """A tiny network with batch norm and dropout, so that resume has statistics and global draws to get right."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return timm.create_model("test_resnet", num_classes=2, drop_rate=0.3)
+
+
+def run(tmp_path: Path, task: TrainingJob | None = None, **options):
+    network = model()
+    state, last = train(network, task or job(), open_fabric("cpu"), tmp_path / "checkpoint.pt", **options)
+    return network, state, last
+
+
+def test_it_learns_what_can_be_learned(tmp_path):
+    _, state, last = run(tmp_path, job(epochs=8))
+    assert last is not None and last.accuracy > 0.9
+    assert state.history[-1]["training_loss"] < 0.5 * state.history[0]["training_loss"]
+    assert [entry["epoch"] for entry in state.history] == list(range(1, 9))
+
+
+def test_the_best_snapshot_is_the_first_with_the_highest_accuracy(tmp_path):
+    _, state, _ = run(tmp_path, job(epochs=6))
+    accuracies = [entry["held_out_accuracy"] for entry in state.history]
+    assert state.best.epoch == accuracies.index(max(accuracies)) + 1
+    truth = stripes()[1][72:]
+    assert (state.best.logits.argmax(1).numpy() == truth).mean() == max(accuracies)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after):
+    """Interrupted by an exception in the epoch after a checkpoint, in both phases and at their border."""
+    _, whole, last = run(tmp_path / "whole")
+
+    class Interruption(Exception):
+        pass
+
+    def interrupt(entry):
+        if entry["epoch"] == stopped_after + 1:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        run(tmp_path / "parts", report=interrupt, checkpoint_interval=0)
+    assert load_state(tmp_path / "parts" / "checkpoint.pt").epoch == stopped_after
+    _, resumed, resumed_last = run(tmp_path / "parts")
+    assert torch.equal(last.logits, resumed_last.logits)
+    assert all(torch.equal(last.weights[name], resumed_last.weights[name]) for name in last.weights)
+    assert torch.equal(whole.best.logits, resumed.best.logits) and whole.best.epoch == resumed.best.epoch
+    timings = {"seconds", "images_per_second"}
+    for one, other in zip(whole.history, resumed.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in other.items() if k not in timings}
+
+
+def test_another_run_id_draws_otherwise(tmp_path):
+    _, _, one = run(tmp_path / "a", job(run_id="a"))
+    _, _, other = run(tmp_path / "b", job(run_id="b"))
+    assert not torch.equal(one.logits, other.logits)
+
+
+def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(tmp_path):
+    _, state, last = run(tmp_path, deadline=time.monotonic() - 1)
+    assert last is None and state.epoch == 0
+    _, state, last = run(tmp_path)
+    assert last is not None and state.epoch == 4
+
+
+def test_the_global_generator_is_left_as_it_was(tmp_path):
+    before = torch.random.get_rng_state()
+    run(tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_generators_differ_by_purpose_and_epoch():
+    draws = {
+        tuple(torch.rand(2, generator=run_generator("run", purpose, epoch)).tolist())
+        for purpose in ("order", "augmentation")
+        for epoch in range(3)
+    }
+    assert len(draws) == 6
+
+
+def test_without_held_out_rows_the_last_epoch_is_kept(tmp_path):
+    _, state, last = run(tmp_path, job(held_out_rows=np.empty(0, dtype=np.int64)))
+    assert state.best.epoch == last.epoch == 4 and last.weights
+
+
+def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path, monkeypatch, capsys):
+    """A network without batch statistics takes the same steps in micro-batches as in whole batches."""
+
+    def linear() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+
+    task = job(recipe=Recipe(name="t", phases=(Phase(optimiser="sgd", epochs=2, learning_rate=1e-3),), batch_size=16))
+    _, whole = train(linear(), task, open_fabric("cpu"), tmp_path / "whole.pt")
+    original = nn.Linear.forward
+
+    def limited(layer, batch):
+        if layer.training and len(batch) > 5:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(layer, batch)
+
+    monkeypatch.setattr(nn.Linear, "forward", limited)
+    state, parts = train(linear(), task, open_fabric("cpu"), tmp_path / "parts.pt")
+    assert state.micro_batch == 4
+    assert "micro-batches of 4" in capsys.readouterr().out
+    torch.testing.assert_close(parts.logits, whole.logits, rtol=0, atol=1e-5)
+
+
+def test_other_runtime_errors_are_not_mistaken_for_lack_of_memory(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("sizes do not match")
+
+    monkeypatch.setattr(loop.functional, "cross_entropy", broken)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        run(tmp_path)
+
+
+def test_divergence_is_an_error_that_says_where(tmp_path):
+    phase = Phase(optimiser="sgd", epochs=2, learning_rate=1e30)
+    recipe = Recipe(name="wild", phases=(phase,), batch_size=16, augmentation=Augmentation(blur=0))
+    with pytest.raises(TrainingDiverged, match="epoch 1"):
+        run(tmp_path, job(recipe=recipe))
+
+
+def test_grey_becomes_three_normalised_channels(tmp_path):
+    seen = []
+
+    class Probe(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(2))
+
+        def forward(self, batch):
+            seen.append(batch.detach().clone())
+            return batch.mean((1, 2, 3))[:, None] * self.scale
+
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    train(Probe(), job(mean=mean, std=std), open_fabric("cpu"), tmp_path / "c.pt")
+    images = torch.from_numpy(stripes()[0][72:]).double()[:, None] / 255
+    expected = (images - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    held_out = next(batch for batch in seen if len(batch) == 24)
+    torch.testing.assert_close(held_out.double(), expected, rtol=0, atol=1e-6)

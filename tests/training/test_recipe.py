@@ -1,0 +1,49 @@
+"""Recipes: epochs, phases and the learning rate at known points."""
+
+import math
+
+import pytest
+
+from bandbridge.errors import UserError
+from bandbridge.training.recipe import RecipeSpec, learning_rate_factor, recipe_for
+
+
+def test_the_papers_recipe_has_eighty_epochs_of_adam_then_sgd():
+    recipe = recipe_for(RecipeSpec(base="paper"), "resnet50")
+    assert recipe.epochs == 80
+    assert [phase.optimiser for phase in recipe.phases] == ["adam", "sgd"]
+    assert recipe.phase_of(59) == (0, 0) and recipe.phase_of(60) == (1, 60)
+    with pytest.raises(ValueError, match="past the last"):
+        recipe.phase_of(80)
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 7, 20, 79])
+def test_fewer_epochs_are_shared_among_the_phases(epochs):
+    recipe = recipe_for(RecipeSpec(base="paper", epochs=epochs), "resnet50")
+    assert recipe.epochs == epochs and all(phase.epochs >= 1 for phase in recipe.phases)
+
+
+def test_too_few_epochs_for_the_phases_are_refused():
+    with pytest.raises(UserError, match="too few"):
+        recipe_for(RecipeSpec(base="paper", epochs=1), "resnet50")
+
+
+def test_a_stated_learning_rate_scales_every_phase():
+    plain = recipe_for(RecipeSpec(base="paper"), "resnet50").phases
+    changed = recipe_for(RecipeSpec(base="paper", learning_rate=2 * plain[0].learning_rate), "resnet50").phases
+    assert [b.learning_rate / a.learning_rate for a, b in zip(plain, changed, strict=True)] == pytest.approx([2, 2])
+
+
+def test_cosine_is_half_in_the_middle_and_symmetric():
+    assert learning_rate_factor("cosine", 50, 101) == pytest.approx(0.5)
+    assert learning_rate_factor("cosine", 10, 101) + learning_rate_factor("cosine", 90, 101) == pytest.approx(1)
+
+
+def test_one_cycle_rises_to_its_peak_at_a_fifth_and_falls_to_nothing():
+    factors = [learning_rate_factor("one-cycle", step, 1000) for step in range(1000)]
+    assert factors.index(max(factors)) in (199, 200)
+    assert max(factors) == pytest.approx(1, abs=1e-2) and factors[0] == pytest.approx(0.1, abs=1e-2)
+    assert factors[-1] < 1e-4
+    middle = learning_rate_factor("one-cycle", 599, 1000)
+    assert middle == pytest.approx(0.5 * (1 + math.cos(math.pi * (0.5995 - 0.2) / 0.8)))
+    assert learning_rate_factor("constant", 3, 10) == 1
