@@ -202,20 +202,26 @@ def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
     assert outcome.elsewhere == [first.name] and len(outcome.done) == 1
 
 
-def _run_until_step(path: Path, root: Path, step: int | None) -> None:
-    """Run the study in this process, and die by SIGKILL before the given update step, counted over all runs."""
+def _run_until(path: Path, root: Path, kind: str, count: int) -> None:
+    """Run the study in this process and die by SIGKILL at the given update step or file write ("end": never)."""
     torch.set_num_threads(1)
     taken = 0
-    original = loop._Session._step
 
-    def counted(session, images, targets):
-        nonlocal taken
-        taken += 1
-        if step is not None and taken > step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(session, images, targets)
+    def dying(original):
+        def counted(*arguments):
+            nonlocal taken
+            taken += 1
+            if taken == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments)
 
-    loop._Session._step = counted  # type: ignore[method-assign]
+        return counted
+
+    if kind == "step":
+        loop._Session._step = dying(loop._Session._step)  # type: ignore[method-assign]
+    elif kind == "write":
+        # The temporary file is whole then, and not yet renamed.
+        os.fsync = dying(os.fsync)
     execute(path, root)
 
 
@@ -225,35 +231,23 @@ def _predictions(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_killed_at_random_the_predictions_are_byte_identical(study_file, tmp_path):
-    """Half of the kills come at a random update step, half at a random moment, in the middle of a write perhaps."""
-    path = study_file(recipe={"base": "fast", "epochs": 6, "batch_size": 16}, run_folds=[0, 1])
+    """Half of the kills come at a random update step, half in the middle of a random write."""
+    path = study_file(recipe={"base": "fast", "epochs": 2 + KILLS // 6, "batch_size": 16})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bandbridge.study.execute"])
-    whole = context.Process(target=_run_until_step, args=(path, tmp_path / "whole", None))
-    started = time.monotonic()
-    whole.start()
-    whole.join()
-    typical = time.monotonic() - started
-    assert whole.exitcode == 0
-    chance, killed = random.Random(0), 0
-    while killed < KILLS:
-        by_step = killed % 2 == 0
-        child = context.Process(
-            target=_run_until_step, args=(path, tmp_path / "killed", chance.randint(1, 14) if by_step else None)
-        )
+
+    def exit_code(root: Path, kind: str, count: int = 0) -> int | None:
+        child = context.Process(target=_run_until, args=(path, root, kind, count))
         child.start()
-        child.join(None if by_step else chance.uniform(0.05, 0.2) * typical)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -signal.SIGKILL
-        killed += 1
-    last = context.Process(target=_run_until_step, args=(path, tmp_path / "killed", None))
-    last.start()
-    last.join()
-    assert last.exitcode == 0 and killed == KILLS
+        child.join()
+        return child.exitcode
+
+    assert exit_code(tmp_path / "whole", "end") == 0
+    chance = random.Random(0)
+    for kill in range(KILLS):
+        kind, most = ("step", 9) if kill % 2 == 0 else ("write", 8)
+        assert exit_code(tmp_path / "killed", kind, chance.randint(1, most)) == -signal.SIGKILL
+    assert exit_code(tmp_path / "killed", "end") == 0
     expected, found = _predictions(tmp_path / "whole"), _predictions(tmp_path / "killed")
     assert len(expected) == 8 and found == expected
     assert not list((tmp_path / "killed").rglob("checkpoint.pt"))

@@ -8,12 +8,12 @@ import sys
 import typer
 
 from bandbridge import __version__
+from bandbridge.cli import data, models, study
 from bandbridge.errors import UserError
 from bandbridge.progress import console
 
 app = typer.Typer(
     name="bandbridge",
-    help="Does an intermediate staining domain help your chromosome classifier, by how much, and why?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,13 +39,13 @@ def main(
     """
 
 
+app.add_typer(data.app, name="data")
+app.command("models")(models.models)
+app.add_typer(study.app, name="study")
+
+
 def run() -> None:
     """Run the command line; errors that a user can act on become one message and an exit code."""
-    from bandbridge.cli import data, models, study
-
-    app.add_typer(data.app, name="data")
-    app.command("models")(models.models)
-    app.add_typer(study.app, name="study")
     debug = bool(os.environ.get("BANDBRIDGE_DEBUG"))
     try:
         app()

@@ -1,0 +1,81 @@
+"""``bandbridge study`` from the outside: plan, run, status, tables, split."""
+
+import pytest
+import yaml
+
+from bandbridge.cli.study import parse_duration
+from bandbridge.errors import UserError
+
+
+@pytest.fixture
+def study(tmp_path, chromosome_set):
+    chromosome_set("Q"), chromosome_set("G")
+    value = {
+        "name": "outside",
+        "protocol": "strict",
+        "tasks": {
+            "Q": {"dataset": "q4-0", "intermediates": ["G"], "band": "Q-band"},
+            "G": {"dataset": "g4-0", "intermediates": ["Q"], "band": "G-band"},
+        },
+        "architectures": ["test_resnet"],
+        "approaches": ["scratch", "domain"],
+        "split": {"folds": 2, "scheme": "cell"},
+        "image_size": 32,
+        "recipe": {"base": "fast", "epochs": 1},
+    }
+    path = tmp_path / "outside.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def test_plan_run_status_and_tables(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    plan = bandbridge("study", "plan", study, *runs)
+    assert plan.code == 0 and "8 runs: 8 pending" in plan.out
+    assert "4 of the 4 intermediate models are runs of the study itself" in plan.out
+    assert "Time left on this machine" in plan.out
+    one = bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/domain/fold0")
+    assert one.code == 0 and "2 runs finished" in one.err
+    assert bandbridge("study", "run", study, *runs, "--device", "cpu").code == 0
+    status = bandbridge("study", "status", study, *runs)
+    assert "pending" in status.out and "8 runs, 8 of them done" in bandbridge("study", "run", study, *runs).err
+    tables = bandbridge("study", "tables", study, *runs, "--out", tmp_path / "tables")
+    assert tables.code == 0 and tables.out.startswith("# outside (protocol: strict)")
+    names = {path.name for path in (tmp_path / "tables").iterdir()}
+    stems = ("table2", "table3", "table4", "differences", "folds")
+    assert {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "tex")} <= names
+    assert "tables.md" in names
+
+
+def test_tables_of_an_unfinished_study_say_what_is_missing(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/fold0")
+    tables = bandbridge("study", "tables", study, *runs, "--out", tmp_path / "tables")
+    assert tables.code == 0 and "missing" in tables.out.lower()
+
+
+def test_a_selection_that_matches_nothing_shows_a_name(bandbridge, study):
+    result = bandbridge("study", "run", study, "--only", "R/*")
+    assert result.code == 2 and "test_resnet" in result.err
+
+
+def test_a_wrong_key_is_exit_code_two_with_its_line(bandbridge, study):
+    study.write_text(study.read_text().replace("image_size", "image_sise"))
+    result = bandbridge("study", "plan", study)
+    assert result.code == 2 and "did you mean 'image_size'?" in result.err and "outside.yaml:" in result.err
+
+
+def test_splits_are_exported(bandbridge, study, tmp_path):
+    result = bandbridge("study", "split", study, tmp_path / "splits")
+    assert result.code == 0 and "2 folds by cell" in result.out
+    assert {path.name for path in (tmp_path / "splits").iterdir()} == {"Q.json", "G.json"}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("2h", 7200), ("1.5", 90)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+def test_a_wrong_duration_is_refused():
+    with pytest.raises(UserError, match="not a duration"):
+        parse_duration("soon")

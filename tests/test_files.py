@@ -1,0 +1,31 @@
+"""Writing whole or not at all, and hashing by value."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from bandbridge.errors import EnvironmentFault
+from bandbridge.files import canonical_json, content_hash, replacing, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and [entry.name for entry in Path(tmp_path).iterdir()] == ["a.txt"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_the_hash_follows_the_value_not_the_order_of_keys():
+    assert content_hash({"b": 1, "a": [2, "ä"]}) == content_hash({"a": [2, "ä"], "b": 1})
+    assert content_hash({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("nan"))
