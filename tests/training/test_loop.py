@@ -1,4 +1,4 @@
-"""The loop: it learns, it resumes bit for bit, its draws leave the global generator alone, it survives lack of memory."""
+"""The loop: it learns, resumes bit for bit, leaves the global generator alone and survives lack of memory."""
 
 import time
 from pathlib import Path
@@ -90,7 +90,9 @@ def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after):
     assert torch.equal(whole.best.logits, resumed.best.logits) and whole.best.epoch == resumed.best.epoch
     timings = {"seconds", "images_per_second"}
     for one, other in zip(whole.history, resumed.history, strict=True):
-        assert {k: v for k, v in one.items() if k not in timings} == {k: v for k, v in other.items() if k not in timings}
+        assert {k: v for k, v in one.items() if k not in timings} == {
+            k: v for k, v in other.items() if k not in timings
+        }
 
 
 def test_another_run_id_draws_otherwise(tmp_path):

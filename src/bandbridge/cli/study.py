@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -119,7 +119,7 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAUL
     _, selected = _open(study_file, data_dir, only, need_data=False)
     ledger = Ledger(runs)
     states = {run.id: ledger.state(run) for run in selected}
-    kinds = ("done", "paused", "failed", "pending")
+    kinds: tuple[Literal["done", "paused", "failed", "pending"], ...] = ("done", "paused", "failed", "pending")
     table = Table("task", "approach", *kinds, box=None, header_style="bold")
     for task, approach in dict.fromkeys((run.task, run.approach) for run in selected):
         counts = Counter(states[run.id].kind for run in selected if (run.task, run.approach) == (task, approach))

@@ -13,7 +13,7 @@ from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study, TaskData
 
 _RULES = {
-    "paper": "the checkpoint of the epoch with the highest accuracy on the reported fold, which flatters every approach",
+    "paper": "the checkpoint of the epoch with the best accuracy on the reported fold, which flatters all",
     "strict": "the checkpoint of the last epoch, chosen without looking at the reported fold",
 }
 

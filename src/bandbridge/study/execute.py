@@ -23,7 +23,13 @@ from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
-from bandbridge.model.weights import find_imagenet_weights, initialise_from_run, load_imagenet_weights, normalisation, save_model
+from bandbridge.model.weights import (
+    find_imagenet_weights,
+    initialise_from_run,
+    load_imagenet_weights,
+    normalisation,
+    save_model,
+)
 from bandbridge.progress import format_duration, note
 from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
 from bandbridge.study.plan import Study

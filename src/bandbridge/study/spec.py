@@ -52,7 +52,7 @@ class TaskSpec(_Frozen):
 
 
 class SplitSpec(_Frozen):
-    """How images are divided into folds. ``scheme: auto`` follows the protocol: image (paper), patient or cell (strict)."""
+    """How images are divided into folds. ``scheme: auto`` is image (paper), patient or cell (strict)."""
 
     scheme: Literal["auto", "image", "cell", "patient"] = "auto"
     folds: int = Field(default=5, ge=2, le=100)
@@ -143,7 +143,7 @@ def read_study(path: Path) -> StudySpec:
         value = yaml.safe_load(text)
     except yaml.YAMLError as fault:
         raise UserError(f"{path} is not valid YAML: {fault}", "Check the indentation and the colons.") from fault
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or root is None:
         raise UserError(f"{path} is not a study: it should be a mapping with name, tasks, architectures, ...")
     try:
         return StudySpec.model_validate(value)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,10 +121,10 @@ class _Session:
         self.job, self.fabric, self.state = job, fabric, state
         if state.epoch:
             model.load_state_dict(state.model)
-        # Convolutional networks run faster channels-last on CPUs and GPUs; a transformer's one patch layer gains nothing.
+        # Convolutional networks run faster channels-last; a transformer's one patch layer gains nothing.
         self.channels_last = sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
         if self.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         self.model = model
         self.forward = fabric.setup_module(model)
         self.bank = ImageBank(job.images, fabric.device)
@@ -132,7 +133,8 @@ class _Session:
         self.mean = torch.tensor(job.mean, device=fabric.device).view(shape)
         self.std = torch.tensor(job.std, device=fabric.device).view(shape)
         self.phase_index = -1
-        self.optimiser: torch.optim.Optimizer
+        # Fabric's wrapper delegates to the optimiser it holds but is no Optimizer to a type checker.
+        self.optimiser: Any
         self.peak_rates: list[float] = []
         if state.epoch and state.epoch < job.recipe.epochs:
             self._enter_phase(job.recipe.phase_of(state.epoch - 1)[0])
@@ -263,14 +265,16 @@ class _Session:
 
     def _enter_phase(self, index: int) -> None:
         phase = self.job.recipe.phases[index]
-        self.optimiser = self.fabric.setup_optimizers(make_optimiser(self.model, phase))
+        wrapped = self.fabric.setup_optimizers(make_optimiser(self.model, phase))
+        self.optimiser = wrapped[0] if isinstance(wrapped, tuple) else wrapped
         self.peak_rates = [phase.learning_rate for _ in self.optimiser.param_groups]
         self.phase_index = index
 
 
 def make_optimiser(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     """Return the optimiser of ``phase``; biases, norms and position embeddings are not decayed."""
-    no_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    stated: Any = getattr(model, "no_weight_decay", None)
+    no_decay = stated() if callable(stated) else ()
     groups = param_groups_weight_decay(model, phase.weight_decay, no_weight_decay_list=tuple(no_decay))
     if phase.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=phase.learning_rate, momentum=phase.momentum, fused=True)

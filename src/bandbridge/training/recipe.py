@@ -1,4 +1,4 @@
-"""Recipes: how a model is trained, as values. ``paper`` follows the publication; ``fast`` gets there in fewer passes."""
+"""Recipes: how a model is trained, as values. ``paper`` follows the publication, ``fast`` takes fewer passes."""
 
 from __future__ import annotations
 
