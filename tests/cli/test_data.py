@@ -1,10 +1,35 @@
 """``bandbridge data`` from the outside."""
 
+import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from bandbridge.dataset.imagefolder import open_dataset
+
+
+def picture(seed):
+    """A bright body of noise on black, as the bytes of a BMP."""
+    pixels = np.zeros((40, 24), np.uint8)
+    pixels[4:36, 6:18] = np.random.default_rng(seed).integers(100, 256, (32, 12))
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "BMP")
+    return data.getvalue()
+
+
+@pytest.fixture
+def bioimlab(tmp_path):
+    """One XY karyotype in BioImLab's layout."""
+    labels = [f"{number}{copy}" for number in range(1, 23) for copy in "ab"] + ["23a", "24a"]
+    folder = tmp_path / "raw" / "3"
+    folder.mkdir(parents=True)
+    for seed, label in enumerate(labels):
+        (folder / f"3 {label}.bmp").write_bytes(picture(seed))
+    return tmp_path / "raw"
 
 
 def test_synth_then_check_finds_nothing_to_decide(bandbridge, tmp_path):
@@ -47,6 +72,71 @@ def test_import_of_a_folder_of_classes_can_be_checked(bandbridge, tmp_path):
 def test_an_unknown_layout_lists_the_known_ones(bandbridge, tmp_path):
     result = bandbridge("data", "import", "dicom", tmp_path, tmp_path / "out")
     assert result.code == 2 and "bioimlab" in result.err
+
+
+def test_import_of_bioimlab_is_copied_byte_for_byte_and_compared_with_the_publication(bandbridge, bioimlab, tmp_path):
+    done = bandbridge("data", "import", "bioimlab", bioimlab, tmp_path / "set")
+    assert done.code == 0 and "46 images of 1 cell in" in done.out
+    assert "this copy holds 46 images; 5,474 were published" in done.err
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.read_bytes("images/3/3 24a.bmp") == (bioimlab / "3" / "3 24a.bmp").read_bytes()
+    checked = bandbridge("data", "check", tmp_path / "set")
+    assert checked.code == 0 and "46 images, 1 cell, unknown patients, dark ground" in checked.out
+    assert "good to know" in checked.out and "needs a decision" not in checked.out
+
+
+def test_check_exits_with_one_and_shows_one_chromosome_under_two_labels(bandbridge, bioimlab, tmp_path):
+    (bioimlab / "3" / "3 5a.bmp").write_bytes(picture(0))
+    bandbridge("data", "import", "bioimlab", bioimlab, tmp_path / "set")
+    result = bandbridge("data", "check", tmp_path / "set")
+    assert result.code == 1 and "3 1a.bmp (1) = images/3/3 5a.bmp (5)" in " ".join(result.out.split())
+
+
+def test_file_names_with_brackets_are_printed_as_they_are(bandbridge, bioimlab, tmp_path):
+    bandbridge("data", "import", "bioimlab", bioimlab, tmp_path / "set")
+    (tmp_path / "set" / "images" / "[bold]odd.bmp").write_bytes(b"")
+    with (tmp_path / "set" / "metadata.csv").open("a") as table:
+        table.write("images/[bold]odd.bmp,1,3,,,Q,\n")
+    assert "images/[bold]odd.bmp: the file is empty" in bandbridge("data", "check", tmp_path / "set").out
+
+
+def test_import_of_cir_never_guesses_where_its_labels_begin(bandbridge, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "c1.12.bmp").write_bytes(picture(1))
+    arguments = ("data", "import", "cir", tmp_path / "raw", tmp_path / "set")
+    refused = bandbridge(*arguments)
+    assert refused.code == 2 and "--first-label" in refused.err and not (tmp_path / "set").exists()
+    assert bandbridge(*arguments, "--first-label", 0).code == 0
+    assert open_dataset(tmp_path / "set").samples["label"].tolist() == ["13"]
+
+
+def test_first_label_is_refused_for_other_layouts(bandbridge, bioimlab, tmp_path):
+    result = bandbridge("data", "import", "bioimlab", bioimlab, tmp_path / "set", "--first-label", 0)
+    assert result.code == 2 and "layout cir" in result.err
+
+
+def test_check_of_nothing(bandbridge, tmp_path):
+    result = bandbridge("data", "check", tmp_path / "none")
+    assert result.code == 2 and "no such dataset" in result.err
+
+
+def test_the_help_loads_nothing_heavy():
+    program = (
+        "import sys; import bandbridge.cli.data;"
+        "print([name for name in ('numpy', 'pandas', 'PIL', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.real_data
+def test_gband_needs_no_decision(bandbridge, real_data):
+    result = bandbridge("data", "check", real_data / "gband65.zip", "--json")
+    facts = json.loads(result.out)
+    assert result.code == 0 and facts["ground"] == "bright"
+    assert (facts["images"], facts["cells"], facts["patients"]) == (2806, 65, 16)
+    kinds = {finding["kind"]: finding["count"] for finding in facts["findings"]}
+    assert kinds["missing-homologues"] == 59
 
 
 @pytest.mark.real_data

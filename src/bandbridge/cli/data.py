@@ -60,6 +60,7 @@ def import_(
 
     [bold]folder[/bold]    one folder for each class, with or without a folder for each cell in it
     """
+    from bandbridge.dataset.findings import counted
     from bandbridge.dataset.formats import import_distribution
     from bandbridge.errors import UserError
     from bandbridge.progress import note
@@ -69,8 +70,8 @@ def import_(
     done = import_distribution(layout.value, source, destination, stain=stain, first_label=first_label)
     for text in done.notes:
         note(f"note: {text}")
-    cells = f" of {done.cells:,} cells" if done.cells else ""
-    typer.echo(f"{done.images:,} images{cells} in {destination}")
+    cells = f" of {counted(done.cells, 'cell')}" if done.cells else ""
+    typer.echo(f"{counted(done.images, 'image')}{cells} in {destination}")
     note(f"Next: bandbridge data check {destination}")
 
 
@@ -117,12 +118,20 @@ def _print_audit(audit: Audit) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from bandbridge.dataset.findings import counted
+
     console = Console(highlight=False)
-    facts = f"{audit.images:,} images, {audit.cells:,} cells, {audit.patients or 'unknown'} patients"
-    console.print(f"{audit.dataset}: {facts}, {audit.ground} ground", markup=False)
+    facts = [
+        counted(audit.images, "image"),
+        counted(audit.cells, "cell") if audit.cells else "unknown cells",
+        counted(audit.patients, "patient") if audit.patients else "unknown patients",
+        f"{audit.ground} ground",
+    ]
+    console.print(f"{audit.dataset}: {', '.join(facts)}", markup=False)
     for side, (least, median, most) in audit.sizes.items():
         console.print(f"  {side} {least} to {most} pixels, median {median}", markup=False)
-    columns = min(12, len(audit.classes))
+    widest = max(len(label) for label in audit.classes)
+    columns = min(12 if widest <= 4 else 5, len(audit.classes))
     counts = Table(*[""] * columns, title="images of each class", show_header=False)
     items = list(audit.classes.items())
     for start in range(0, len(items), columns):

@@ -52,11 +52,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The readable images: rows of the table, frames, foreground crops, signatures, hashes of the pixels."""
+    """The readable images: rows of the table, frames, contrast to the ground, signatures, hashes of pixels."""
 
     samples: pd.DataFrame
     frames: list[Frame]
-    crops: list[np.ndarray]
+    contrasts: list[np.ndarray]
     signatures: np.ndarray
     pixel_hashes: list[str]
 
@@ -94,7 +94,7 @@ def audit_dataset(dataset: ImageFolder) -> Audit:
 
 
 def _look(dataset: ImageFolder) -> tuple[_Seen, list[str]]:
-    rows, frames, crops, signatures, hashes, unreadable = [], [], [], [], [], []
+    rows, frames, contrasts, signatures, hashes, unreadable = [], [], [], [], [], []
     names = dataset.samples["file_name"].tolist()
     for row, name in enumerate(track(names, len(names), "looking at images")):
         try:
@@ -105,16 +105,15 @@ def _look(dataset: ImageFolder) -> tuple[_Seen, list[str]]:
         except UserError as error:
             unreadable.append(f"{name}: {error.message}")
             continue
-        frame, crop = measure(image)
+        frame, contrast = measure(image)
         rows.append(row)
         frames.append(frame)
-        # A copy, so that a small crop does not keep its whole image in memory.
-        crops.append(crop.copy())
-        signatures.append(signature(crop))
+        contrasts.append(contrast)
+        signatures.append(signature(contrast))
         hashes.append(hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest())
     table = dataset.samples.iloc[rows].reset_index(drop=True)
     stacked = np.stack(signatures) if signatures else np.zeros((0, *SIGNATURE), dtype=np.float32)
-    return _Seen(table, frames, crops, stacked, hashes), unreadable
+    return _Seen(table, frames, contrasts, stacked, hashes), unreadable
 
 
 def _ground(frames: list[Frame]) -> str:
@@ -216,7 +215,8 @@ def _check_likeness(seen: _Seen) -> list[Finding]:
     near = [
         (first, second)
         for first, second in candidate_pairs(seen.signatures).tolist()
-        if seen.pixel_hashes[first] != seen.pixel_hashes[second] and is_near(seen.crops[first], seen.crops[second])
+        if seen.pixel_hashes[first] != seen.pixel_hashes[second]
+        and is_near(seen.contrasts[first], seen.contrasts[second])
     ]
     contrary = [pair for pair in identical + near if labels[pair[0]] != labels[pair[1]]]
     agreeing = [pair for pair in near if labels[pair[0]] == labels[pair[1]]]

@@ -44,15 +44,18 @@ class Frame:
 
 
 def measure(image: np.ndarray) -> tuple[Frame, np.ndarray]:
-    """Return the frame of uint8 ``image`` [H, W] and the part of it that bounds the foreground (all, if blank)."""
+    """Return the frame of uint8 ``image`` [H, W], and uint8 |image - ground| where it bounds the foreground.
+
+    A blank image gives the whole of it, as zeros.
+    """
     height, width = image.shape
     ground = background_level(image)
     contrast = np.abs(image.astype(np.int16) - ground)
     mask = foreground_mask(image) if contrast.max() >= _LEAST_CONTRAST else np.zeros_like(image, dtype=bool)
     found = ndimage.find_objects(mask.astype(np.int8))
     if not found:
-        return Frame(height, width, ground, (0, 0), 0.0, 0.0), image
-    crop = image[found[0]]
+        return Frame(height, width, ground, (0, 0), 0.0, 0.0), np.zeros_like(image)
+    crop = contrast[found[0]].astype(np.uint8)
     border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     fill = crop.size / image.size
     return Frame(height, width, ground, (crop.shape[0], crop.shape[1]), fill, float(border.mean())), crop
