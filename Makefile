@@ -9,8 +9,8 @@ WEIGHTS ?= $(or $(BANDBRIDGE_WEIGHTS),$(wildcard ../shared/weights))
 .PHONY: demo test lint clean
 
 demo: $(STAMP)
-	$(BIN)/bandbridge data synth demo/q --stain Q --cells 16 --seed 1
-	$(BIN)/bandbridge data synth demo/g --stain G --cells 16 --seed 2
+	$(BIN)/bandbridge data synth demo/q --stain Q --cells 12 --seed 1
+	$(BIN)/bandbridge data synth demo/g --stain G --cells 12 --seed 2
 	$(BIN)/bandbridge study run studies/demo.yaml --data-dir demo --runs demo/runs --skip-unavailable \
 	  $(if $(WEIGHTS),--weights-dir $(WEIGHTS))
 	$(BIN)/bandbridge study tables studies/demo.yaml --data-dir demo --runs demo/runs --out demo/tables
