@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
+    clear_head,
     find_imagenet_weights,
     head_keys,
     initialise_from_run,
@@ -310,3 +311,14 @@ def test_the_other_genuine_weights_load(name: str, real_weights: Path) -> None:
     architecture = find_architecture(name)
     weights = load_imagenet_weights(build(name, image_size=128), architecture, real_weights)
     assert weights.sha256 == weights_fingerprint(architecture, real_weights)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_cleared_head_makes_every_class_equally_likely_and_leaves_the_body_alone(name: str) -> None:
+    model = build(name).eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    clear_head(model)
+    images = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(model(images), torch.zeros(2, 24))
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and changed <= head_keys(model)

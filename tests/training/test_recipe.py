@@ -9,7 +9,7 @@ from bandbridge.training.recipe import RecipeSpec, learning_rate_factor, recipe_
 
 
 def test_the_papers_recipe_has_eighty_epochs_of_adam_then_sgd():
-    recipe = recipe_for(RecipeSpec(base="paper"), "resnet50")
+    recipe = recipe_for(RecipeSpec(base="paper"), "resnet50", pretrained=True)
     assert recipe.epochs == 80
     assert [phase.optimiser for phase in recipe.phases] == ["adam", "sgd"]
     assert recipe.phase_of(59) == (0, 0) and recipe.phase_of(60) == (1, 60)
@@ -19,18 +19,20 @@ def test_the_papers_recipe_has_eighty_epochs_of_adam_then_sgd():
 
 @pytest.mark.parametrize("epochs", [2, 3, 7, 20, 79])
 def test_fewer_epochs_are_shared_among_the_phases(epochs):
-    recipe = recipe_for(RecipeSpec(base="paper", epochs=epochs), "resnet50")
+    recipe = recipe_for(RecipeSpec(base="paper", epochs=epochs), "resnet50", pretrained=True)
     assert recipe.epochs == epochs and all(phase.epochs >= 1 for phase in recipe.phases)
 
 
 def test_too_few_epochs_for_the_phases_are_refused():
     with pytest.raises(UserError, match="too few"):
-        recipe_for(RecipeSpec(base="paper", epochs=1), "resnet50")
+        recipe_for(RecipeSpec(base="paper", epochs=1), "resnet50", pretrained=True)
 
 
 def test_a_stated_learning_rate_scales_every_phase():
-    plain = recipe_for(RecipeSpec(base="paper"), "resnet50").phases
-    changed = recipe_for(RecipeSpec(base="paper", learning_rate=2 * plain[0].learning_rate), "resnet50").phases
+    plain = recipe_for(RecipeSpec(base="paper"), "resnet50", pretrained=True).phases
+    changed = recipe_for(
+        RecipeSpec(base="paper", learning_rate=2 * plain[0].learning_rate), "resnet50", pretrained=True
+    ).phases
     assert [b.learning_rate / a.learning_rate for a, b in zip(plain, changed, strict=True)] == pytest.approx([2, 2])
 
 
@@ -47,3 +49,9 @@ def test_one_cycle_rises_to_its_peak_at_a_fifth_and_falls_to_nothing():
     middle = learning_rate_factor("one-cycle", 599, 1000)
     assert middle == pytest.approx(0.5 * (1 + math.cos(math.pi * (0.5995 - 0.2) / 0.8)))
     assert learning_rate_factor("constant", 3, 10) == 1
+
+
+def test_trained_weights_get_a_gentler_rate_than_random_ones():
+    for name in ("resnet50", "vit_small_patch16_224", "mobilenetv3_large_100"):
+        random, trained = (recipe_for(RecipeSpec(), name, pretrained=pretrained) for pretrained in (False, True))
+        assert trained.phases[0].learning_rate < random.phases[0].learning_rate

@@ -165,6 +165,15 @@ def head_keys(model: nn.Module) -> set[str]:
     return {key for key in model.state_dict() if any(key.startswith(f"{name}.") for name in names)}
 
 
+def clear_head(model: nn.Module) -> None:
+    """Set the classifier head of ``model`` to zero, in place: every class is equally likely until it is trained."""
+    keys = head_keys(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in keys:
+                parameter.zero_()
+
+
 def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, keep_head: bool) -> None:
     own = model.state_dict()
     head = head_keys(model) if keep_head else set()

@@ -24,6 +24,7 @@ from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.weights import (
+    clear_head,
     find_imagenet_weights,
     initialise_from_run,
     load_imagenet_weights,
@@ -179,6 +180,8 @@ class Executor:
             initialise_from_run(model, parent / f"{record.init.checkpoint}.safetensors", record.init.head)
             facts = read_json(parent / "config.json")
             mean, std = tuple(facts["mean"]), tuple(facts["std"])
+        if record.init.head == "new":
+            clear_head(model)
         split = self.study.tasks[run.task].split
         assert split is not None, "the store of a task without a split cannot have been built"
         training, held_out = split.rows(record.fold)

@@ -173,7 +173,7 @@ class _Planner:
 
     def _from_outside(self, task: TaskData, architecture: str, approach: str, fold: int | None) -> PlannedRun:
         weights = self.architectures[architecture].pinned_name if approach == "imagenet" else None
-        init = Init(kind="imagenet" if weights else "scratch", weights=weights)
+        init = Init(kind="imagenet", weights=weights, head="new") if weights else Init(kind="scratch")
         return self._planned(task, architecture, approach, fold, init)
 
     def _planned(
@@ -196,7 +196,7 @@ class _Planner:
             fold=fold,
             architecture=found.timm_name + options,
             init=init,
-            recipe=recipe_for(self.spec.recipe_spec(architecture), found.timm_name),
+            recipe=recipe_for(self.spec.recipe_spec(architecture), found.timm_name, pretrained=init.kind != "scratch"),
             precision=self.spec.precision,
             seed=self.spec.seed,
         )

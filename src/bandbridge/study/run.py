@@ -18,7 +18,11 @@ RECORD_VERSION = 1
 
 
 class Init(BaseModel):
-    """Where the initial weights come from: ``scratch``, ``imagenet`` (a tag) or ``run`` (a parent's checkpoint)."""
+    """Where the initial weights come from: ``scratch``, ``imagenet`` (a tag) or ``run`` (a parent's checkpoint).
+
+    head: ``keep`` takes over the parent's classification layer; ``new`` starts it at zero, so that the first steps do
+    not push random gradients into trained layers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
