@@ -32,7 +32,7 @@ def silent(_: str) -> None:
 
 
 def executor(path: Path, root: Path, **options) -> Executor:
-    return Executor(open_study(path), root, "cpu", say=silent, checkpoint_interval=0, **options)
+    return Executor(open_study(path), root, "cpu", say=silent, show=silent, checkpoint_interval=0, **options)
 
 
 def execute(path: Path, root: Path, **options):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bandbridge.errors import UserError
-from bandbridge.progress import format_duration, note
+from bandbridge.progress import console, format_duration, note
 
 if TYPE_CHECKING:
     from bandbridge.study.execute import Outcome
@@ -95,6 +95,8 @@ def run_(
     ] = False,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
+    from rich.markup import escape
+
     from bandbridge.study.execute import Executor
 
     deadline = time.monotonic() + parse_duration(max_time) if max_time else None
@@ -105,7 +107,13 @@ def run_(
     done = sum(executor.ledger.state(run).kind == "done" for run in selected)
     note(f"{len(selected)} runs, {done} of them done")
     started = time.monotonic()
-    _report(executor.run(selected), time.monotonic() - started)
+    if console.is_terminal:
+        with console.status("preparing") as status:
+            executor.show = lambda text: status.update(escape(text))
+            outcome = executor.run(selected)
+    else:
+        outcome = executor.run(selected)
+    _report(outcome, time.monotonic() - started)
 
 
 @app.command()

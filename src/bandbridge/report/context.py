@@ -55,9 +55,9 @@ class TableContext:
     """How a study's tables are named and ordered, and what they should hold when every run is done.
 
     ``protocol`` "paper" reports the checkpoint "best", "strict" reports "last"; ``protocol_text`` is the
-    sentence that says what the protocol is. ``folds`` are the planned fold numbers. Tasks, architectures,
-    arms and folds that runs have but the context does not are added by :meth:`covering`, so that no run is
-    left out silently.
+    sentence that says what the protocol is. ``folds`` are the planned fold numbers; ``domains`` name the tasks
+    that only serve as intermediates. Tasks, architectures, arms and folds that runs have but the context does
+    not are added by :meth:`covering`, so that no run is left out silently.
     """
 
     title: str
@@ -65,6 +65,7 @@ class TableContext:
     protocol_text: str
     folds: tuple[int, ...] = ()
     tasks: tuple[TaskLabel, ...] = ()
+    domains: tuple[TaskLabel, ...] = ()
     architectures: tuple[ArchitectureLabel, ...] = ()
     arms: tuple[Arm, ...] = ()
     decimals: int = 2
@@ -106,7 +107,7 @@ class TableContext:
 
     def data_title(self, name: str) -> str:
         """Return what a reader calls the data of an intermediate domain (a task or a dataset name)."""
-        return next((task.data for task in self.tasks if task.name == name), name)
+        return next((task.data for task in (*self.tasks, *self.domains) if task.name == name), name)
 
     def arms_of(self, task: str, approach: str | None = None) -> list[Arm]:
         """Return the arms of a task: approaches in the paper's order, intermediates in the study's."""

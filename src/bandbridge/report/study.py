@@ -54,11 +54,16 @@ def table_context(study: Study) -> TableContext:
         protocol=spec.protocol,
         protocol_text=protocol_text(study),
         folds=spec.folds,
-        tasks=tuple(TaskLabel(task.name, task.spec.band, task.spec.dataset) for task in targets),
+        tasks=tuple(_label(task) for task in targets),
+        domains=tuple(_label(task) for task in study.tasks.values() if not task.spec.target),
         architectures=tuple(ArchitectureLabel(name, found.family) for name, found in study.architectures.items()),
         arms=tuple(arms),
         seed=spec.seed,
     )
+
+
+def _label(task: TaskData) -> TaskLabel:
+    return TaskLabel(task.name, task.spec.band, task.spec.dataset)
 
 
 def protocol_text(study: Study) -> str:

@@ -56,7 +56,8 @@ class Executor:
     """The local executor: run after run in this process.
 
     deadline: time.monotonic seconds after which no further epoch is begun. Ctrl-C stops at once; nothing that a
-    checkpoint holds is lost.
+    checkpoint holds is lost. say: takes lines to keep (a run is done, or failed). show: takes the state after each
+    epoch, for display in place.
     """
 
     study: Study
@@ -66,6 +67,7 @@ class Executor:
     deadline: float | None = None
     checkpoint_interval: float = CHECKPOINT_INTERVAL_S
     say: Callable[[str], None] = note
+    show: Callable[[str], None] = note
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.root)
@@ -137,7 +139,7 @@ class Executor:
             facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
             write_json(folder / PROGRESS, {**facts, **entry})
             clock.tick(run, entry)
-            self.say(f"{label}: {_epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
+            self.show(f"{label}: {_epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
 
         state, last = train(
             model,
@@ -151,6 +153,7 @@ class Executor:
         if last is None:
             return False
         self._keep_results(run, folder, store, job, state, last)
+        self.say(f"{label}: done; {_accuracy_line(state, last)}")
         return True
 
     def _store(self, task: str) -> Store:
@@ -271,6 +274,12 @@ def _epoch_line(entry: dict[str, float], epochs: int) -> str:
     if "held_out_accuracy" in entry:
         line += f", held-out accuracy {entry['held_out_accuracy']:.1%}"
     return f"{line}, {entry['images_per_second']:.0f} images/s"
+
+
+def _accuracy_line(state: TrainingState, last: Snapshot) -> str:
+    if state.best is None or "held_out_accuracy" not in state.history[-1]:
+        return "trained on every image"
+    return f"held-out accuracy {last.accuracy:.1%} (best {state.best.accuracy:.1%} in epoch {state.best.epoch})"
 
 
 class _Clock:
