@@ -187,8 +187,9 @@ def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_pat
     (tmp_path / "empty").mkdir()
     path = study_file(approaches=["scratch", "imagenet", "two-step", "domain"], run_folds=[0])
     runner = executor(path, tmp_path / "runs", weights_dir=tmp_path / "empty")
-    with pytest.raises(UserError, match="test_resnet"):
-        runner.run([run for run in runner.study.runs if run.approach == "imagenet"])
+    with pytest.raises(UserError, match="test_resnet") as caught:
+        runner.require_weights(runner.study.runs)
+    assert "--skip-unavailable" in caught.value.remedy
     lines: list[str] = []
     runner.say = lines.append
     kept = runner.available(runner.study.runs)

@@ -12,7 +12,7 @@ from torch import nn
 from bandbridge.training import loop
 from bandbridge.training.checkpoint import load_state
 from bandbridge.training.device import open_fabric
-from bandbridge.training.loop import TrainingDiverged, TrainingJob, run_generator, train
+from bandbridge.training.loop import OutOfMemory, TrainingDiverged, TrainingJob, run_generator, train
 from bandbridge.training.recipe import Augmentation, Phase, Recipe
 
 HALF = (0.5, 0.5, 0.5)
@@ -128,7 +128,10 @@ def test_without_held_out_rows_the_last_epoch_is_kept(tmp_path):
     assert state.best.epoch == last.epoch == 4 and last.weights
 
 
-def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("batch", "limit", "micro_batch"), [(16, 5, 4), (25, 3, 2), (24, 24, None)])
+def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_gradient(
+    tmp_path, monkeypatch, capsys, batch, limit, micro_batch
+):
     """A network without batch statistics takes the same steps in micro-batches as in whole batches."""
 
     def linear() -> nn.Module:
@@ -136,20 +139,31 @@ def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_gradient(tmp_path, 
             torch.manual_seed(0)
             return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
 
-    task = job(recipe=Recipe(name="t", phases=(Phase(optimiser="sgd", epochs=2, learning_rate=1e-3),), batch_size=16))
+    task = job(
+        recipe=Recipe(name="t", phases=(Phase(optimiser="sgd", epochs=2, learning_rate=1e-3),), batch_size=batch)
+    )
     _, whole = train(linear(), task, open_fabric("cpu"), tmp_path / "whole.pt")
     original = nn.Linear.forward
 
     def limited(layer, batch):
-        if layer.training and len(batch) > 5:
+        if layer.training and len(batch) > limit:
             raise torch.OutOfMemoryError("out of memory")
         return original(layer, batch)
 
     monkeypatch.setattr(nn.Linear, "forward", limited)
     state, parts = train(linear(), task, open_fabric("cpu"), tmp_path / "parts.pt")
-    assert state.micro_batch == 4
-    assert "micro-batches of 4" in capsys.readouterr().out
+    assert state.micro_batch == micro_batch
+    assert ("out of memory" in capsys.readouterr().out) == (micro_batch is not None)
     torch.testing.assert_close(parts.logits, whole.logits, rtol=0, atol=1e-5)
+
+
+def test_no_memory_for_even_two_images_is_said(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(loop.functional, "cross_entropy", none)
+    with pytest.raises(OutOfMemory, match="two images at a time"):
+        run(tmp_path)
 
 
 def test_other_runtime_errors_are_not_mistaken_for_lack_of_memory(tmp_path, monkeypatch):

@@ -104,6 +104,8 @@ def run_(
     executor = Executor(study, runs, device, weights_dir, deadline)
     if skip_unavailable:
         selected = executor.available(selected)
+    else:
+        executor.require_weights(selected)
     done = sum(executor.ledger.state(run).kind == "done" for run in selected)
     note(f"{len(selected)} runs, {done} of them done")
     started = time.monotonic()

@@ -74,23 +74,36 @@ class Executor:
         self.fabric: Fabric = open_fabric(self.device, self.study.spec.precision)
         self._stores: dict[str, Store] = {}
 
+    def require_weights(self, runs: Sequence[PlannedRun]) -> None:
+        """Raise :class:`ManyErrors` naming all ImageNet weights that ``runs`` need and that cannot be had."""
+        absent = self._absent_weights(runs)
+        if absent:
+            problems = [f"{name}: {error.message}" for name, error in absent.items()]
+            remedy = next(iter(absent.values())).remedy + "\nOr leave their runs out with --skip-unavailable."
+            raise ManyErrors("ImageNet weights are missing:", problems, remedy)
+
     def available(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Return ``runs`` without those whose ImageNet weights cannot be had, saying so once per architecture."""
-        absent: set[str] = set()
-        for run in runs:
-            name = run.record.architecture
-            if run.record.init.kind == "imagenet" and name not in absent and self.ledger.state(run).kind != "done":
-                try:
-                    find_imagenet_weights(find_architecture(name), self.weights_dir)
-                except UserError as error:
-                    absent.add(name)
-                    self.say(f"left out: the imagenet and two-step runs of {run.architecture}: {error.message}")
+        absent = self._absent_weights(runs)
+        for name, error in absent.items():
+            self.say(f"left out: the imagenet and two-step runs of {name}: {error.message}")
 
         def has_weights(run: PlannedRun) -> bool:
-            origin = run.parent or run
-            return origin.record.init.kind != "imagenet" or origin.record.architecture not in absent
+            return (run.parent or run).record.init.kind != "imagenet" or run.architecture not in absent
 
         return [run for run in runs if has_weights(run)]
+
+    def _absent_weights(self, runs: Sequence[PlannedRun]) -> dict[str, UserError]:
+        """Look for the weights of every pending ImageNet run: better to stop now than after hours of training."""
+        pending = [run for run in runs if self.ledger.state(run).kind != "done"]
+        needed = {run.architecture: run for run in pending if run.record.init.kind == "imagenet"}
+        absent: dict[str, UserError] = {}
+        for name, run in needed.items():
+            try:
+                find_imagenet_weights(find_architecture(run.record.architecture), self.weights_dir)
+            except UserError as error:
+                absent[name] = error
+        return absent
 
     def run(self, runs: Sequence[PlannedRun]) -> Outcome:
         """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""

@@ -23,7 +23,7 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import UserError
 from bandbridge.training.augment import augment
 from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
 from bandbridge.training.device import ImageBank
@@ -32,10 +32,17 @@ from bandbridge.training.recipe import Phase, Recipe, learning_rate_factor
 #: Least time between two checkpoints, seconds; an interrupted training repeats at most this much and one epoch.
 CHECKPOINT_INTERVAL_S = 60.0
 _EVALUATION_BATCH = 256
+_SMALLEST_MICRO_BATCH = 2
 
 
 class TrainingDiverged(UserError):
     """The loss became infinite or not a number."""
+
+    exit_code = 1
+
+
+class OutOfMemory(UserError):
+    """The device cannot hold a training step of two images."""
 
     exit_code = 1
 
@@ -229,7 +236,9 @@ class _Session:
         self.optimiser.zero_grad(set_to_none=True)
         loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
         hits = torch.zeros((), device=images.device, dtype=torch.int64)
-        for part, truth in zip(images.split(size), targets.split(size), strict=True):
+        # Never fewer than ``size`` images in a part: batch normalisation cannot train on a single one.
+        parts = max(1, len(images) // size)
+        for part, truth in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
             logits = self.forward(part)
             loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
             loss = loss * (len(part) / len(images))
@@ -243,9 +252,9 @@ class _Session:
 
     def _halve_micro_batch(self, batch: int) -> None:
         size = self.state.micro_batch or batch
-        if size == 1:
-            raise EnvironmentFault("out of memory even with one image at a time", "Use a smaller image size or model.")
-        self.state.micro_batch = math.ceil(size / 2)
+        if size <= _SMALLEST_MICRO_BATCH:
+            raise OutOfMemory("out of memory even with two images at a time", "Use a smaller image size or model.")
+        self.state.micro_batch = max(_SMALLEST_MICRO_BATCH, size // 2)
         self.optimiser.zero_grad(set_to_none=True)
         if self.fabric.device.type == "cuda":
             torch.cuda.empty_cache()
