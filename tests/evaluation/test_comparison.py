@@ -1,4 +1,8 @@
-"""The paper's bootstrap against every one of the 5^5 resamples, and pairing by fold."""
+"""The paper's bootstrap against every one of the 5^5 resamples, pairing by fold, and the t tests.
+
+The t tests are checked against scipy and against two published examples: the sleep data of Student (1908, The
+Probable Error of a Mean, Biometrika 6:1-25), and scikit-learn's "Statistical comparison of models using grid search".
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,23 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import integrate, stats
 
-from bandbridge.evaluation.comparison import Interval, paired_differences, percentile_bootstrap
+from bandbridge.evaluation.comparison import (
+    Interval,
+    corrected_resampled_t,
+    detectable_difference,
+    holm,
+    paired_differences,
+    percentile_bootstrap,
+    student_t,
+)
 
+#: Extra hours of sleep of ten patients on each of two drugs.
+SLEEP = (
+    np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]),
+    np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]),
+)
 DIFFERENCES = np.array([0.8, -0.3, 1.9, 0.4, 3.1])
 
 
@@ -64,3 +82,126 @@ def test_a_fold_scored_twice_is_refused() -> None:
     twice = pd.Series([0.9, 0.8], index=[1, 1])
     with pytest.raises(ValueError, match=r"folds \[1\]"):
         paired_differences(pd.Series({1: 0.4}), twice)
+
+
+def test_student_t_of_the_sleep_data_is_the_published_one() -> None:
+    result = student_t(SLEEP[0] - SLEEP[1])
+    # As R prints it for t.test(extra ~ group, data = sleep, paired = TRUE), to its digits.
+    assert (round(result.t, 4), result.df, round(result.p, 6)) == (-4.0621, 9, 0.002833)
+    assert (round(result.low, 6), round(result.high, 6)) == (-2.459886, -0.700114)
+    assert result.mean == pytest.approx(-1.58, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 40])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_student_t_equals_scipy(count: int, level: float) -> None:
+    values = np.random.default_rng(count).normal(0.3, 1, count)
+    expected = stats.ttest_1samp(values, 0)
+    low, high = expected.confidence_interval(level)
+    result = student_t(values, level)
+    assert (result.t, result.p, result.df) == pytest.approx((expected.statistic, expected.pvalue, expected.df))
+    assert (result.low, result.high) == pytest.approx((low, high))
+
+
+def test_corrected_t_is_the_one_scikit_learn_publishes() -> None:
+    """SVC with an rbf against a linear kernel on the moons, ten times ten folds: t 0.750, one-sided p 0.227."""
+    from sklearn.datasets import make_moons
+    from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
+    from sklearn.svm import SVC
+
+    x, y = make_moons(noise=0.352, random_state=1, n_samples=100)
+    folds = RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0)
+    rbf, linear = (cross_val_score(SVC(kernel=k), x, y, scoring="roc_auc", cv=folds) for k in ("rbf", "linear"))
+    corrected, plain = corrected_resampled_t(rbf - linear, 10 / 90), student_t(rbf - linear)
+    assert (round(corrected.t, 3), round(corrected.p / 2, 3), corrected.df) == (0.750, 0.227, 99)
+    assert (round(plain.t, 3), round(plain.p / 2, 3)) == (2.611, 0.005)
+
+
+def test_corrected_t_widens_the_plain_one_by_the_variance_factor() -> None:
+    plain, corrected = student_t(DIFFERENCES), corrected_resampled_t(DIFFERENCES, 1 / 4)
+    # (1/5 + 1/4) / (1/5) = 2.25, whose root is 1.5.
+    assert corrected.t == pytest.approx(plain.t / 1.5, rel=1e-12)
+    assert corrected.high - corrected.mean == pytest.approx(1.5 * (plain.high - plain.mean), rel=1e-12)
+    assert corrected.p == pytest.approx(2 * stats.t.sf(plain.t / 1.5, 4), rel=1e-12)
+
+
+def test_equal_differences_leave_a_t_test_undefined() -> None:
+    for values in (np.full(5, 0.25), np.zeros(3), 100 * (np.array([0.95, 0.85, 0.75]) - np.array([0.9, 0.8, 0.7]))):
+        result = student_t(values)
+        assert result.mean == pytest.approx(values[0])
+        assert np.isnan([result.low, result.high, result.t, result.p]).all()
+    assert student_t(np.array([1.0, 1.0 + 1e-6])).p < 1e-5
+
+
+@pytest.mark.parametrize("differences", [[], [1.0], [1.0, np.inf], [[1.0, 2.0], [3.0, 4.0]]])
+def test_a_t_test_refuses_what_has_no_variance(differences: list[float]) -> None:
+    with pytest.raises(ValueError, match="a t test needs at least two finite differences"):
+        student_t(np.array(differences))
+
+
+@pytest.mark.parametrize(("test_share", "level"), [(-0.1, 0.95), (np.nan, 0.95), (0.25, 1.0), (0.25, 0.0)])
+def test_a_t_test_refuses_impossible_settings(test_share: float, level: float) -> None:
+    with pytest.raises(ValueError, match="test share of at least 0"):
+        corrected_resampled_t(DIFFERENCES, test_share, level)
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01 0.02 0.03 0.04 times 4 3 2 1 is 0.04 0.06 0.06 0.04; no value falls below the one before it.
+    assert holm(np.array([0.04, 0.01, 0.03, 0.02])) == pytest.approx([0.06, 0.04, 0.06, 0.06], abs=1e-15)
+    assert holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
+    assert holm(np.array([0.2])) == pytest.approx([0.2])
+    assert len(holm(np.array([]))) == 0
+
+
+def test_holm_leaves_out_what_is_missing() -> None:
+    adjusted = holm(np.array([np.nan, 0.01, np.nan, 0.04]))
+    assert adjusted[[1, 3]] == pytest.approx([0.02, 0.04], abs=1e-15)
+    assert np.isnan(adjusted[[0, 2]]).all()
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        p_values = rng.beta(0.3, 1, size=8)
+        rejected = np.zeros(8, dtype=bool)
+        for step, index in enumerate(np.argsort(p_values)):
+            if p_values[index] > 0.05 / (8 - step):
+                break
+            rejected[index] = True
+        assert ((holm(p_values) <= 0.05) == rejected).all()
+
+
+def test_holm_refuses_what_is_no_p_value() -> None:
+    with pytest.raises(ValueError, match="one row of numbers"):
+        holm(np.array([0.5, 1.2]))
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 10])
+@pytest.mark.parametrize("test_share", [0.0, 0.25])
+def test_detectable_difference_has_the_power_it_names(folds: int, test_share: float) -> None:
+    """Power by quadrature: the chance that a normal mean clears the critical value of a chi-distributed deviation."""
+    difference = detectable_difference(2.0, folds, test_share, power=0.8, alpha=0.05)
+    noncentrality = difference / (2.0 * np.sqrt(1 / folds + test_share))
+    critical = stats.t.ppf(0.975, folds - 1)
+    spread = stats.chi(folds - 1, scale=1 / np.sqrt(folds - 1))
+    power, _ = integrate.quad(lambda w: stats.norm.sf(critical * w - noncentrality) * spread.pdf(w), 0, np.inf)
+    assert power == pytest.approx(0.8, abs=1e-6)
+
+
+def test_detectable_difference_agrees_with_a_simulation_of_the_corrected_test() -> None:
+    """Differences of five folds that correlate by 1/5, as the corrected test supposes (n_test / n = 1 / k)."""
+    rng = np.random.default_rng(0)
+    difference = detectable_difference(np.sqrt(1 - 1 / 5), 5, 1 / 4)
+    shared, own = rng.normal(size=(40_000, 1)), rng.normal(size=(40_000, 5))
+    folds = difference + np.sqrt(1 / 5) * shared + np.sqrt(1 - 1 / 5) * own
+    t = folds.mean(axis=1) / (folds.std(axis=1, ddof=1) * np.sqrt(1 / 5 + 1 / 4))
+    # Binomial standard deviation 0.002; four of them.
+    assert np.mean(t > stats.t.ppf(0.975, 4)) == pytest.approx(0.8, abs=0.008)
+
+
+def test_nothing_is_detectable_without_a_variance() -> None:
+    assert np.isnan(
+        [detectable_difference(np.nan, 5), detectable_difference(0.0, 5), detectable_difference(1, 1)]
+    ).all()
+    with pytest.raises(ValueError, match="power"):
+        detectable_difference(1.0, 5, power=0.04)
