@@ -6,9 +6,12 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+
+from bandbridge.files import write_text
 
 MISSING = "–"
 DAGGER = "†"
@@ -112,6 +115,15 @@ def to_latex(table: Table) -> str:
     if table.notes:
         lines.append(r"  \par\smallskip " + " ".join(latex_text(note) for note in table.notes))
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def write_table(folder: Path, table: Table) -> list[Path]:
+    """Write ``<name>.md``, ``.csv`` and ``.tex`` into ``folder``, each whole or not at all; return the paths."""
+    paths = []
+    for kind, render in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
+        paths.append(folder / f"{table.name}.{kind}")
+        write_text(paths[-1], render(table))
+    return paths
 
 
 def latex_text(text: str) -> str:

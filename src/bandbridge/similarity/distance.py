@@ -1,0 +1,148 @@
+"""Distances between domains: the paper's Table 1 and its corrected form, and what preparation does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import torch
+
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.similarity.coral import CoralResult, two_sample_coral
+from bandbridge.similarity.embeddings import Embeddings
+from bandbridge.similarity.kernel import CONVENTIONS, Convention, median_distance
+from bandbridge.similarity.mmd import MmdResult, mmd2, pool, two_sample_mmd
+
+Pool = Literal["pair", "all"]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How distances are tested: numbers of bootstraps and permutations, the seed, and the kernel's bandwidth.
+
+    pool: the images whose median distance sets the bandwidth, those of the ``pair`` or of ``all`` domains given.
+    convention: how the median sets it, see :data:`bandbridge.similarity.kernel.CONVENTIONS`.
+    """
+
+    bootstraps: int = 1000
+    permutations: int = 1000
+    seed: int = 0
+    pool: Pool = "pair"
+    convention: Convention = "sigma-median"
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """One way of setting the kernel's width: ``median`` distance, ``gamma``, and the published estimate with it."""
+
+    pool: Pool
+    convention: Convention
+    median: float
+    gamma: float
+    mmd2: float
+
+
+@dataclass(frozen=True)
+class DomainDistance:
+    """How far two domains are apart. ``bandwidths`` holds all four, the one of ``mmd`` first."""
+
+    first: str
+    second: str
+    images: tuple[int, int]
+    cells: tuple[int, int]
+    mmd: MmdResult
+    coral: CoralResult
+    bandwidths: tuple[Bandwidth, ...]
+
+
+def compare_all(domains: Sequence[Embeddings], resampling: Resampling, device: str = "auto") -> list[DomainDistance]:
+    """Return the distances of every pair of ``domains``, in their order. Raises ValueError for fewer than two."""
+    if len(domains) < 2:
+        raise ValueError("distances need at least two domains")
+    everything = torch.from_numpy(np.concatenate([domain.values for domain in domains]))
+    common = median_distance(everything.to(_device(device)), resampling.seed)
+    return [compare(first, second, resampling, common, device) for first, second in combinations(domains, 2)]
+
+
+def compare(
+    first: Embeddings,
+    second: Embeddings,
+    resampling: Resampling,
+    common_median: float | None = None,
+    device: str = "auto",
+) -> DomainDistance:
+    """Return MMD^2 and CORAL between two domains, tested both ways.
+
+    ``common_median``: the median distance over all domains of the comparison; that of the pair where None.
+    """
+    samples = pool(first.values, second.values, first.units, second.units, _device(device))
+    own = median_distance(samples.values, resampling.seed)
+    medians: dict[Pool, float] = {"pair": own, "all": own if common_median is None else common_median}
+    choices = [(pool_, convention) for pool_ in medians for convention in CONVENTIONS]
+    choices.sort(key=lambda choice: choice != (resampling.pool, resampling.convention))
+    gammas = {choice: CONVENTIONS[choice[1]] / medians[choice[0]] ** 2 for choice in choices}
+    result = two_sample_mmd(
+        samples, gammas[choices[0]], resampling.bootstraps, resampling.permutations, resampling.seed
+    )
+    bandwidths = tuple(
+        Bandwidth(
+            pool_,
+            convention,
+            medians[pool_],
+            gammas[pool_, convention],
+            result.published.value if number == 0 else mmd2(first.values, second.values, gammas[pool_, convention]),
+        )
+        for number, (pool_, convention) in enumerate(choices)
+    )
+    return DomainDistance(
+        first.name,
+        second.name,
+        (len(first.values), len(second.values)),
+        (first.cells, second.cells),
+        result,
+        two_sample_coral(samples, resampling.bootstraps, resampling.permutations, resampling.seed),
+        bandwidths,
+    )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One preparation of the ablation: what it is called, and the preparation of either domain."""
+
+    title: str
+    first: Preparation
+    second: Preparation
+
+
+def variants(size: int, bright: tuple[bool, bool]) -> list[Variant]:
+    """Return the preparations whose effect on the distance is measured, the published one first.
+
+    ``bright``: whether either domain's ground is white. Inverted is the second domain, or the first where only that
+    one is white, so that grounds of different colour become alike.
+    """
+    published = Preparation(size=size)
+    inverted = {"polarity": "inverted"}
+    chosen = 0 if bright == (True, False) else 1
+
+    def both(title: str, *, invert: bool = False, **settings: object) -> Variant:
+        pair = [published.model_copy(update=settings)] * 2
+        if invert:
+            pair[chosen] = pair[chosen].model_copy(update=inverted)
+        return Variant(title, pair[0], pair[1])
+
+    return [
+        both("As published"),
+        both("Padding in the ground's own gray", padding="background"),
+        both("One polarity inverted", invert=True),
+        both("One polarity inverted, own padding", invert=True, padding="background"),
+        both("Cropped to foreground", crop="foreground"),
+        both("Common scale", scale="common"),
+        both("All of these", invert=True, padding="background", crop="foreground", scale="common"),
+    ]
+
+
+def _device(device: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

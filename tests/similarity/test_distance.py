@@ -1,0 +1,82 @@
+"""Distances of pairs: each number from the function that is tested by itself, and the ablation's preparations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from bandbridge.similarity.coral import coral_distance
+from bandbridge.similarity.distance import Resampling, compare, compare_all, variants
+from bandbridge.similarity.embeddings import Embeddings
+from bandbridge.similarity.mmd import mmd2
+
+QUICK = Resampling(bootstraps=50, permutations=99)
+
+
+def domain(name: str, shift: float, seed: int) -> Embeddings:
+    values = (np.random.default_rng(seed).normal(size=(40, 6)) + shift).astype(np.float32)
+    units = np.array([f"cell {i // 4}" for i in range(40)], dtype=object)
+    return Embeddings(name, values, np.array(["1", "2"] * 20, dtype=object), units, {})
+
+
+@pytest.fixture(scope="module")
+def domains() -> list[Embeddings]:
+    return [domain("A", 0.0, 0), domain("B", 0.5, 1), domain("C", 3.0, 2)]
+
+
+def test_every_pair_once_in_order(domains):
+    found = compare_all(domains, QUICK, "cpu")
+    assert [(d.first, d.second) for d in found] == [("A", "B"), ("A", "C"), ("B", "C")]
+    assert found[0].images == (40, 40)
+    assert found[0].cells == (10, 10)
+    assert found[0].mmd.corrected.value < found[1].mmd.corrected.value
+
+
+def test_bandwidths_are_the_four_usual_ones(domains):
+    first, second = domains[:2]
+    found = compare_all(domains, QUICK, "cpu")[0]
+    pair = np.median(pdist(np.concatenate([first.values, second.values]).astype(float)))
+    everything = np.median(pdist(np.concatenate([d.values for d in domains]).astype(float)))
+    expected = {
+        ("pair", "sigma-median"): 0.5 / pair**2,
+        ("pair", "gamma-median"): 1 / pair**2,
+        ("all", "sigma-median"): 0.5 / everything**2,
+        ("all", "gamma-median"): 1 / everything**2,
+    }
+    assert {(b.pool, b.convention): b.gamma for b in found.bandwidths} == pytest.approx(expected, rel=1e-6)
+    for choice in found.bandwidths:
+        assert choice.mmd2 == pytest.approx(mmd2(first.values, second.values, choice.gamma), abs=1e-12)
+    assert found.mmd.gamma == found.bandwidths[0].gamma == pytest.approx(expected["pair", "sigma-median"], rel=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["pair", "all"])
+def test_the_chosen_bandwidth_is_the_one_that_is_tested(domains, pool):
+    found = compare(*domains[:2], Resampling(20, 20, pool=pool, convention="gamma-median"), 7.0, "cpu")
+    assert (found.bandwidths[0].pool, found.bandwidths[0].convention) == (pool, "gamma-median")
+    assert found.mmd.gamma == found.bandwidths[0].gamma
+    assert found.mmd.published.value == found.bandwidths[0].mmd2
+
+
+def test_coral_is_that_of_the_embeddings(domains):
+    found = compare(*domains[:2], QUICK, device="cpu")
+    assert found.coral.published.value == pytest.approx(coral_distance(domains[0].values, domains[1].values), rel=1e-10)
+
+
+def test_the_same_seed_gives_the_same_numbers(domains):
+    assert compare(*domains[:2], QUICK, device="cpu") == compare(*domains[:2], QUICK, device="cpu")
+
+
+@pytest.mark.parametrize(("bright", "inverted"), [((False, True), 1), ((True, False), 0), ((True, True), 1)])
+def test_the_ablation_inverts_one_domain(bright, inverted):
+    found = variants(64, bright)
+    assert found[0].first == found[0].second
+    assert found[0].first.model_dump(exclude_defaults=True) == {"size": 64}
+    polarities = [(v.first.polarity, v.second.polarity) for v in found if "inverted" in v.title]
+    assert all(pair[inverted] == "inverted" and pair[1 - inverted] == "as-is" for pair in polarities)
+    assert len({(v.first, v.second) for v in found}) == len(found)
+
+
+def test_one_domain_has_no_distance(domains):
+    with pytest.raises(ValueError, match="two domains"):
+        compare_all(domains[:1], QUICK)
