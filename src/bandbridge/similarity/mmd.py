@@ -171,13 +171,15 @@ def unit_statistic(total: np.ndarray, sizes: np.ndarray, first: np.ndarray, seco
 def unit_influence(total: np.ndarray, sizes: np.ndarray, first_units: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the empirical influence of each unit on :func:`unit_statistic`, [G_x] and [G_y], by the jackknife.
 
-    Leaving a unit out takes its row of ``total`` away, so all are had from sums over rows.
+    Leaving a unit out takes its row of ``total`` away, so all are had from sums over rows. NaN for a domain of two
+    units: one alone has no pairs.
     """
     parts, sides = [], (slice(0, first_units), slice(first_units, None))
     for own, other in (sides, sides[::-1]):
         inside, n = total[own, own], sizes[own].astype(np.float64)
         rows = inside.sum(1) - np.diag(inside)
-        within = (rows.sum() - 2 * rows) / ((n.sum() - n) ** 2 - ((n**2).sum() - n**2))
+        pairs = (n.sum() - n) ** 2 - ((n**2).sum() - n**2)
+        within = (rows.sum() - 2 * rows) / np.where(pairs > 0, pairs, np.nan)
         rows = total[own, other].sum(1)
         across = (rows.sum() - rows) / ((n.sum() - n) * sizes[other].sum())
         without = within - 2 * across

@@ -77,6 +77,7 @@ def bca_ends(
     bias = ndtri(np.clip(below, 1 / (len(resampled) + 1), 1 - 1 / (len(resampled) + 1)))
     spread = sum(float(np.sum(part**2)) / len(part) ** 2 for part in influence)
     skew = sum(float(np.sum(part**3)) / len(part) ** 3 for part in influence)
+    # Not defined for a domain of two units, nor where all weigh alike: the interval is then bias-corrected only.
     acceleration = skew / (6 * spread**1.5) if spread > 0 else 0.0
     normal = bias + ndtri(np.array([0.5 * (1 - level), 0.5 * (1 + level)]))
     low, high = ndtr(bias + normal / (1 - acceleration * normal))
