@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -35,11 +36,10 @@ def differences_table(scores: pd.DataFrame, context: TableContext, checkpoint: s
     for task in context.tasks:
         section = task.shown
         for architecture in context.architecture_names():
-            for index, (arm, reference) in enumerate(_comparisons(context, task.name)):
+            for index, (arm, reference) in enumerate(comparisons_of(context, task.name)):
                 record = _difference(by_arm, architecture, arm, reference, context)
                 data.append(record)
-                title = f"{context.arm_title(arm)} minus {APPROACH_TITLES[reference.approach]}"
-                cells = [Cell(architecture if index == 0 else ""), Cell(title)]
+                cells = [Cell(architecture if index == 0 else ""), Cell(comparison_title(context, arm, reference))]
                 rows.append(Row((*cells, *_difference_cells(record, context)), section))
                 section = ""
     names = [f"fold_{fold}_pp" for fold in context.folds]
@@ -63,7 +63,8 @@ def differences_table(scores: pd.DataFrame, context: TableContext, checkpoint: s
         notes=(
             "Interval: percentile bootstrap of the fold differences, as published "
             f"({context.bootstrap_iterations:,} resamples), given once all planned folds are there. "
-            "It cannot reach beyond the smallest and largest fold: with few folds it covers less than 95%.",
+            "It cannot reach beyond the smallest and largest fold: with few folds it covers less than 95%. "
+            "The table comparison has the intervals that do.",
         ),
     )
 
@@ -108,13 +109,24 @@ def selection_table(scores: pd.DataFrame, context: TableContext) -> Table | None
     )
 
 
-def _comparisons(context: TableContext, task: str) -> list[tuple[Arm, Arm]]:
+def comparisons_of(context: TableContext, task: str) -> list[tuple[Arm, Arm]]:
+    """Return (arm, reference) of every comparison of a task, in the order of the tables."""
     return [
         (arm, reference)
         for approach, against in COMPARISONS
         for reference in context.arms_of(task, against)
         for arm in context.arms_of(task, approach)
     ]
+
+
+def comparison_title(context: TableContext, arm: Arm, reference: Arm) -> str:
+    """Return "Two-step minus ImageNet"."""
+    return f"{context.arm_title(arm)} minus {APPROACH_TITLES[reference.approach]}"
+
+
+def interval_text(low: float, high: float, decimals: int) -> str:
+    """Return "-0.10 to +0.95", a dash where there is no interval."""
+    return MISSING if math.isnan(low) else f"{signed(low, decimals)} to {signed(high, decimals)}"
 
 
 def _difference(
@@ -145,17 +157,17 @@ def _difference(
 
 def _difference_cells(record: dict[str, Any], context: TableContext) -> list[Cell]:
     decimals = context.decimals
-    mean = interval = MISSING
+    mean = span = MISSING
     if record["folds"]:
         mean = signed(record["mean_pp"], decimals)
         if record["folds"] < len(context.folds):
             mean += f" ({record['folds']}/{len(context.folds)})"
     if "low_pp" in record:
-        interval = f"{signed(record['low_pp'], decimals)} to {signed(record['high_pp'], decimals)}"
+        span = interval_text(record["low_pp"], record["high_pp"], decimals)
     folds = [record.get(f"fold_{fold}_pp") for fold in context.folds]
     return [
         Cell(mean),
-        Cell(interval),
+        Cell(span),
         *(Cell(MISSING if value is None else signed(value, decimals)) for value in folds),
     ]
 

@@ -1,4 +1,4 @@
-"""Every table of a study, and the folder they are written to."""
+"""Every table and figure of a study, and the folder they are written to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pandas as pd
 from bandbridge.files import write_text
 from bandbridge.report.context import TableContext
 from bandbridge.report.contrasts import differences_table, selection_table
+from bandbridge.report.effect_tables import class_table, comparison_table, mixed_table
+from bandbridge.report.effects import Effects
+from bandbridge.report.figures import Illustration, save_illustration
 from bandbridge.report.rendering import Table, to_csv, to_latex, to_markdown
 from bandbridge.report.tables import fold_table, parameter_table, table2, table4
 
@@ -18,36 +21,46 @@ if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity
 
 
-def build_tables(scores: pd.DataFrame, context: TableContext, complexity: Iterable[Complexity] = ()) -> list[Table]:
+def build_tables(
+    scores: pd.DataFrame, context: TableContext, complexity: Iterable[Complexity] = (), effects: Effects | None = None
+) -> list[Table]:
     """Return the tables in reading order: performance, gains, selection, architectures, approaches, folds.
 
-    ``scores`` is the frame of ``fold_scores``; a table without anything to show is left out.
+    ``scores`` is the frame of ``fold_scores``, ``effects`` what ``measure_effects`` makes of it, for the tables on how
+    sure the gains are; a table without anything to show is left out.
     """
     rows = list(complexity)
+    whole = context.covering(scores)
     tables = [
         table2(scores, context),
         differences_table(scores, context),
+        *([table(effects, whole) for table in (comparison_table, mixed_table, class_table)] if effects else []),
         selection_table(scores, context),
         parameter_table(rows) if rows else None,
-        table4(context.covering(scores)),
+        table4(whole),
         fold_table(scores, context),
     ]
     return [table for table in tables if table is not None and table.rows]
 
 
-def tables_markdown(tables: Sequence[Table], context: TableContext) -> str:
-    """Return one page with every table; its first line names the protocol."""
+def tables_markdown(tables: Sequence[Table], context: TableContext, figures: Sequence[Illustration] = ()) -> str:
+    """Return one page with every table, then the figures; its first line names the protocol."""
     head = f"# {context.title} (protocol: {context.protocol})\n\n{context.protocol_text}\n"
-    return "\n".join([head, *(to_markdown(table) for table in tables)])
+    shown = [f"## {one.title}\n\n{one.sentence}\n\n![{one.title}]({one.name}.svg)\n" for one in figures]
+    return "\n".join([head, *(to_markdown(table) for table in tables), *shown])
 
 
-def write_tables(folder: Path, tables: Sequence[Table], context: TableContext) -> list[Path]:
-    """Write ``<name>.md``, ``.csv``, ``.tex`` of each table and ``tables.md`` with all; return the paths."""
-    contents = {"tables.md": tables_markdown(tables, context)}
+def write_tables(
+    folder: Path, tables: Sequence[Table], context: TableContext, figures: Sequence[Illustration] = ()
+) -> list[Path]:
+    """Write ``<name>.md``, ``.csv``, ``.tex`` of each table, ``.svg``, ``.pdf``, ``.png`` of each figure, and
+    ``tables.md`` with all; return the paths."""
+    contents = {"tables.md": tables_markdown(tables, context, figures)}
     for table in tables:
         contents[f"{table.name}.md"] = to_markdown(table)
         contents[f"{table.name}.csv"] = to_csv(table)
         contents[f"{table.name}.tex"] = to_latex(table)
     for name, text in contents.items():
         write_text(folder / name, text)
-    return [folder / name for name in contents]
+    drawn = [path for figure in figures for path in save_illustration(figure, folder)]
+    return [folder / name for name in contents] + drawn

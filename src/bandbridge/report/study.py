@@ -1,4 +1,4 @@
-"""A study's tables, recomputed from the predictions of its finished runs and from nothing else."""
+"""A study's tables and figures, recomputed from the predictions of its finished runs and from nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from bandbridge.evaluation.predictions import RunPredictions, read_predictions
 from bandbridge.model.complexity import complexity_table
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
+from bandbridge.report.effects import measure_effects
+from bandbridge.report.figures import difference_figures
 from bandbridge.report.folder import build_tables, tables_markdown, write_tables
 from bandbridge.report.scores import fold_scores
 from bandbridge.study.ledger import Ledger
@@ -86,9 +88,14 @@ def _division(task: TaskData) -> str:
 
 
 def write_study_tables(study: Study, root: Path, folder: Path) -> str:
-    """Write all tables of ``study`` into ``folder`` and return them as one Markdown text."""
+    """Write all tables and figures of ``study`` into ``folder`` and return the tables as one Markdown text."""
     context = table_context(study)
-    scores = fold_scores(study_predictions(study, root))
-    tables = build_tables(scores, context, complexity_table(list(study.spec.architectures)))
-    write_tables(folder, tables, context)
-    return tables_markdown(tables, context)
+    runs = study_predictions(study, root)
+    scores = fold_scores(runs)
+    effects = measure_effects(scores, runs, context, study.spec.split.folds)
+    sizes = complexity_table(list(study.spec.architectures))
+    parameters = {name: size.parameters for name, size in zip(study.spec.architectures, sizes, strict=True)}
+    tables = build_tables(scores, context, sizes, effects)
+    figures = difference_figures(effects, context.covering(scores), parameters)
+    write_tables(folder, tables, context, figures)
+    return tables_markdown(tables, context, figures)
