@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,20 @@ def chromosome_set(tmp_path: Path):
         return write_synthetic_set(tmp_path / f"{stain.lower()}{cells}-{seed}", stain, cells, seed)
 
     return draw
+
+
+@pytest.fixture
+def file_size_limit():
+    """Return a context that fails writes beyond ``limit`` bytes, as a full disk would."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(limit: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -13,7 +13,7 @@ from typing import Any
 
 from bandbridge.errors import EnvironmentFault
 
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -44,7 +44,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _remedy(fault: OSError) -> str:
     if fault.errno in _OUT_OF_SPACE:
-        return "The disk is full. Free some space and run the same command again: finished work is kept."
+        return (
+            "The disk is full, or a limit on the size of files is reached. Make room and run the same command again: "
+            "finished work is kept."
+        )
     return "Check the folder and its permissions, then run the same command again."
 
 

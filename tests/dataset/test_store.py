@@ -68,9 +68,43 @@ def test_all_unreadable_images_are_named_and_nothing_is_kept(chromosome_set, tmp
     assert not list((tmp_path / "stores").rglob("store.json"))
 
 
-def test_a_damaged_store_says_what_to_delete(chromosome_set, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("images.npy", b"\x93NUMPY"),
+        ("images.npy", b""),
+        ("samples.parquet", b"PAR1"),
+        ("store.json", b""),
+        ("store.json", b"[]"),
+        ("store.json", b'{"fingerprint": "", "preparation": {"size": "large"}}'),
+    ],
+)
+def test_a_damaged_store_says_what_to_delete(chromosome_set, tmp_path, name, content):
     build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
     (folder,) = (tmp_path / "stores").iterdir()
-    (folder / "images.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(UserError, match="Delete"):
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match="damaged") as caught:
         open_store(folder)
+    assert str(folder) in caught.value.remedy and "\n" not in caught.value.message
+
+
+def test_images_of_another_type_are_not_taken_for_bytes(chromosome_set, tmp_path):
+    build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
+    (folder,) = (tmp_path / "stores").iterdir()
+    np.save(folder / "images.npy", np.zeros((46, 32, 32), dtype=np.float32))
+    with pytest.raises(UserError, match="damaged"):
+        open_store(folder)
+
+
+def test_the_disk_is_taken_before_it_is_mapped(chromosome_set, tmp_path, monkeypatch):
+    """Writing through a map into a hole that a full disk cannot fill kills the process."""
+    taken = []
+    mapped = np.lib.format.open_memmap
+
+    def open_memmap(path, *arguments, **options):
+        taken.append(path.stat().st_blocks * 512 if path.exists() else 0)
+        return mapped(path, *arguments, **options)
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", open_memmap)
+    build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=64), tmp_path / "stores")
+    assert taken and taken[0] >= 46 * 64 * 64

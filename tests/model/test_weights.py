@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
     clear_head,
@@ -322,3 +322,9 @@ def test_a_cleared_head_makes_every_class_equally_likely_and_leaves_the_body_alo
     assert torch.equal(model(images), torch.zeros(2, 24))
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed and changed <= head_keys(model)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, file_size_limit):
+    with file_size_limit(2**16), pytest.raises(EnvironmentFault, match=r"m\.safetensors: File too large") as caught:
+        save_model({"w": torch.ones(2**16)}, tmp_path / "m.safetensors", {})
+    assert "finished work is kept" in caught.value.remedy and not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.training.checkpoint import Snapshot, TrainingState, load_state, save_state
 
 
@@ -21,6 +21,16 @@ def test_a_state_survives_its_file(tmp_path):
     assert torch.equal(back.best.weights["w"], torch.arange(3.0)) and back.best.epoch == 2
     assert back.optimiser["state"][0]["step"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(tmp_path, file_size_limit):
+    path = tmp_path / "c.pt"
+    save_state(state(), path)
+    before = path.read_bytes()
+    with file_size_limit(2**16), pytest.raises(EnvironmentFault, match=r"c\.pt: File too large") as caught:
+        save_state(TrainingState(4, {"w": torch.ones(2**16)}), path)
+    assert "finished work is kept" in caught.value.remedy
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["c.pt"]
 
 
 def test_no_file_is_no_state(tmp_path):

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.decode import decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, prepare_image, trim
 from bandbridge.errors import ManyErrors, UserError
@@ -85,11 +86,12 @@ def open_store(folder: Path) -> Store:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         samples = pd.read_parquet(folder / "samples.parquet")
         preparation = Preparation.model_validate(facts["preparation"])
-    except (OSError, ValueError, KeyError) as fault:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as fault:
+        reason = str(fault).partition("\n")[0]
         raise UserError(
-            f"the prepared images in {folder} are damaged ({fault})", f"Delete {folder}; it is rebuilt."
+            f"the prepared images in {folder} are damaged ({reason})", f"Delete {folder}; it is rebuilt."
         ) from fault
-    if images.shape != (len(samples), preparation.size, preparation.size):
+    if images.dtype != np.uint8 or images.shape != (len(samples), preparation.size, preparation.size):
         raise UserError(
             f"the prepared images in {folder} are damaged (wrong shape)", f"Delete {folder}; it is rebuilt."
         )
@@ -111,13 +113,22 @@ def _write_images(dataset: ImageFolder, preparation: Preparation, folder: Path) 
     shape = (len(dataset.samples), preparation.size, preparation.size)
     position = {name: row for row, name in enumerate(dataset.samples["file_name"])}
     with replacing(folder / "images.npy") as temporary:
-        images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        _write_blank(temporary, shape)
+        images = np.lib.format.open_memmap(temporary, mode="r+")
 
         def fill(name: str) -> None:
             images[position[name]] = prepare_image(decode_gray(dataset.read_bytes(name), name), preparation)
 
         _for_each_image(dataset, fill, "preparing images")
         images.flush()
+
+
+def _write_blank(path: Path, shape: tuple[int, int, int]) -> None:
+    """Write an array of zeros. A disk that is too small fails here; under a memory map it would kill the process."""
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.writelines(repeat(bytes(shape[1] * shape[2]), shape[0]))
 
 
 def _for_each_image(dataset: ImageFolder, work: Callable[[str], T], description: str) -> list[T]:
@@ -132,7 +143,7 @@ def _for_each_image(dataset: ImageFolder, work: Callable[[str], T], description:
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with quiet_pillow(), ThreadPoolExecutor(os.cpu_count()) as threads:
         for outcome in track(threads.map(attempt, names), len(names), description):
             if isinstance(outcome, UserError):
                 problems.append(outcome.message)

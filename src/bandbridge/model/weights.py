@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,13 +133,23 @@ def initialise_from_run(model: nn.Module, path: Path, head: Literal["keep", "new
 
 
 def save_model(model_state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a model's state as safetensors with text ``metadata`` in its header, whole or not at all."""
+    """Write a model's state as safetensors with text ``metadata`` in its header, whole or not at all.
+
+    Raises :class:`EnvironmentFault` when the disk is full.
+    """
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in model_state.items()
     }
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", **metadata})
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt", **metadata})
+        except SafetensorError as fault:
+            # The number of the disk's own error stands in the text alone.
+            number = re.search(r"os error (\d+)", str(fault))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from fault
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

@@ -43,11 +43,18 @@ class TrainingState:
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Write ``state`` to ``path``, whole or not at all."""
+    """Write ``state`` to ``path``, whole or not at all. Raises :class:`EnvironmentFault` when the disk is full."""
     value = {name: getattr(state, name) for name in ("epoch", "model", "optimiser", "history", "micro_batch")}
     value["best"] = asdict(state.best) if state.best else None
     with replacing(path) as temporary:
-        torch.save(value, temporary)
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(value, stream)
+        except RuntimeError as fault:
+            # torch answers a failed write with an error of its own, in the course of the disk's.
+            if isinstance(fault.__context__, OSError):
+                raise fault.__context__ from None
+            raise
 
 
 def load_state(path: Path) -> TrainingState | None:
