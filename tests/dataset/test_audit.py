@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +101,19 @@ def test_unreadable(clean: Set, tmp_path: Path) -> None:
     finding = only(clean.audit(tmp_path), "unreadable")
     assert (finding.severity, finding.count) == ("decision", 2)
     assert [example.split(":")[0] for example in finding.examples] == ["images/c0/3_2.png", "images/c1/4_3.png"]
+
+
+def test_what_pillow_warns_of_is_a_finding_and_no_noise(
+    clean: Set, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    data = io.BytesIO()
+    Image.new("L", (1, 1)).save(data, "PNG")
+    header = struct.pack(">4s2I5B", b"IHDR", 10_000, 10_000, 8, 0, 0, 0, 0)
+    bomb = bytearray(data.getvalue())
+    bomb[12:33] = header + struct.pack(">I", zlib.crc32(header))
+    clean.images["images/c0/3_2.png"] = bytes(bomb)
+    assert "refused" in only(clean.audit(tmp_path), "unreadable").examples[0]
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("noise", [0, 3])

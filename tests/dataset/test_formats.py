@@ -327,6 +327,21 @@ def test_tar_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
         import_distribution("folder", tmp_path / "a.tar.gz", tmp_path / "set")
 
 
+def test_sparse_members_of_a_tar_are_refused(tmp_path: Path) -> None:
+    """A few bytes of header may stand for any number of zeros, which the bounds on what is read do not see."""
+    header = bytearray(tarfile.TarInfo("1/a.png").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:410] = b"%011o\0%011o\0" % (60 * 2**20, 0)  # one stretch of no bytes, at the end
+    header[483:495] = b"%011o\0" % (60 * 2**20)  # the size when unpacked
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(2 * 512))
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        assert archive.getmembers()[0].size == 60 * 2**20
+    with pytest.raises(ManyErrors, match="has holes"):
+        import_distribution("folder", tmp_path / "a.tar", tmp_path / "set")
+
+
 def test_zip_links_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         entry = zipfile.ZipInfo("1/a.png")
@@ -361,6 +376,28 @@ def test_cut_archives_are_refused(tmp_path: Path, pack: Callable[[Path, Files], 
     source.write_bytes(source.read_bytes()[:-200])
     with pytest.raises(UserError, match="is damaged"):
         import_distribution("folder", source, tmp_path / "set")
+
+
+def test_a_damaged_member_of_any_packing_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("1/a.png", image(1) * 50)
+    data = bytearray(source.read_bytes())
+    data[60:80] = bytes(20)
+    source.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        import_distribution("folder", source, tmp_path / "set")
+
+
+def test_names_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    source = as_tar(tmp_path / "a", {"1/\udce9.png": image(1), "1/b.png": image(2)})
+    with pytest.raises(ManyErrors, match=r"not UTF-8 text:\n  1/\\udce9\.png"):
+        import_distribution("folder", source, tmp_path / "set")
+    data = as_zip(tmp_path / "b.zip", {"1/é.png": image(1)}).read_bytes()
+    (tmp_path / "b.zip").write_bytes(data.replace("é".encode(), b"\xe9\xff"))
+    with pytest.raises(UserError, match="is damaged"):
+        import_distribution("folder", tmp_path / "b.zip", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
 
 
 def test_gzip_that_holds_no_tar(tmp_path: Path) -> None:

@@ -120,6 +120,27 @@ def test_bad_tables(tmp_path: Path, table: str, message: str) -> None:
         open_dataset(folder_of(tmp_path, FILES | {"metadata.csv": table.encode()}))
 
 
+@pytest.mark.parametrize(
+    ("table", "remedy"),
+    [
+        ("file_name;label\nimages/a.png;1\n", "semicolons: save it with commas"),
+        ("file_name\tlabel\nimages/a.png\t1\n", "tabs: save it with commas"),
+        ("File_Name,Label\nimages/a.png,1\n", "small letters"),
+        ("image,class\nimages/a.png,1\n", "It has: image, class"),
+    ],
+)
+def test_a_header_that_is_nearly_right_says_what_to_change(tmp_path: Path, table: str, remedy: str) -> None:
+    with pytest.raises(UserError, match="lacks the column") as caught:
+        open_dataset(folder_of(tmp_path, FILES | {"metadata.csv": table.encode()}))
+    assert remedy in caught.value.remedy
+
+
+def test_table_with_the_line_ends_of_windows(tmp_path: Path) -> None:
+    table = "\ufefffile_name,label\r\nimages/a.png,1\r\nimages/b.png,X\r\n"
+    folder = open_dataset(folder_of(tmp_path, FILES | {"metadata.csv": table.encode()}))
+    assert folder.samples["label"].tolist() == ["1", "X"]
+
+
 def test_table_that_is_not_utf_8(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a readable CSV"):
         open_dataset(folder_of(tmp_path, FILES | {"metadata.csv": "file_name,label\nä.png,1\n".encode("latin-1")}))
@@ -142,6 +163,8 @@ def test_bad_rows_are_reported_together(tmp_path: Path) -> None:
 def test_path_that_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such dataset"):
         open_dataset(tmp_path / "none")
+    with pytest.raises(UserError, match="no such dataset"):
+        open_dataset(tmp_path / ("n" * 300))
     with pytest.raises(UserError, match=r"holds no metadata\.csv") as caught:
         open_dataset(tmp_path)
     assert "data import" in caught.value.remedy

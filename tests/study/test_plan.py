@@ -94,6 +94,13 @@ def test_absent_datasets_are_named_together(study_file):
     assert open_study(path, need_data=False).missing_data == ["lost", "gone"]
 
 
+def test_names_that_no_file_can_have_are_absent_datasets(study_file):
+    tasks = {"Q": {"dataset": "~no-such-user/q"}, "G": {"dataset": "g" * 300}}
+    with pytest.raises(UserError) as caught:
+        open_study(study_file(tasks=tasks, approaches=["scratch"]))
+    assert "~no-such-user/q (task Q)" in str(caught.value) and "ggg (task G)" in str(caught.value)
+
+
 def test_an_exported_split_gives_the_same_runs(study_file, tmp_path):
     from bandbridge.dataset.splits import write_split
 

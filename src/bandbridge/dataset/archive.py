@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, is_inside
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, is_inside, read_bounded
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
 _NOT_IMAGES = frozenset({"__MACOSX", ".DS_Store"})
@@ -87,22 +88,26 @@ def read_images(source: Path, bounds: Bounds | None = None) -> Iterator[tuple[st
         return
     if not source.is_file():
         raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
-    with source.open("rb") as file:
-        head = file.read(512)
     try:
+        with source.open("rb") as file:
+            head = file.read(512)
         if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _read_zip(source, bounds)
         elif head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
             yield from _read_tar(source, bounds, packed=head[:2] == b"\x1f\x8b")
         else:
             raise UserError(f"{source} is not a folder, zip, tar or tar.gz", "Unpack it and give the folder.")
+    except PermissionError as fault:
+        raise EnvironmentFault(f"cannot read {source}: {fault.strerror}", "Check its permissions.") from fault
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
         zlib.error,
+        lzma.LZMAError,
         EOFError,
         OSError,
         NotImplementedError,
+        UnicodeDecodeError,
     ) as fault:
         raise UserError(f"{source} is damaged: {fault}", "Download it again.") from fault
 
@@ -118,9 +123,7 @@ def _read_folder(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
         name = path.relative_to(source).as_posix()
         if not _is_image(name) or not path.is_file():
             continue
-        if path.stat().st_size > bounds.member:
-            raise UserError(f"{path} is larger than {bounds.member} bytes", "Remove it from the folder.")
-        yield name, path.read_bytes()
+        yield name, read_bounded(path, bounds.member)
 
 
 def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
@@ -169,6 +172,8 @@ def _tar_fault(member: tarfile.TarInfo) -> str:
         return ""
     if not is_inside(member.name):
         return f"{member.name!r} leads out of the archive"
+    if member.issparse():
+        return f"{member.name!r} has holes, which may unpack to any size"
     return "" if member.isfile() or member.isdir() else f"{member.name!r} is a link or a device"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.census import take_census
-from bandbridge.dataset.decode import DecodeError, decode_gray
+from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
 from bandbridge.dataset.findings import Finding, decision, note
 from bandbridge.dataset.framing import Frame, find_canvases, find_outlying, measure
 from bandbridge.dataset.imagefolder import ImageFolder
@@ -73,7 +73,8 @@ class _Seen:
 def audit_dataset(dataset: ImageFolder) -> Audit:
     """Read every image of ``dataset`` and return what was found. Unreadable images are a finding, not an error."""
     samples = dataset.samples
-    seen, unreadable = _look(dataset)
+    with quiet_pillow():
+        seen, unreadable = _look(dataset)
     found = decision("unreadable", "image", unreadable, "cannot be read.", "Replace these files, or remove their rows.")
     found += _check_blank(seen)
     if samples["label"].isin(CLASSES).any():

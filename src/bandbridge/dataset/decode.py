@@ -14,6 +14,9 @@ What a pixel becomes:
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -65,6 +68,17 @@ def decode_gray(data: bytes, name: str) -> np.ndarray:
     # Pillow's plugins let many kinds of exception through on damaged input.
     except Exception as fault:
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings on damaged files from the user: what matters of them is a :class:`DecodeError`.
+
+    Warnings are switched for all threads, so this goes around a whole set and not around one image.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _check_size(width: int, height: int, name: str) -> None:

@@ -60,6 +60,7 @@ def import_distribution(
     names = _strip_common_folder([name for name, _ in read_images(source, bounds)], layout_name)
     if not names:
         raise UserError(f"{source} holds no image", "Images are .png, .bmp, .tif, .tiff, .jpg or .jpeg files.")
+    _refuse_unwritable_names(names)
     _refuse_same_names(names)
     read_names = layout.read_names
     if layout_name == "cir":
@@ -120,6 +121,14 @@ def _strip_common_folder(names: list[str], layout_name: str) -> list[str]:
     while parts and len({part[0] for part in parts}) == 1 and all(len(part) > needed for part in parts):
         parts = [part[1:] for part in parts]
     return ["/".join(part) for part in parts]
+
+
+def _refuse_unwritable_names(names: Sequence[str]) -> None:
+    """Refuse names in another encoding than UTF-8: metadata.csv could not hold them."""
+    written = [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    odd = [shown for name, shown in zip(names, written, strict=True) if name != shown]
+    if odd:
+        raise ManyErrors("names of files that are not UTF-8 text:", odd, "Rename them.")
 
 
 def _refuse_same_names(names: Sequence[str]) -> None:

@@ -21,14 +21,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
 METADATA = "metadata.csv"
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
 _MAX_METADATA_BYTES = 512 * 2**20
-_TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove its row."
+_TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove it, and its row of metadata.csv."
 _DAMAGED_REMEDY = "The zip is damaged: copy it again."
 _IMPORT_REMEDY = f"Make one with 'bandbridge data import', or write the columns {','.join(COLUMNS)}."
 
@@ -64,7 +64,7 @@ class ImageFolder:
             if member is None:
                 raise UserError(f"{self.path}: no file {file_name!r} in this zip", "Check metadata.csv.")
             return _read_member(self.path, file_name, member, MAX_IMAGE_BYTES)
-        return _read_file(self.path / file_name, MAX_IMAGE_BYTES)
+        return read_bounded(self.path / file_name, MAX_IMAGE_BYTES)
 
     def content_hashes(self) -> list[str]:
         """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``."""
@@ -79,12 +79,12 @@ def open_dataset(path: Path | str) -> ImageFolder:
     absent files.
     """
     path = Path(path)
-    if not path.exists():
+    if not is_present(path):
         raise UserError(f"no such dataset: {path}", "Give a folder or a zip that holds metadata.csv.")
     if path.is_dir():
         if not (path / METADATA).is_file():
             raise UserError(f"{path} holds no {METADATA}", _IMPORT_REMEDY)
-        table = _read_file(path / METADATA, _MAX_METADATA_BYTES)
+        table = read_bounded(path / METADATA, _MAX_METADATA_BYTES)
         members = None
     else:
         members = _zip_directory(path)
@@ -94,6 +94,16 @@ def open_dataset(path: Path | str) -> ImageFolder:
     folder = ImageFolder(path, _parse_metadata(table, path), members)
     _check_rows(folder)
     return folder
+
+
+def is_present(path: Path) -> bool:
+    """Say whether there is a file or folder ``path``; :class:`EnvironmentFault` if that cannot be told."""
+    try:
+        return path.exists()
+    except PermissionError as fault:
+        raise EnvironmentFault(f"cannot look at {path}: {fault.strerror}", "Check the permissions.") from fault
+    except OSError:  # no name that a file could have
+        return False
 
 
 def is_inside(name: str) -> bool:
@@ -116,7 +126,7 @@ def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
         raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
     missing = [column for column in ("file_name", "label") if column not in header]
     if missing:
-        raise UserError(f"{place} lacks the column {' and '.join(missing)}", _IMPORT_REMEDY)
+        raise UserError(f"{place} lacks the column {' and '.join(missing)}", _remedy_for_header(header))
     if len(set(header)) < len(header):
         raise UserError(f"{place} has a column twice: {', '.join(header)}", "Keep one of each.")
     if not rows:
@@ -126,6 +136,16 @@ def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
         headline = f"{place} has rows with more or fewer than the {len(header)} columns of its header:"
         raise ManyErrors(headline, odd, "Quote texts that hold commas.")
     return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=list(COLUMNS), fill_value="")
+
+
+def _remedy_for_header(header: list[str]) -> str:
+    """Say what is wrong with a header that lacks a needed column, where that can be seen."""
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and sign in header[0]:
+            return f"Its columns stand between {name}: save it with commas."
+    if {"file_name", "label"} <= {column.lower() for column in header}:
+        return f"Write the names of its columns in small letters: {','.join(COLUMNS)}."
+    return f"It has: {', '.join(header) or 'no column'}. {_IMPORT_REMEDY}"
 
 
 def _check_rows(folder: ImageFolder) -> None:
@@ -150,12 +170,16 @@ def _is_there(folder: ImageFolder, name: str) -> bool:
     return (folder.path / name).is_file() if folder.members is None else name in folder.members
 
 
-def _read_file(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the content of the file ``path``, of no more than ``limit`` bytes.
+
+    Raises :class:`UserError` for a larger file, :class:`EnvironmentFault` for one that cannot be read.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as fault:
-        raise UserError(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from None
+        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from None
     if len(data) > limit:
         raise UserError(f"{path} is larger than {limit} bytes", _TOO_LARGE_REMEDY)
     return data

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+from bandbridge.dataset.imagefolder import ImageFolder, is_present, open_dataset
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.splits import Split, make_split, read_split, strictest_scheme
 from bandbridge.dataset.store import dataset_fingerprint
@@ -80,7 +81,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
         settings = {**spec.preparation.settings(), **task.preparation.settings()}
         preparation = Preparation(size=spec.image_size, **settings)
         places = dataset_places(task.dataset, path, data_dir)
-        found = next((place for place in places if place.exists()), None)
+        found = next((place for place in places if is_present(place)), None)
         if found is None:
             problems.append(f"{task.dataset} (task {name}); looked for {', '.join(map(str, places))}")
             tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
@@ -111,7 +112,9 @@ def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path)
 
 def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[Path]:
     """Return where a dataset ``name`` of ``study_file`` may lie, in the order in which they are tried."""
-    given = Path(name).expanduser()
+    given = Path(name)
+    with suppress(RuntimeError):  # "~name" where there is no such user: a folder may be called so
+        given = given.expanduser()
     if given.is_absolute():
         return [given]
     variable = os.environ.get(DATA_VARIABLE)
