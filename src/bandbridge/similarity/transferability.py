@@ -23,6 +23,8 @@ DIMENSIONS = 256
 PENALTY = 1e-2
 #: Of 1, 5, 10 and 20 neighbours the most did best there.
 NEIGHBOURS = 20
+#: Variance below this part of the largest is rounding: embeddings are float32, whose own is 1e-14 of theirs.
+_NEGLIGIBLE = 1e-11
 _ROUNDS = 1000
 
 
@@ -164,7 +166,7 @@ def h_score(features: np.ndarray, classes: np.ndarray, shrink: bool = False) -> 
     # sqrt(p_c) (mean_c - mean), so that the covariance of the class means is this matrix with itself.
     means = members.T @ centred / np.sqrt(counts * len(centred))[:, None]
     values, axes = linalg.eigh(covariance)
-    kept = values > len(values) * np.finfo(float).eps * values[-1]
+    kept = values > _NEGLIGIBLE * values[-1]
     return float((1 - share) * (((means @ axes[:, kept]) ** 2) / values[kept]).sum())
 
 
@@ -233,7 +235,7 @@ def _principal_axes(centred: np.ndarray, dimensions: int) -> np.ndarray:
     side = centred.shape[1]
     lowest = max(side - dimensions, 0)
     values, axes = linalg.eigh(centred.T @ centred / len(centred), subset_by_index=[lowest, side - 1])
-    kept = values > side * np.finfo(float).eps * values[-1]
+    kept = values > _NEGLIGIBLE * values[-1]
     return axes[:, kept][:, ::-1]
 
 
