@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +39,7 @@ class PreparationSpec(_Frozen):
 class TaskSpec(_Frozen):
     """One classification task, or a domain that only serves as an intermediate (``target: false``).
 
-    dataset: folder or zip, looked for beside the study file, then in the data folder, then in the current folder.
+    dataset: folder or zip, looked for in the data folder, then beside the study file, then in the current folder.
     band: what tables call the task ("Q-band"); its name by default.
     intermediates: names of the tasks whose models the ``two-step`` and ``domain`` approaches start from.
     split_file: a split written by ``bandbridge study split``, beside the study file, instead of a new division.
@@ -56,7 +58,15 @@ class SplitSpec(_Frozen):
 
     scheme: Literal["auto", "image", "cell", "patient"] = "auto"
     folds: int = Field(default=5, ge=2, le=100)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class _Disagreement(ValueError):
+    """Parts of a study that do not fit together: where in the file, and what is wrong there."""
+
+    def __init__(self, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = problems
 
 
 class StudySpec(_Frozen):
@@ -72,9 +82,9 @@ class StudySpec(_Frozen):
     protocol: Literal["paper", "strict"] = "paper"
     tasks: dict[str, TaskSpec] = Field(min_length=1)
     architectures: tuple[str, ...] = Field(min_length=1)
-    approaches: tuple[Approach, ...] = ("scratch", "imagenet", "two-step")
+    approaches: tuple[Approach, ...] = Field(default=("scratch", "imagenet", "two-step"), min_length=1)
     split: SplitSpec = SplitSpec()
-    run_folds: tuple[int, ...] | None = None
+    run_folds: tuple[int, ...] | None = Field(default=None, min_length=1)
     image_size: int = Field(default=256, ge=16, le=2048)
     preparation: PreparationSpec = PreparationSpec()
     recipe: RecipeSpec = RecipeSpec()
@@ -86,26 +96,41 @@ class StudySpec(_Frozen):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _names_agree(self) -> StudySpec:
+    def _parts_agree(self) -> StudySpec:
+        problems = [*self._task_problems(), *self._list_problems()]
+        if problems:
+            raise _Disagreement(problems)
+        return self
+
+    def _task_problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if not any(task.target for task in self.tasks.values()):
+            yield ("tasks",), "none of them is a target; take away target: false where models are wanted"
+        needs = sorted({"two-step", "domain"} & set(self.approaches))
         for name, task in self.tasks.items():
             if not name.replace("-", "").replace("_", "").isalnum():
-                raise ValueError(f"tasks: {name!r} must be letters, digits, '-' and '_': it names a folder")
+                yield ("tasks", name), f"{name!r} must be letters, digits, '-' and '_': it names a folder"
             for other in task.intermediates:
                 if other not in self.tasks or other == name:
                     choices = ", ".join(key for key in self.tasks if key != name) or "none"
-                    raise ValueError(
-                        f"tasks.{name}.intermediates: {other!r} is not another task (there are: {choices})"
-                    )
-            needs = sorted({"two-step", "domain"} & set(self.approaches))
+                    yield ("tasks", name, "intermediates"), f"{other!r} is not another task (there are: {choices})"
             if task.target and needs and not task.intermediates:
-                raise ValueError(f"tasks.{name}: {' and '.join(needs)} need an intermediate; add intermediates: [...]")
+                verb = "need" if len(needs) > 1 else "needs"
+                yield ("tasks", name), f"{' and '.join(needs)} {verb} an intermediate; add intermediates: [...]"
+
+    def _list_problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        lists: dict[tuple[str, ...], Sequence[object]] = {
+            (key,): getattr(self, key) or () for key in ("architectures", "approaches", "run_folds")
+        }
+        lists |= {("tasks", name, "intermediates"): task.intermediates for name, task in self.tasks.items()}
+        for place, items in lists.items():
+            for item in (item for item, times in Counter(items).items() if times > 1):
+                yield place, f"{item!r} stands there twice"
         for fold in self.run_folds or ():
             if not 0 <= fold < self.split.folds:
-                raise ValueError(f"run_folds: {fold} is not one of the folds 0 to {self.split.folds - 1}")
+                yield ("run_folds",), f"{fold} is not one of the folds 0 to {self.split.folds - 1}"
         for name in self.recipes:
             if name not in self.architectures:
-                raise ValueError(f"recipes: {name!r} is not among the architectures")
-        return self
+                yield ("recipes", name), f"{name!r} is not among the architectures"
 
     @property
     def kept_checkpoint(self) -> Literal["best", "last"]:
@@ -137,32 +162,91 @@ def read_study(path: Path) -> StudySpec:
     except FileNotFoundError as fault:
         raise UserError(f"there is no study file {path}", "Start from one in the studies/ folder.") from fault
     except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"cannot read the study file {path}: {fault}") from fault
+        remedy = "A study file is a YAML text in UTF-8; start from one in the studies/ folder."
+        raise UserError(f"cannot read the study file {path}: {fault}", remedy) from fault
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise UserError(f"{path} is not valid YAML: {fault}", "Check the indentation and the colons.") from fault
+    except (yaml.YAMLError, ValueError) as fault:  # ValueError: what looks like a date or a number and is none
+        reason = str(fault).replace('in "<unicode string>", ', "")
+        remedy = "Check the indentation and the colons, and put text that looks like a date or a number in quotes."
+        raise UserError(f"{path} is not valid YAML: {reason}", remedy) from fault
     if not isinstance(value, dict) or root is None:
-        raise UserError(f"{path} is not a study: it should be a mapping with name, tasks, architectures, ...")
+        raise UserError(
+            f"{path} is not a study: it should be a mapping with name, tasks, architectures, ...",
+            "Start from one in the studies/ folder.",
+        )
+    problems = list(_repeated_keys(root, path))
     try:
-        return StudySpec.model_validate(value)
+        spec = StudySpec.model_validate(value)
     except ValidationError as fault:
-        problems = [_explain(error, path, root) for error in fault.errors()]
-        raise ManyErrors(f"{path} has {len(problems)} mistake{'s' * (len(problems) > 1)}:", problems) from fault
+        problems += [problem for error in fault.errors() for problem in _explain(error, path, root)]
+    if problems:
+        raise ManyErrors(f"{path} has {len(problems)} mistake{'s' * (len(problems) > 1)}:", problems)
+    return spec
 
 
-def _explain(error: ErrorDetails, path: Path, root: yaml.Node) -> str:
+def _repeated_keys(node: yaml.Node, path: Path, seen: frozenset[int] = frozenset()) -> Iterator[str]:
+    """Name each key that stands twice in one mapping: YAML would take the last and say nothing."""
+    if id(node) in seen:  # an alias to what it lies in
+        return
+    seen |= {id(node)}
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                yield f"{path.name}:{line}: {key.value!r} stands already in line {lines[key.value]}"
+            lines[key.value] = line
+            yield from _repeated_keys(value, path, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value, path, seen)
+
+
+#: What is said in place of pydantic's words, which are those of a programmer.
+_EXPECTED = {
+    "tuple_type": "should be a list, such as [a, b]",
+    "model_type": "should hold keys and values, such as {key: value}",
+    "dict_type": "should hold keys and values, such as {key: value}",
+    "string_type": "should be text; put it in quotes",
+    "missing": "is missing",
+    "too_short": "should not be empty",
+}
+
+
+def _explain(error: ErrorDetails, path: Path, root: yaml.Node) -> Iterator[str]:
     location = tuple(part for part in error["loc"] if part != "[key]")
-    line = _line_of(root, location)
-    key = ".".join(str(part) for part in location)
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, _Disagreement):
+        for part, message in cause.problems:
+            yield f"{path.name}:{_line_of(root, part)}: {'.'.join(part)}: {message}"
+        return
+    place, key = f"{path.name}:{_line_of(root, location)}", ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"the keys here are: {', '.join(known)}"
-        return f"{path.name}:{line}: unknown key {key!r}; {hint}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{path.name}:{line}: {key + ': ' if key else ''}{message[:1].lower() + message[1:] if key else message}"
+        yield f"{place}: unknown key {key!r}; {_nearest_key(location)}"
+        return
+    message = _EXPECTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    yield f"{place}: {key + ': ' if key else ''}{message[:1].lower() + message[1:] if key else message}"
+
+
+def _nearest_key(location: tuple[int | str, ...]) -> str:
+    """Say which key is meant: the most alike of the same section, or one of another that is more alike still."""
+    written, here = str(location[-1]), _known_keys(location[:-1])
+
+    def likeness(key: str) -> float:
+        return difflib.SequenceMatcher(None, written, key.rpartition(".")[2]).ratio()
+
+    elsewhere = [
+        ".".join((*section, key)) for section in _SECTIONS if section != location[:-1] for key in _known_keys(section)
+    ]
+    nearest = max([*here, *elsewhere], key=likeness)
+    if likeness(nearest) < 0.6:
+        return f"the keys here are: {', '.join(here)}"
+    return f"did you mean {nearest!r}?"
+
+
+_SECTIONS: tuple[tuple[str, ...], ...] = ((), ("recipe",), ("recipe", "augmentation"), ("split",), ("preparation",))
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bandbridge.errors import UserError
 
@@ -13,6 +13,8 @@ Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle"]
 #: Share of a one-cycle phase spent raising the learning rate, and how far below the peak it starts (Smith 2018).
 _RISE, _START = 0.2, 0.1
+#: Pixels at 256 px; a kernel is cut at three of them, which then is the whole image.
+_LARGEST_SIGMA = 85.0
 
 
 class _Frozen(BaseModel):
@@ -41,6 +43,13 @@ class Augmentation(_Frozen):
     flip_vertical: float = Field(default=0.5, ge=0, le=1)
     blur: float = Field(default=0.5, ge=0, le=1)
     blur_sigma: tuple[float, float] = (0.1, 2.0)
+
+    @field_validator("blur_sigma")
+    @classmethod
+    def _rises(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= bounds[0] <= bounds[1] <= _LARGEST_SIGMA:
+            raise ValueError(f"two numbers of 0 to {_LARGEST_SIGMA:g}, the smaller one first")
+        return bounds
 
 
 class Recipe(_Frozen):
@@ -74,7 +83,7 @@ class RecipeSpec(_Frozen):
     base: Literal["paper", "fast"] = "fast"
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     augmentation: Augmentation | None = None
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
 
