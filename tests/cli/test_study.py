@@ -32,7 +32,7 @@ def test_plan_run_status_and_tables(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     plan = bandbridge("study", "plan", study, *runs)
     assert plan.code == 0 and "8 runs: 8 pending" in plan.out
-    assert "4 of the 4 intermediate models are runs of the study itself" in plan.out
+    assert "of the 4 intermediate models, all are runs that the study needs anyway" in plan.out
     assert "Time left on this machine" in plan.out
     one = bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/domain/fold0")
     assert one.code == 0 and "2 runs finished" in one.err

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bandbridge.errors import UserError
@@ -76,6 +77,19 @@ def test_folds_of_the_strict_protocol_keep_cells_together(study_file):
     study = open_study(study_file(split={"folds": 2}))
     assert study.tasks["Q"].split.scheme in ("cell", "patient")
     assert open_study(study_file(split={"folds": 2}, protocol="paper")).tasks["Q"].split.scheme == "image"
+
+
+def test_a_domain_that_is_no_target_needs_no_cells(study_file, chromosome_set):
+    natural = chromosome_set("G", seed=7)
+    table = pd.read_csv(natural / "metadata.csv", dtype=str)
+    table.assign(cell="", patient="").to_csv(natural / "metadata.csv", index=False)
+    domain = {"dataset": "g4-7", "target": False}
+    tasks = {"Q": {"dataset": "q4-0", "intermediates": ["N"]}, "N": domain}
+    strict = {"protocol": "strict", "split": {"folds": 2}}
+    study = open_study(study_file(tasks=tasks, **strict))
+    assert study.tasks["N"].split.scheme == "image"
+    with pytest.raises(UserError, match="strict protocol needs the cell"):
+        open_study(study_file(tasks={**tasks, "N": {"dataset": "g4-7", "intermediates": ["Q"]}}, **strict))
 
 
 def test_a_child_keeps_the_head_only_where_it_is_told_to(study_file):

@@ -222,7 +222,8 @@ def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> s
     shared = len(parents & targets)
     lines = [f"{len(selected)} runs: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))]
     if parents:
-        lines.append(f"{shared} of the {len(parents)} intermediate models are runs of the study itself (nothing extra)")
+        own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
+        lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
     return "\n".join(lines)
 
 
