@@ -8,7 +8,7 @@ import sys
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import data, models, similarity, study
+from bandbridge.cli import advise, data, models, similarity, study
 from bandbridge.errors import UserError
 from bandbridge.progress import console
 
@@ -41,6 +41,7 @@ def main(
 
 app.add_typer(data.app, name="data")
 app.command("similarity")(similarity.similarity)
+app.command("advise")(advise.advise)
 app.command("models")(models.models)
 app.add_typer(study.app, name="study")
 

@@ -49,7 +49,7 @@ _DISTANCE, _LABELS, _CLASSES = "Distance of the images", "What the source's labe
 #: Every measure, in the order of the tables.
 MEASURES: tuple[Measure, ...] = (
     Measure("mmd2", "MMD²", "lower", _DISTANCE),
-    Measure("coral", "CORAL × 10³", "lower", _DISTANCE),
+    Measure("coral", "CORAL", "lower", _DISTANCE),
     Measure("domain_auc", "Domain classifier AUC", "lower", _DISTANCE),
     Measure("logme", "LogME of source logits", "higher", _LABELS),
     Measure("h_score", "H-score of source logits", "higher", _LABELS),
@@ -82,13 +82,13 @@ class Candidate:
     class_ranks: dict[str, float] = field(default_factory=dict)
 
 
-def check_target(target: Embeddings) -> None:
-    """Raise :class:`UserError` unless ``target`` has two classes of two images at least: the measures need labels."""
-    names, counts = np.unique(target.labels.astype(str), return_counts=True)
-    if np.sum(counts >= 2) < 2:
+def check_target(name: str, labels: np.ndarray) -> None:
+    """Raise :class:`UserError` unless ``labels`` [N] hold two classes of two images at least: measures need them."""
+    names, counts = np.unique(np.asarray(labels, dtype=str), return_counts=True)
+    usable = int(np.sum(counts >= 2))
+    if usable < 2:
         raise UserError(
-            f"the target {target.name} has no usable labels: {len(names)} classes, "
-            f"{int(np.sum(counts >= 2))} of them with two images or more",
+            f"the target {name} has no usable labels: of its {len(names)} classes {usable} have two images or more",
             "Give a target with at least two images of at least two classes; a few labelled cells will do.",
         )
 
