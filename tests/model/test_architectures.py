@@ -227,3 +227,11 @@ def test_one_generator_gives_two_models_two_starts() -> None:
 def test_sizes_that_the_patches_do_not_fill_are_refused() -> None:
     with pytest.raises(UserError, match="96 or 112"):
         create_model(find_architecture("test_vit"), 3, 100, seeded())
+
+
+def test_a_model_that_cannot_take_the_images_is_refused_before_it_is_trained() -> None:
+    """It can be built: only an image shows that its first layer wants one channel, and not three."""
+    with pytest.raises(UserError, match=r"cannot take images of 32 px.*1 channel") as caught:
+        create_model(find_architecture("test_resnet+in_chans=1"), 24, 32, torch.Generator())
+    assert "options after the name" in caught.value.remedy
+    assert create_model(find_architecture("test_resnet"), 24, 32, torch.Generator()).training

@@ -157,6 +157,35 @@ def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_gradient(
     torch.testing.assert_close(parts.logits, whole.logits, rtol=0, atol=1e-5)
 
 
+def test_lack_of_memory_in_evaluation_takes_smaller_batches_for_the_same_logits(tmp_path, monkeypatch):
+    _, _, whole = run(tmp_path / "whole")
+    original = nn.Linear.forward
+
+    def limited(layer, batch):
+        if not layer.training and len(batch) > 5:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(layer, batch)
+
+    monkeypatch.setattr(nn.Linear, "forward", limited)
+    _, state, parts = run(tmp_path / "parts")
+    assert state.micro_batch is None
+    torch.testing.assert_close(parts.logits, whole.logits, rtol=0, atol=1e-5)
+
+
+def test_no_memory_for_a_single_image_or_for_the_model_is_said(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    original = nn.Linear.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Linear, "forward", lambda layer, x: original(layer, x) if layer.training else none())
+        with pytest.raises(OutOfMemory, match="a single image"):
+            run(tmp_path)
+    monkeypatch.setattr(loop, "ImageBank", none)
+    with pytest.raises(OutOfMemory, match="does not fit into the memory of cpu"):
+        run(tmp_path)
+
+
 def test_no_memory_for_even_two_images_is_said(tmp_path, monkeypatch):
     def none(*_, **__):
         raise torch.OutOfMemoryError("out of memory")

@@ -192,7 +192,9 @@ def create_model(architecture: Architecture, classes: int, image_size: int, gene
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return _build(architecture, classes, image_size)
+        model = _build(architecture, classes, image_size)
+    _check_image(model, architecture, image_size)
+    return model
 
 
 def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Module:
@@ -208,6 +210,21 @@ def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Modu
         ) from fault
     _check_patches(model, architecture, image_size)
     return model
+
+
+def _check_image(model: nn.Module, architecture: Architecture, image_size: int) -> None:
+    """Refuse sizes at which the model can be built and cannot work, such as those that pooling brings to nothing."""
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except _BUILD_ERRORS as fault:
+        raise _cannot_take(architecture, image_size, fault) from fault
+    model.train()
+
+
+def _cannot_take(architecture: Architecture, image_size: int, fault: Exception) -> UserError:
+    remedy = "Choose another image size" + (" or check the options after the name." if architecture.options else ".")
+    return UserError(f"{architecture.name} cannot take images of {image_size} px: {fault}", remedy)
 
 
 def _check_patches(model: nn.Module, architecture: Architecture, image_size: int) -> None:
@@ -255,9 +272,7 @@ def measure(architecture: Architecture, classes: int, image_size: int) -> tuple[
         with torch.no_grad(), counter:
             model(torch.zeros(1, 3, image_size, image_size, device="meta"))
     except _BUILD_ERRORS as fault:
-        raise UserError(
-            f"{architecture.name} cannot take images of {image_size} px: {fault}", "Choose another image size."
-        ) from fault
+        raise _cannot_take(architecture, image_size, fault) from fault
     return parameters, counter.get_total_flops() // 2
 
 

@@ -25,8 +25,12 @@ def open_fabric(device: str = "auto", precision: Precision = "auto") -> Fabric:
     ``auto`` precision is bf16 on a GPU that has it and fp32 elsewhere: on CPUs without bf16 instructions, bf16 was
     measured ten times slower than fp32 (docs/scaling.md). Raises :class:`UserError` for a device that is not there.
     """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise UserError(f"there is no device {device!r}", "Use --device auto, cpu, cuda or mps.")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is visible here", "Use --device auto or --device cpu.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("no Apple GPU is visible here", "Use --device auto or --device cpu.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":

@@ -104,7 +104,14 @@ def train(
     checkpoint.
     """
     state = load_state(checkpoint) or TrainingState()
-    session = _Session(model, job, fabric, state)
+    try:
+        session = _Session(model, job, fabric, state)
+    except RuntimeError as fault:
+        if not _is_out_of_memory(fault):
+            raise
+        raise OutOfMemory(
+            f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."
+        ) from fault
     saved_at = time.monotonic()
     last: Snapshot | None = None
     while state.epoch < job.recipe.epochs:
@@ -139,6 +146,7 @@ class _Session:
         shape = (1, 3, 1, 1)
         self.mean = torch.tensor(job.mean, device=fabric.device).view(shape)
         self.std = torch.tensor(job.std, device=fabric.device).view(shape)
+        self.evaluation_batch = _EVALUATION_BATCH
         self.phase_index = -1
         # Fabric's wrapper delegates to the optimiser it holds but is no Optimizer to a type checker.
         self.optimiser: Any
@@ -190,13 +198,24 @@ class _Session:
         return snapshot
 
     def logits(self, rows: np.ndarray) -> Tensor:
-        """Return float32 [len(rows), C] on the CPU, without augmentation."""
+        """Return float32 [len(rows), C] on the CPU, without augmentation; halves the batch where memory is short."""
         self.forward.eval()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(rows), _EVALUATION_BATCH):
-                batch = self.bank.batch(torch.from_numpy(rows[start : start + _EVALUATION_BATCH]))
-                parts.append(self.forward(self._normalised(batch)).float())
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(rows):
+            chosen = torch.from_numpy(rows[start : start + self.evaluation_batch])
+            try:
+                with torch.inference_mode():
+                    parts.append(self.forward(self._normalised(self.bank.batch(chosen))).float())
+                start += len(chosen)
+            except RuntimeError as fault:
+                if not _is_out_of_memory(fault):
+                    raise
+                if self.evaluation_batch == 1:
+                    raise OutOfMemory(
+                        "out of memory with a single image", "Use a smaller image size or model."
+                    ) from fault
+                self.evaluation_batch = max(1, self.evaluation_batch // 2)
         return torch.cat(parts).cpu() if parts else torch.empty(0)
 
     def _train_epoch(self, epoch: int, phase: Phase, first_step: int) -> tuple[float, float]:
@@ -226,10 +245,11 @@ class _Session:
         while True:
             try:
                 return self._update(images, targets)
-            except (torch.OutOfMemoryError, RuntimeError) as fault:
+            except RuntimeError as fault:
                 if not _is_out_of_memory(fault):
                     raise
-                self._halve_micro_batch(len(images))
+            # Here, and not above: the error holds on to what the failed step had allocated.
+            self._halve_micro_batch(len(images))
 
     def _update(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         recipe, size = self.job.recipe, self.state.micro_batch or len(images)
@@ -300,5 +320,5 @@ def _layer_noise(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
-    text = str(fault)
-    return isinstance(fault, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+    signs = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    return isinstance(fault, torch.OutOfMemoryError) or any(sign in str(fault) for sign in signs)

@@ -82,7 +82,7 @@ class RecipeSpec(_Frozen):
 
     base: Literal["paper", "fast"] = "fast"
     epochs: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     augmentation: Augmentation | None = None
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
