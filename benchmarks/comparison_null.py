@@ -9,10 +9,10 @@ training images. The images of a cell share the contrast in which each learner s
 share its focus and exposure, so the errors of a learner in one cell correlate.
 
 What to expect: the published percentile interval excludes zero three times too often (with two folds in half of all
-cases: whenever both have one sign), Student's t in about 5%, the corrected t in 1 to 2%, as long as no fold shares cells
-with another. Where folds divide the cells, all of them see the same cells, and the folds alone cannot tell: Student's t
-then errs in 15%. A bootstrap over images takes the images of a cell for independent and errs in 24%; one over cells in 7%,
-the swaps of whole cells in 5%. Takes a minute on a free core.
+cases: whenever both have one sign), Student's t in about 5%, the corrected t in 1 to 2%, as long as no fold shares
+cells with another. Where folds divide the cells, all of them see the same cells, and the folds alone cannot tell:
+Student's t then errs in 15%. A bootstrap over images takes the images of a cell for independent and errs in 24%; one
+over cells in 7%, the swaps of whole cells in 5%. About a minute on a free core.
 """
 
 from __future__ import annotations
