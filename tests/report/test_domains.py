@@ -34,8 +34,14 @@ def distance(first: str, second: str, value: float) -> DomainDistance:
 DISTANCES = [distance("Q", "G", 0.2), distance("Q", "natural", 0.4), distance("G", "natural", 0.3)]
 
 
+DOMAINS = [
+    Embeddings(name, np.zeros((len(units), 2), "f4"), np.array(units), np.array(units), {})
+    for name, units in (("Q", ["a"] * 3 + ["b"] * 3), ("natural", ["1", "2", "3", "4"]))
+]
+
+
 def test_table_1_shows_both_kinds_of_both_measures():
-    table = similarity_table(DISTANCES, Resampling(), "ConvNeXt-Tiny at 224 px")
+    table = similarity_table(DISTANCES, DOMAINS, Resampling(), "ConvNeXt-Tiny at 224 px")
     texts = [cell.text for cell in table.rows[0].cells]
     assert texts == [
         *("Q – G", "0.2000 [0.1900, 0.2200]", "0.001", "0.1000 [0.0100, 0.5000]", "0.25"),
@@ -44,7 +50,7 @@ def test_table_1_shows_both_kinds_of_both_measures():
     assert len(table.data) == 3 * 2 * 2
     chosen = table.data.query("first == 'Q' and second == 'natural' and measure == 'mmd2' and kind == 'published'")
     assert chosen["value"].item() == 0.4
-    assert "5,474 images, 119 cells" in table.notes[0]
+    assert table.notes[0] == "Q: 6 images, 2 cells; natural: 4 images, cells unknown."
     for text in (to_markdown(table), to_latex(table)):
         assert "0.2000" in text
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from scipy.stats import kstest
 
 from bandbridge.similarity.coral import coral_distance
-from bandbridge.similarity.distance import Resampling, compare, compare_all, variants
+from bandbridge.similarity.distance import Resampling, alike_units, compare, compare_all, variants
 from bandbridge.similarity.embeddings import Embeddings
-from bandbridge.similarity.mmd import mmd2
+from bandbridge.similarity.mmd import mmd2, pool, two_sample_mmd
 
 QUICK = Resampling(bootstraps=50, permutations=99)
 
@@ -29,7 +30,7 @@ def test_every_pair_once_in_order(domains):
     found = compare_all(domains, QUICK, "cpu")
     assert [(d.first, d.second) for d in found] == [("A", "B"), ("A", "C"), ("B", "C")]
     assert found[0].images == (40, 40)
-    assert found[0].cells == (10, 10)
+    assert found[0].units == (10, 10)
     assert found[0].mmd.corrected.value < found[1].mmd.corrected.value
 
 
@@ -75,6 +76,27 @@ def test_the_ablation_inverts_one_domain(bright, inverted):
     polarities = [(v.first.polarity, v.second.polarity) for v in found if "inverted" in v.title]
     assert all(pair[inverted] == "inverted" and pair[1 - inverted] == "as-is" for pair in polarities)
     assert len({(v.first, v.second) for v in found}) == len(found)
+
+
+def test_images_without_cells_form_blocks_of_the_others_size():
+    cells, single = np.repeat(np.arange(10), 7), np.arange(100)
+    for units in (alike_units(cells, single), alike_units(single, cells)[::-1]):
+        np.testing.assert_array_equal(units[0], cells)
+        assert set(np.unique(units[1], return_counts=True)[1]) == {7, 8}
+    for unchanged in ((cells, np.repeat(np.arange(5), 2)), (single, np.arange(30))):
+        assert all(a is b for a, b in zip(alike_units(*unchanged), unchanged, strict=True))
+
+
+def test_p_of_a_domain_without_cells_is_uniform_under_the_null():
+    """Cells of six images against single images of the same distribution, both independent."""
+    p = []
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        first, second = generator.normal(size=(120, 3)), generator.normal(size=(90, 3))
+        units = alike_units(np.arange(120) // 6, np.arange(90), seed)
+        p.append(two_sample_mmd(pool(first, second, *units), 0.2, 0, 99, seed).corrected.p)
+    spread = np.array(p) - np.random.default_rng(0).uniform(0, 1 / 100, size=200)
+    assert kstest(spread, "uniform").pvalue > 0.05
 
 
 def test_one_domain_has_no_distance(domains):

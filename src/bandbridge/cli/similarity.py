@@ -76,7 +76,7 @@ def similarity(
     note("comparing every pair of domains")
     distances = compare_all(domains, resampling, device)
     model = f"{extractor.architecture.name} at {image_size} px"
-    tables = [similarity_table(distances, resampling, model), bandwidth_table(distances)]
+    tables = [similarity_table(distances, domains, resampling, model), bandwidth_table(distances)]
     if ablation:
         tables.append(_ablation(datasets, extractor, image_size, resampling, runs, device))
     folder = out or Path("results") / "similarity"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bandbridge.report.rendering import Cell, Column, Row, Table
 from bandbridge.similarity.distance import Bandwidth, DomainDistance, Resampling
+from bandbridge.similarity.embeddings import Embeddings
 from bandbridge.similarity.resampling import Measured
 
 _CONVENTION_TITLES = {"sigma-median": "1 / (2 median²)", "gamma-median": "1 / median²"}
@@ -16,11 +17,18 @@ _POOL_TITLES = {"pair": "the two domains", "all": "all domains"}
 _KINDS = ("published", "corrected")
 
 
-def similarity_table(distances: Sequence[DomainDistance], resampling: Resampling, model: str) -> Table:
-    """Return Table 1: MMD² and CORAL of every pair with 95% intervals and P, as published and by whole cells.
+def similarity_table(
+    distances: Sequence[DomainDistance], domains: Sequence[Embeddings], resampling: Resampling, model: str
+) -> Table:
+    """Return Table 1: MMD² and CORAL of every pair of ``domains`` with 95% intervals and P, published and by cell.
 
     ``model``: what made the embeddings, for the sentence above the table.
     """
+    units = "; ".join(
+        f"{domain.name}: {len(domain.values):,} images"
+        + (f", {domain.cells:,} cells" if domain.cells < len(domain.values) else ", cells unknown")
+        for domain in domains
+    )
     data, rows = [], []
     for distance in distances:
         cells = [Cell(f"{distance.first} – {distance.second}")]
@@ -36,7 +44,6 @@ def similarity_table(distances: Sequence[DomainDistance], resampling: Resampling
         for kind in ("by image as published", "by cell, corrected")
         for title in ("value [95% interval]", "P")
     ]
-    units = "; ".join(f"{name}: {images:,} images, {cells:,} cells" for name, images, cells in _domains(distances))
     return Table(
         name="similarity",
         title="Table 1. Domain similarity (lower is more similar)",
@@ -48,12 +55,12 @@ def similarity_table(distances: Sequence[DomainDistance], resampling: Resampling
         rows=tuple(rows),
         data=pd.DataFrame(data),
         notes=(
-            f"{units} (an image of unknown cell counts as one).",
+            f"{units}.",
             f"gamma = {_CONVENTION_TITLES[resampling.convention]}, the median over {_POOL_TITLES[resampling.pool]}.",
             "As published: images are resampled and permuted one by one. An image drawn twice counts as a pair of "
             "distance zero, which shifts the interval upwards; chromosomes of one cell are taken for independent.",
             "Corrected: whole cells are resampled and permuted, and pairs from one cell are left out of the estimate "
-            "and of every resample.",
+            "and of every resample. Images without cells form random blocks of the size of the other domain's cells.",
         ),
     )
 
@@ -157,11 +164,3 @@ def _record(distance: DomainDistance, measure: str, kind: str, found: Measured) 
         **vars(found),
         "gamma": distance.mmd.gamma if measure.startswith("mmd") else float("nan"),
     }
-
-
-def _domains(distances: Sequence[DomainDistance]) -> list[tuple[str, int, int]]:
-    found = {}
-    for distance in distances:
-        found[distance.first] = (distance.images[0], distance.cells[0])
-        found[distance.second] = (distance.images[1], distance.cells[1])
-    return [(name, *counts) for name, counts in found.items()]

@@ -47,12 +47,16 @@ class Bandwidth:
 
 @dataclass(frozen=True)
 class DomainDistance:
-    """How far two domains are apart. ``bandwidths`` holds all four, the one of ``mmd`` first."""
+    """How far two domains are apart.
+
+    images, units: how many either domain has; a unit is a cell, or a block of images where there are no cells
+    (:func:`alike_units`). bandwidths: all four, the one of ``mmd`` first.
+    """
 
     first: str
     second: str
     images: tuple[int, int]
-    cells: tuple[int, int]
+    units: tuple[int, int]
     mmd: MmdResult
     coral: CoralResult
     bandwidths: tuple[Bandwidth, ...]
@@ -78,7 +82,8 @@ def compare(
 
     ``common_median``: the median distance over all domains of the comparison; that of the pair where None.
     """
-    samples = pool(first.values, second.values, first.units, second.units, _device(device))
+    units = alike_units(first.units, second.units, resampling.seed)
+    samples = pool(first.values, second.values, *units, _device(device))
     own = median_distance(samples.values, resampling.seed)
     medians: dict[Pool, float] = {"pair": own, "all": own if common_median is None else common_median}
     choices = [(pool_, convention) for pool_ in medians for convention in CONVENTIONS]
@@ -101,11 +106,32 @@ def compare(
         first.name,
         second.name,
         (len(first.values), len(second.values)),
-        (first.cells, second.cells),
+        (len(set(units[0])), len(set(units[1]))),
         result,
         two_sample_coral(samples, resampling.bootstraps, resampling.permutations, resampling.seed),
         bandwidths,
     )
+
+
+def alike_units(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the units [N], [M] to resample and permute by: cells, and for images without cells random blocks.
+
+    Units change places in a permutation, so those of one domain must be about as large as the other's. Where one domain
+    has cells and the other's images are units by themselves (natural images), these are put together at random into
+    blocks of the median cell's size; blocks of independent images are themselves independent.
+    """
+    sizes = [np.median(np.unique(units, return_counts=True)[1]) for units in (first, second)]
+    if sizes[0] == 1 < sizes[1]:
+        return _blocks(len(first), int(sizes[1]), seed), second
+    if sizes[1] == 1 < sizes[0]:
+        return first, _blocks(len(second), int(sizes[0]), seed)
+    return first, second
+
+
+def _blocks(count: int, size: int, seed: int) -> np.ndarray:
+    """Return int64 [count]: a random division into blocks of ``size`` images, or of one more, at least two blocks."""
+    blocks = max(2, count // size)
+    return np.random.default_rng(seed).permutation(count) % blocks
 
 
 @dataclass(frozen=True)
