@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_nothing_is_trained_twice_in_this_study_or_another(study_file, tmp_path,
 def test_a_time_limit_stops_and_the_same_call_goes_on(study_file, tmp_path):
     path, root = study_file(run_folds=[0]), tmp_path / "runs"
     outcome = execute(path, root, deadline=time.monotonic() - 1)
-    assert outcome.out_of_time and not outcome.done
+    assert outcome.out_of_time and not outcome.done and outcome.epochs == 0
     assert len(execute(path, root).done) == 4
 
 
@@ -146,7 +147,7 @@ def test_a_run_that_fails_does_not_stop_the_others(study_file, tmp_path, monkeyp
 
     monkeypatch.setattr("bandbridge.study.execute.train", first_fails)
     outcome = execute(path, root)
-    assert outcome.failed == ["Q/test_resnet/scratch/fold0"]
+    assert list(outcome.failed) == ["Q/test_resnet/scratch/fold0"]
     assert outcome.waiting == ["G/test_resnet/domain/fold0"] and len(outcome.done) == 2
     study = open_study(path)
     assert "diverged" in Ledger(root).state(study.runs[0]).message
@@ -178,8 +179,51 @@ def test_a_damaged_checkpoint_is_named_and_the_other_runs_go_on(study_file, tmp_
     folder.mkdir(parents=True)
     (folder / "checkpoint.pt").write_bytes(b"PK damaged")
     outcome = execute(path, root)
-    assert outcome.failed == [study.runs[0].name] and len(outcome.done) == 1
-    assert "checkpoint.pt is damaged" in Ledger(root).state(study.runs[0]).message
+    assert list(outcome.failed) == [study.runs[0].name] and len(outcome.done) == 1
+    state = Ledger(root).state(study.runs[0])
+    assert "checkpoint.pt is damaged" in state.message and "Delete it" in state.remedy
+
+
+def test_a_damaged_parent_says_what_to_delete_and_is_then_made_again(study_file, tmp_path):
+    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    assert len(execute(path, root).done) == 4
+    child = next(run for run in open_study(path).runs if run.parent)
+    parent = child.parent.folder(root)
+    shutil.rmtree(child.folder(root))
+    for name, content in (("last.safetensors", b"x"), ("config.json", b"{}"), ("config.json", b"")):
+        whole = (parent / name).read_bytes()
+        (parent / name).write_bytes(content)
+        outcome = execute(path, root)
+        assert list(outcome.failed) == [child.name] and f"Delete {parent}:" in outcome.failed[child.name].remedy
+        (parent / name).write_bytes(whole)
+    shutil.rmtree(parent)
+    assert len(execute(path, root).done) == 2
+
+
+def test_what_a_killed_process_left_half_written_is_removed(study_file, tmp_path):
+    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    folder = open_study(path).runs[0].folder(root)
+    folder.mkdir(parents=True)
+    (folder / ".checkpoint.pt.4711.tmp").write_bytes(b"half")
+    execute(path, root)
+    assert not list(root.rglob("*.tmp"))
+
+
+def test_two_tasks_of_one_dataset_share_their_trainings(study_file, tmp_path, chromosome_set):
+    chromosome_set("G", seed=1)
+    tasks = {
+        "Q": {"dataset": "q4-0", "intermediates": ["G"]},
+        "Q2": {"dataset": "q4-0", "intermediates": ["H"]},
+        "G": {"dataset": "g4-0", "target": False},
+        "H": {"dataset": "g4-1", "target": False},
+    }
+    path, root = study_file(tasks=tasks, run_folds=[0]), tmp_path / "runs"
+    runs = open_study(path).runs
+    assert {run.name for run in runs if run.approach == "scratch"} == {
+        f"{task}/test_resnet/scratch/fold0" for task in tasks
+    }
+    assert len(execute(path, root).done) == 5 and len(list(root.rglob("done.json"))) == 5
+    assert all(Ledger(root).state(run).kind == "done" for run in runs)
 
 
 def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_path, monkeypatch):

@@ -108,6 +108,20 @@ def test_absent_datasets_are_named_together(study_file):
     assert open_study(path, need_data=False).missing_data == ["lost", "gone"]
 
 
+def test_unknown_and_repeated_architectures_are_named(study_file):
+    with pytest.raises(UserError) as caught:
+        open_study(study_file(architectures=["resnt50", "test_resnet", "vitt"]))
+    assert "resnt50" in str(caught.value) and "vitt" in str(caught.value)
+    with pytest.raises(UserError, match="'ResNet-50' and 'resnet50' are the same model"):
+        open_study(study_file(architectures=["ResNet-50", "resnet50"]))
+
+
+def test_a_data_folder_that_is_not_there_is_refused_where_data_are_needed(study_file, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        open_study(study_file(), tmp_path / "lost")
+    assert not open_study(study_file(), tmp_path / "lost", need_data=False).missing_data
+
+
 def test_names_that_no_file_can_have_are_absent_datasets(study_file):
     tasks = {"Q": {"dataset": "~no-such-user/q"}, "G": {"dataset": "g" * 300}}
     with pytest.raises(UserError) as caught:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import console, format_duration, note
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def run_(
     from rich.markup import escape
 
     from bandbridge.study.execute import Executor
+    from bandbridge.study.run import distinct
 
     deadline = time.monotonic() + parse_duration(max_time) if max_time else None
     study, selected = _open(study_file, data_dir, only, need_data=True)
@@ -106,8 +107,8 @@ def run_(
         selected = executor.available(selected)
     else:
         executor.require_weights(selected)
-    done = sum(executor.ledger.state(run).kind == "done" for run in selected)
-    note(f"{len(selected)} runs, {done} of them done")
+    states = [executor.ledger.state(run).kind for run in distinct(selected)]
+    note(f"{len(states)} runs, {states.count('done')} of them done")
     started = time.monotonic()
     if console.is_terminal:
         with console.status("preparing") as status:
@@ -140,7 +141,7 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAUL
         if state.kind == "paused":
             typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
-            typer.echo(f"failed: {run.name}: {state.message}")
+            typer.echo(f"failed: {run.name}: {state.message} {state.remedy}".rstrip())
 
 
 @app.command()
@@ -208,19 +209,20 @@ def _state_text(ledger: object, run: PlannedRun) -> str:
     state = ledger.state(run)
     text = f"{state.kind} ({state.epochs}/{run.record.recipe.epochs})" if state.kind == "paused" else state.kind
     if ledger.folder(run) != run.folder(ledger.root):
-        text += ", made by another study"
+        text += ", shared"
     return text
 
 
 def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> str:
     from bandbridge.study.ledger import Ledger
+    from bandbridge.study.run import distinct
 
     assert isinstance(ledger, Ledger)
-    states = Counter(ledger.state(run).kind for run in selected)
+    states = Counter(ledger.state(run).kind for run in distinct(selected))
     parents = {run.parent.id for run in selected if run.parent}
     targets = {run.id for run in selected if run.fold is not None and study.tasks[run.task].spec.target}
     shared = len(parents & targets)
-    lines = [f"{len(selected)} runs: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))]
+    lines = [f"{states.total()} runs: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))]
     if parents:
         own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
         lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
@@ -235,8 +237,12 @@ def _report(outcome: Outcome, seconds: float) -> None:
         note(f"waiting for its parent: {name}")
     if outcome.out_of_time:
         note("stopped at the time limit; the same command goes on")
+        if not outcome.epochs:
+            note("not one epoch fitted into it: give more time")
     if outcome.failed:
-        raise UserError(
+        # A wrong request is for the user to correct, whatever else the machine failed in.
+        wrong = any(error.exit_code == UserError.exit_code for error in outcome.failed.values())
+        raise (UserError if wrong else EnvironmentFault)(
             f"{len(outcome.failed)} runs failed: {', '.join(outcome.failed)}",
             "bandbridge study status says why; the same command tries them again.",
         )

@@ -14,7 +14,7 @@ from bandbridge.errors import UserError
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
-from bandbridge.study.run import PlannedRun
+from bandbridge.study.run import PlannedRun, distinct
 
 #: A forward pass without gradients costs about a third of a training step.
 _EVALUATION_SHARE = 1 / 3
@@ -41,7 +41,7 @@ def estimate(study: Study, runs: Sequence[PlannedRun], ledger: Ledger, fabric: F
         if run.architecture not in speed:
             measured = known.get((run.architecture, size))
             speed[run.architecture] = measured or measure_speed(run.record.architecture, size, fabric)
-    seconds = sum(_passes_left(study, run, ledger) / speed[run.architecture] for run in runs)
+    seconds = sum(_passes_left(study, run, ledger) / speed[run.architecture] for run in distinct(runs))
     return Estimate(seconds, speed)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.weights import (
+    Triple,
     clear_head,
     find_imagenet_weights,
     initialise_from_run,
@@ -34,7 +35,7 @@ from bandbridge.model.weights import (
 from bandbridge.progress import format_duration, note
 from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
 from bandbridge.study.plan import Study
-from bandbridge.study.run import PlannedRun
+from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
@@ -42,13 +43,17 @@ from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_gen
 
 @dataclass
 class Outcome:
-    """What became of the runs of one call: names by kind, and whether time ran out."""
+    """What became of the runs of one call: names by kind, and whether time ran out.
+
+    failed: by name, why. epochs: how many were trained.
+    """
 
     done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, UserError] = field(default_factory=dict)
     elsewhere: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     out_of_time: bool = False
+    epochs: int = 0
 
 
 @dataclass
@@ -108,7 +113,7 @@ class Executor:
     def run(self, runs: Sequence[PlannedRun]) -> Outcome:
         """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
         outcome = Outcome()
-        pending = [run for run in runs if self.ledger.state(run).kind != "done"]
+        pending = [run for run in distinct(runs) if self.ledger.state(run).kind != "done"]
         clock = _Clock(pending, self.ledger)
         for number, run in enumerate(pending, start=1):
             if run.parent is not None and self.ledger.state(run.parent).kind != "done":
@@ -120,13 +125,13 @@ class Executor:
                     if not mine:
                         outcome.elsewhere.append(run.name)
                         continue
-                    finished = self._train(run, label, clock)
+                    finished = self._train(run, label, clock, outcome)
             except UserError as error:
                 if not _concerns_one_run(error):
                     raise
                 self._record_failure(run, error)
-                self.say(f"{label}: failed: {error.message}")
-                outcome.failed.append(run.name)
+                self.say(f"{label}: failed: {' '.join(str(error).splitlines())}")
+                outcome.failed[run.name] = error
                 continue
             if not finished:
                 outcome.out_of_time = True
@@ -134,13 +139,14 @@ class Executor:
             outcome.done.append(run.name)
         return outcome
 
-    def _train(self, run: PlannedRun, label: str, clock: _Clock) -> bool:
+    def _train(self, run: PlannedRun, label: str, clock: _Clock, outcome: Outcome) -> bool:
         folder = self.ledger.folder(run)
         if (folder / DONE).exists():  # another process finished it since the plan was read
             return True
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
-        (folder / FAILED).unlink(missing_ok=True)
+        for left in (folder / FAILED, *folder.glob(".*.tmp")):  # half-written files of a process that was killed
+            left.unlink(missing_ok=True)
         write_json(folder / "run.json", run.describe())
         store = self._store(run.task)
         architecture = find_architecture(run.record.architecture)
@@ -152,6 +158,7 @@ class Executor:
             facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
             write_json(folder / PROGRESS, {**facts, **entry})
             clock.tick(run, entry)
+            outcome.epochs += 1
             self.show(f"{label}: {_epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
 
         state, last = train(
@@ -192,10 +199,7 @@ class Executor:
             found = load_imagenet_weights(model, architecture, self.weights_dir)
             mean, std, weights = found.mean, found.std, vars(found)
         elif run.parent is not None and record.init.checkpoint and record.init.head:
-            parent = self.ledger.folder(run.parent)
-            initialise_from_run(model, parent / f"{record.init.checkpoint}.safetensors", record.init.head)
-            facts = read_json(parent / "config.json")
-            mean, std = tuple(facts["mean"]), tuple(facts["std"])
+            mean, std = _take_over(model, self.ledger.folder(run.parent), record.init.checkpoint, record.init.head)
         if record.init.head == "new":
             clear_head(model)
         split = self.study.tasks[run.task].split
@@ -237,6 +241,20 @@ class Executor:
 
     def _record_failure(self, run: PlannedRun, error: UserError) -> None:
         write_json(self.ledger.folder(run) / FAILED, {"message": error.message, "remedy": error.remedy})
+
+
+def _take_over(
+    model: torch.nn.Module, parent: Path, checkpoint: str, head: Literal["keep", "new"]
+) -> tuple[Triple, Triple]:
+    """Fill ``model`` with the weights of the run in ``parent``; return the mean and SD that it was trained with."""
+    try:
+        initialise_from_run(model, parent / f"{checkpoint}.safetensors", head)
+        facts = read_json(parent / "config.json")
+        if not {"mean", "std"} <= facts.keys():
+            raise UserError(f"{parent / 'config.json'} is missing or damaged")
+    except UserError as error:
+        raise UserError(error.message, f"Delete {parent}: that run is then made again.") from error
+    return tuple(facts["mean"]), tuple(facts["std"])
 
 
 def predictions_frame(store: Store, rows: np.ndarray, snapshots: dict[str, Snapshot]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.study.run import PlannedRun
@@ -17,23 +17,30 @@ DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json"
 
 @dataclass(frozen=True)
 class RunState:
-    """``kind``: done, paused (some epochs finished), failed or pending. ``epochs``: how many are finished."""
+    """``kind``: done, paused (some epochs finished), failed or pending. ``epochs``: how many are finished.
+
+    ``message`` and ``remedy`` say why it failed.
+    """
 
     kind: Literal["done", "paused", "failed", "pending"]
     epochs: int = 0
     message: str = ""
+    remedy: str = ""
 
 
 class Ledger:
     """The run folders under one root, found by id wherever they lie: another study may have made them."""
 
     def __init__(self, root: Path) -> None:
+        """Raises :class:`UserError` when ``root`` is something else than a folder."""
+        if root.exists() and not root.is_dir():
+            raise UserError(f"{root} is not a folder", "Name the folder of the runs with --runs.")
         self.root = root
         self._known = {folder.name.rsplit("-", 1)[-1]: folder for folder in root.glob("*/*/*/*-*") if folder.is_dir()}
 
     def folder(self, run: PlannedRun) -> Path:
-        """The folder that holds ``run``, or will."""
-        return self._known.get(run.id, run.folder(self.root))
+        """The folder that holds ``run``, or will: of runs with one id, the place of the first that is asked for."""
+        return self._known.setdefault(run.id, run.folder(self.root))
 
     def state(self, run: PlannedRun) -> RunState:
         """How far ``run`` has come."""
@@ -43,7 +50,8 @@ class Ledger:
         progress = read_json(folder / PROGRESS)
         epochs = int(progress.get("epoch", 0)) if (folder / CHECKPOINT).exists() else 0
         if (folder / FAILED).exists():
-            return RunState("failed", epochs, str(read_json(folder / FAILED).get("message", "")))
+            why = read_json(folder / FAILED)
+            return RunState("failed", epochs, str(why.get("message", "")), str(why.get("remedy", "")))
         return RunState("paused" if epochs else "pending", epochs)
 
     def rates(self) -> dict[tuple[str, int], float]:
@@ -51,18 +59,23 @@ class Ledger:
         rates: dict[tuple[str, int], float] = {}
         for folder in self._known.values():
             facts = read_json(folder / PROGRESS)
-            if facts.get("images_per_second"):
+            if {"architecture", "image_size", "images_per_second"} <= facts.keys():
                 rates[facts["architecture"], facts["image_size"]] = facts["images_per_second"]
         return rates
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in ``path``, or {} when there is none. Raises :class:`UserError` when it is damaged."""
+    """Return the JSON object in ``path``, or {} when there is none.
+
+    Raises :class:`UserError` when it is damaged, :class:`EnvironmentFault` when it cannot be read.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as fault:
+    except OSError as fault:
+        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
+    except ValueError as fault:
         raise UserError(
             f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
         ) from fault
@@ -85,13 +98,18 @@ def claimed(folder: Path) -> Iterator[bool]:
             f"cannot write in {folder}: {fault.strerror}", "Check the disk and permissions."
         ) from fault
     with lock:
-        try:
-            import fcntl
+        yield _try_to_lock(lock)
 
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no such locks on Windows: one process at a time is then the user's care
-            pass
-        except OSError:
-            yield False
-            return
-        yield True
+
+def _try_to_lock(file: IO[str]) -> bool:
+    """Lock ``file`` for this process; False when another holds the lock."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        # Windows and some network disks have no such locks: one process at a time is then the user's care.
+        return True
+    return True

@@ -44,7 +44,11 @@ class TaskData:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A study file with its data and its plan. ``runs`` are distinct, every parent before its children."""
+    """A study file with its data and its plan.
+
+    runs: one for each place in the study, every parent before its children. Two places may need one training (two
+    tasks of one dataset, say): their runs have one id then, and share its folder.
+    """
 
     path: Path
     spec: StudySpec
@@ -69,9 +73,31 @@ def open_study(path: Path, data_dir: Path | None = None, *, need_data: bool = Tr
     :class:`UserError` for mistakes in the file and for absent or broken datasets, all at once.
     """
     spec = read_study(path)
-    architectures = {name: find_architecture(name) for name in spec.architectures}
+    if need_data and data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"the data folder {data_dir} does not exist", "Correct --data-dir.")
+    architectures = _find_architectures(spec.architectures)
     tasks = _open_tasks(spec, path, data_dir, need_data)
     return Study(path, spec, tasks, architectures, tuple(plan_runs(spec, tasks, architectures)))
+
+
+def _find_architectures(names: Sequence[str]) -> dict[str, Architecture]:
+    found: dict[str, Architecture] = {}
+    errors: list[UserError] = []
+    for name in names:
+        try:
+            found[name] = find_architecture(name)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ManyErrors("architectures that do not exist:", [f"{each.message} {each.remedy}" for each in errors])
+    named: dict[tuple[str, object], str] = {}
+    for name, architecture in found.items():
+        first = named.setdefault((architecture.pinned_name, architecture.options), name)
+        if first != name:
+            raise UserError(f"architectures: {first!r} and {name!r} are the same model", "Leave one of them out.")
+    return found
 
 
 def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: bool) -> dict[str, TaskData]:
@@ -128,7 +154,7 @@ def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[P
 def plan_runs(
     spec: StudySpec, tasks: dict[str, TaskData], architectures: dict[str, Architecture]
 ) -> Iterator[PlannedRun]:
-    """Yield every distinct run that ``spec`` needs, parents first.
+    """Yield the run of every place that ``spec`` needs, parents first.
 
     The order is fold by fold and, within a fold, architecture by architecture, so that a study stopped early holds
     complete comparisons. In the paper's grid the intermediate model of one task is the ImageNet run of the other, same
@@ -148,8 +174,8 @@ def plan_runs(
             # Runs without a parent first: what they yield is needed by the rest.
             for run in sorted(wanted, key=lambda run: run.parent is not None):
                 for needed in (run.parent, run):
-                    if needed is not None and needed.id not in seen:
-                        seen.add(needed.id)
+                    if needed is not None and needed.name not in seen:
+                        seen.add(needed.name)
                         yield needed
 
 
@@ -216,5 +242,5 @@ def with_parents(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     for run in runs:
         for needed in (run.parent, run):
             if needed is not None:
-                ordered.setdefault(needed.id, needed)
+                ordered.setdefault(needed.name, needed)
     return list(ordered.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,3 +102,11 @@ class PlannedRun:
             "parent": self.parent.id if self.parent else None,
             "record": self.record.model_dump(mode="json"),
         }
+
+
+def distinct(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Return ``runs`` in their order, of those with one id the first: each is one training."""
+    first: dict[str, PlannedRun] = {}
+    for run in runs:
+        first.setdefault(run.id, run)
+    return list(first.values())
