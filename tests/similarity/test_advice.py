@@ -135,6 +135,11 @@ def test_ranks_average_ties_and_leave_out_what_is_undefined() -> None:
     np.testing.assert_array_equal(ranks(candidates, BY_KEY["mmd2"]), [1.5, math.nan, 3, 1.5])
 
 
+def test_domains_that_are_told_apart_all_but_always_rank_alike() -> None:
+    candidates = [Candidate(name, 1, {"domain_auc": value}) for name, value in (("a", 0.99999), ("b", 1.0), ("c", 0.9))]
+    np.testing.assert_array_equal(ranks(candidates, BY_KEY["domain_auc"]), [2.5, 2.5, 1])
+
+
 def test_imagenet_alone_is_the_target_by_itself() -> None:
     labels = TARGET.labels.astype(str)
     expected = {"logme": logme(TARGET.values, labels), "h_score": h_score(TARGET.values, labels)}

@@ -169,8 +169,10 @@ def _ranking_notes(candidates: Sequence[Candidate]) -> tuple[str, ...]:
         "ImageNet alone: the target's own embeddings, with many more features than a source has classes; not on the "
         "candidates' scale.",
     ]
-    if len(set(sizes.values())) > 1:
-        notes.append("Measures of the same class are over other classes for each candidate: compare them with care.")
+    if len({candidate.shared for candidate in candidates if candidate.class_ranks}) > 1:
+        notes.append(
+            "Candidates share different classes with the target: compare measures of the same class with care."
+        )
     for candidate in candidates:
         for why in dict.fromkeys(candidate.reasons.values()):
             keys = [_title(measure) for measure in MEASURES if candidate.reasons.get(measure.key) == why]

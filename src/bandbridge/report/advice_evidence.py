@@ -15,7 +15,7 @@ from bandbridge.report.domains import p_text
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, signed
 from bandbridge.report.scores import fold_scores
 from bandbridge.report.study import study_predictions
-from bandbridge.similarity.advice import MEASURES, Candidate, Measure, ranks
+from bandbridge.similarity.advice import MEASURES, Candidate, Measure, promises, ranks
 from bandbridge.similarity.evidence import Agreement, Gain, agreements, fold_gains, measured_gains
 from bandbridge.study.plan import Study, TaskData
 
@@ -143,10 +143,7 @@ def agreement_table(candidates: Sequence[Candidate], evidence: StudyEvidence) ->
 
 def measure_agreements(candidates: Sequence[Candidate], gains: Mapping[str, Gain]) -> list[Agreement]:
     """Return the agreement of each of ``MEASURES`` with the measured gains, in their order."""
-    values = [
-        [candidate.values[measure.key] * (1 if measure.better == "higher" else -1) for candidate in candidates]
-        for measure in MEASURES
-    ]
+    values = [promises(candidates, measure) for measure in MEASURES]
     measured = [gains[candidate.name].mean if candidate.name in gains else math.nan for candidate in candidates]
     return agreements(np.array(values), np.array(measured))
 

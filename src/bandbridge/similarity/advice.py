@@ -37,12 +37,16 @@ PAIRED_IMAGES = 4000
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of transferability: its ``key``, what a reader calls it, and which direction promises more."""
+    """A measure of transferability: its ``key``, what a reader calls it, and which direction promises more.
+
+    Values that differ by less than ``resolution`` rank alike: an AUC of all but 1 says only that domains differ.
+    """
 
     key: str
     title: str
     better: Literal["higher", "lower"]
     group: str
+    resolution: float = 0.0
 
 
 _DISTANCE, _LABELS, _CLASSES = "Distance of the images", "What the source's labels say", "Same class, both domains"
@@ -50,7 +54,7 @@ _DISTANCE, _LABELS, _CLASSES = "Distance of the images", "What the source's labe
 MEASURES: tuple[Measure, ...] = (
     Measure("mmd2", "MMD²", "lower", _DISTANCE),
     Measure("coral", "CORAL", "lower", _DISTANCE),
-    Measure("domain_auc", "Domain classifier AUC", "lower", _DISTANCE),
+    Measure("domain_auc", "Domain classifier AUC", "lower", _DISTANCE, 1e-4),
     Measure("logme", "LogME of source logits", "higher", _LABELS),
     Measure("h_score", "H-score of source logits", "higher", _LABELS),
     Measure("h_score_shrunk", "H-score, shrunk", "higher", _LABELS),
@@ -167,10 +171,17 @@ def imagenet_alone(target: Embeddings) -> dict[str, float]:
     }
 
 
+def promises(candidates: Sequence[Candidate], measure: Measure) -> np.ndarray:
+    """Return float64 [k], what ``measure`` promises of each candidate, higher being more; NaN where undefined."""
+    values = np.array([candidate.values[measure.key] for candidate in candidates])
+    if measure.resolution:
+        values = np.round(values / measure.resolution)
+    return values if measure.better == "higher" else -values
+
+
 def ranks(candidates: Sequence[Candidate], measure: Measure) -> np.ndarray:
     """Return float64 [k], the place of each candidate by ``measure``: 1 promises most, ties averaged, NaN undefined."""
-    values = np.array([candidate.values[measure.key] for candidate in candidates])
-    return rankdata(-values if measure.better == "higher" else values, nan_policy="omit")
+    return np.asarray(rankdata(-promises(candidates, measure), nan_policy="omit"))
 
 
 def firsts(candidates: Sequence[Candidate]) -> dict[str, int]:

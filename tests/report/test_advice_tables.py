@@ -54,6 +54,7 @@ def test_the_ranking_shows_each_value_with_its_rank_and_marks_the_first() -> Non
     assert len(table.data) == 4 * len(MEASURES)
     notes = "\n".join(table.notes)
     assert "A: 1,200 images, 3 classes shared" in notes and "pixels: 500 images, 0 classes shared" in notes
+    assert "different classes" not in notes
     assert "pixels has no" in notes and "it shares no class with the target" in notes
 
 
