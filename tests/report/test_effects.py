@@ -193,6 +193,15 @@ def test_the_tables_name_protocol_checkpoint_and_groups() -> None:
     assert [line[0] for line in texts(tables[2])] == ["Mean of all", "VGG-16", "ResNet-34", "ViT-S/16"]
 
 
+def test_an_architecture_is_named_once_for_its_comparisons() -> None:
+    effects = measure(make_runs(["VGG-16", "ViT-S/16"], ("imagenet", "two-step", "scratch", "domain")))
+    context = replace(CONTEXT, arms=(*CONTEXT.arms, Arm("q", "scratch"), Arm("q", "domain", "g")))
+    lines = [line[:2] for line in texts(comparison_table(effects, context))]
+    pair = ["Two-step minus ImageNet", "Domain minus Scratch"]
+    names = ["VGG-16", "", "ResNet-34", "", "ViT-S/16", ""]
+    assert lines == [[name, title] for name, title in zip(names, pair * 3, strict=True)]
+
+
 def test_two_folds_are_called_too_few() -> None:
     context = replace(CONTEXT, folds=(0, 1))
     effects = measure(make_runs(folds=(0, 1)), context)

@@ -116,14 +116,19 @@ def test_an_interval_beyond_the_frame_ends_in_arrows() -> None:
     assert {line.get_marker() for line in inside.lines} & {"v", "^", "_"} == {"_"}
 
 
-def test_one_fold_is_drawn_without_intervals() -> None:
+def test_one_fold_is_drawn_with_the_pooled_interval() -> None:
     effects = make_effects()
-    columns = [name for name in effects.comparisons if name.endswith(("low_pp", "high_pp"))]
+    columns = [name for name in effects.comparisons if name.startswith(("corrected", "published"))]
     effects.comparisons[columns] = np.nan
+    effects.comparisons["pooled_low_pp"] = effects.comparisons["mean_pp"] - 0.4
+    effects.comparisons["pooled_high_pp"] = effects.comparisons["mean_pp"] + 0.3
     illustration = draw(effects, replace(CONTEXT, folds=(0,)))
-    assert "bootstrap" not in illustration.sentence
+    assert "pooled predictions" in illustration.sentence and "published" not in illustration.sentence
     names = [text.get_text() for text in illustration.figure.legends[0].get_texts()]
-    assert names == ["Traditional CNNs", "Modern architectures"]
+    assert names == ["Traditional CNNs", "Modern architectures", "95%, bootstrap of pooled groups"]
+    caps = [float(line.get_ydata()[0]) for line in illustration.figure.axes[0].lines if line.get_marker() == "_"]
+    means = np.linspace(-1, 1, len(SIZES))
+    assert sorted(caps) == pytest.approx(sorted([*(means - 0.4), *(means + 0.3)]))
 
 
 def test_families_differ_in_colour_and_in_shape() -> None:

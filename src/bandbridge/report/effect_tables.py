@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def comparison_table(effects: Effects, context: TableContext) -> Table | None:
             *(Column(title, "Folds") for title in titles),
             *(Column(title, "Pooled") for title in pooled),
         ),
-        rows=tuple(rows),
+        rows=_named_once(rows),
         data=data,
         notes=(*_fold_notes(effects, context), *_pooled_notes(data, context)),
     )
@@ -83,7 +84,7 @@ def mixed_table(effects: Effects, context: TableContext) -> Table | None:
             *(Column(title, "SD") for title in ("architectures", "folds", "rest")),
             Column("95%", "Pooled"),
         ),
-        rows=tuple(rows),
+        rows=_named_once(rows),
         data=data,
         notes=tuple(_mixed_notes(data, context)),
     )
@@ -123,7 +124,7 @@ def class_table(effects: Effects, context: TableContext, shown: int = 3) -> Tabl
             *(Column(title, align="left") for title in ("First", "Second", "Third", "Fourth", "Fifth")[:shown]),
             Column("After Holm"),
         ),
-        rows=tuple(rows),
+        rows=_named_once(rows),
         data=data,
         notes=(
             "p: random swaps of the two approaches within whole patients, or cells where no patients are known, exact "
@@ -151,6 +152,17 @@ def _in_order(data: pd.DataFrame, first: str, context: TableContext) -> Iterator
                 arm = Arm(record["task"], record["approach"], record["intermediate"])
                 yield section, value, comparison_title(context, arm, Arm(task, record["reference"])), record
                 section = ""
+
+
+def _named_once(rows: list[Row]) -> tuple[Row, ...]:
+    """The rows, the first cell empty where it repeats the one above in the same section."""
+    shown, above = [], ""
+    for row in rows:
+        name = row.cells[0].text
+        repeated = name == above and not row.section
+        shown.append(replace(row, cells=(Cell(), *row.cells[1:])) if repeated else row)
+        above = name
+    return tuple(shown)
 
 
 def _comparison_cells(record: dict[Any, Any], decimals: int) -> list[Cell]:

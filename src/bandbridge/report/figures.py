@@ -123,7 +123,10 @@ def _points(
     found = data.loc[(data[COMPARISON] == named).all(axis=1) & (data["groups"] > 0)]
     found = found.loc[found["architecture"].isin(list(parameters))]
     families = {label.name: label.family for label in context.architectures}
+    thin = "corrected" if len(context.folds) > 1 else "pooled"
     return found.assign(
+        thin_low_pp=found[f"{thin}_low_pp"],
+        thin_high_pp=found[f"{thin}_high_pp"],
         x=[math.log10(parameters[name]) for name in found["architecture"]],
         family=[families[name] if families[name] in STYLES else "other" for name in found["architecture"]],
     ).sort_values("x", ignore_index=True)
@@ -138,7 +141,7 @@ def _illustration(
         f" Thick bars: percentile bootstrap of the {count} fold differences, as published; thin: corrected resampled t "
         "interval. Both 95%. An arrow: the interval goes on beyond the frame."
         if count > 1
-        else ""
+        else " Bars: bootstrap of the pooled predictions over whole groups, 95%."
     )
     return Illustration(
         name="figure2" if number == 0 else "figure2-domain",
@@ -174,8 +177,7 @@ def _draw(panels: Sequence[_Panel], label: str) -> Figure:
         axes.set_ylabel(label if column == 0 else "", fontsize=8)
         axes.text(0, 1 + (band - 0.2) / _PANEL[1], panel.title, transform=axes.transAxes, fontsize=9, fontweight="bold")
     families = [family for family in STYLES if any(family in set(panel.points["family"]) for panel in panels)]
-    intervals = any(panel.points["published_low_pp"].notna().any() for panel in panels)
-    handles = _legend(families, intervals)
+    handles = _legend(families, any(panel.points["published_low_pp"].notna().any() for panel in panels))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, frameon=False)
     return figure
 
@@ -192,9 +194,9 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
     axes.axhline(0, color="0.55", linewidth=0.8, zorder=1)
     for row in points.to_dict("records"):
         colour, marker = STYLES[row["family"]]
-        inside = np.clip([row["corrected_low_pp"], row["corrected_high_pp"]], low, high)
+        inside = np.clip([row["thin_low_pp"], row["thin_high_pp"]], low, high)
         axes.plot([row["x"]] * 2, inside, color=colour, linewidth=0.8, zorder=2)
-        for value, end, arrow in zip((row["corrected_low_pp"], row["corrected_high_pp"]), inside, "v^", strict=True):
+        for value, end, arrow in zip((row["thin_low_pp"], row["thin_high_pp"]), inside, "v^", strict=True):
             cap = arrow if value != end else "_"
             axes.plot(row["x"], end, cap, color=colour, markersize=4, clip_on=False, zorder=3)
         axes.plot(
@@ -205,7 +207,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
             alpha=0.55,
             zorder=3,
         )
-        axes.plot(row["x"], row["mean_pp"], marker, color=colour, markersize=5, markeredgecolor="white", zorder=4)
+        axes.plot(row["x"], row["mean_pp"], marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
     axes.set_xlabel(r"$\log_{10}$(#parameters)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -213,11 +215,11 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _limits(points: pd.DataFrame) -> tuple[float, float]:
-    """The means, the published and the corrected intervals; of the last no more than three times the rest."""
+    """The means, the published and the thin intervals; of the last no more than three times the rest."""
     core = points[["mean_pp", "published_low_pp", "published_high_pp"]].to_numpy(dtype=np.float64)
     low, high = min(np.nanmin(core), 0.0), max(np.nanmax(core), 0.0)
     reach = max(high - low, 0.5)
-    wide = points[["corrected_low_pp", "corrected_high_pp"]].to_numpy(dtype=np.float64)
+    wide = points[["thin_low_pp", "thin_high_pp"]].to_numpy(dtype=np.float64)
     if np.isfinite(wide).any():
         low = max(min(low, np.nanmin(wide)), low - reach)
         high = min(max(high, np.nanmax(wide)), high + reach)
@@ -249,14 +251,13 @@ def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
         )
 
 
-def _legend(families: Sequence[str], intervals: bool) -> list[Line2D]:
+def _legend(families: Sequence[str], published: bool) -> list[Line2D]:
     handles = [
         Line2D([], [], color=STYLES[family][0], marker=STYLES[family][1], linestyle="", label=FAMILY_TITLES[family])
         for family in families
     ]
-    if intervals:
-        handles.append(
-            Line2D([], [], color="0.4", linewidth=2.6, alpha=0.55, label="95%, bootstrap of folds (published)")
-        )
-        handles.append(Line2D([], [], color="0.4", linewidth=0.8, label="95%, corrected t"))
-    return handles
+    if published:
+        label = "95%, bootstrap of folds (published)"
+        handles.append(Line2D([], [], color="0.4", linewidth=2.6, alpha=0.55, label=label))
+    label = "95%, corrected t" if published else "95%, bootstrap of pooled groups"
+    return [*handles, Line2D([], [], color="0.4", linewidth=0.8, label=label)]
