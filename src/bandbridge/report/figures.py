@@ -215,8 +215,10 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _limits(points: pd.DataFrame) -> tuple[float, float]:
-    """The means, the published and the thin intervals; of the last no more than three times the rest."""
-    core = points[["mean_pp", "published_low_pp", "published_high_pp"]].to_numpy(dtype=np.float64)
+    """The means and the intervals; of thin ones beside published ones no more than three times the rest."""
+    alone = points["published_low_pp"].isna().all()
+    thick = ["thin_low_pp", "thin_high_pp"] if alone else ["published_low_pp", "published_high_pp"]
+    core = points[["mean_pp", *thick]].to_numpy(dtype=np.float64)
     low, high = min(np.nanmin(core), 0.0), max(np.nanmax(core), 0.0)
     reach = max(high - low, 0.5)
     wide = points[["thin_low_pp", "thin_high_pp"]].to_numpy(dtype=np.float64)
