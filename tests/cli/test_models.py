@@ -60,3 +60,8 @@ def test_unknown_names_and_two_forms_are_refused() -> None:
         printed("resnet5O")
     with pytest.raises(UserError, match="exclude"):
         printed("--json", "--markdown", "test_resnet")
+
+
+def test_help_names_the_defaults() -> None:
+    text = printed("--help")
+    assert "eleven" in text and "BANDBRIDGE_WEIGHTS" in text

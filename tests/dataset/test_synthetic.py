@@ -262,4 +262,4 @@ def test_a_failing_disk_is_an_environment_fault_naming_the_cell(
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(EnvironmentFault, match=r"synthetic-q0001: No space left"):
         write_synthetic_set(tmp_path / "set", "Q", 1, 0)
-    assert not (tmp_path / "set" / "metadata.csv").exists()
+    assert {path.name for path in (tmp_path / "set").rglob("*")} == {"synthetic.json", "images"}

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,20 @@ def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
         assert mine
         outcome = execute(path, root)
     assert outcome.elsewhere == [first.name] and len(outcome.done) == 1
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_counted(study_file, tmp_path, monkeypatch):
+    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+
+    @contextmanager
+    def claimed_late(folder):
+        with claimed(folder) as mine:
+            (folder / "done.json").write_text("{}")
+            yield mine
+
+    monkeypatch.setattr("bandbridge.study.execute.claimed", claimed_late)
+    outcome = execute(path, root)
+    assert outcome.done == [] and outcome.epochs == 0
 
 
 def _run_until(path: Path, root: Path, kind: str, count: int) -> None:

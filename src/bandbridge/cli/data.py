@@ -82,8 +82,9 @@ def check(
 ) -> None:
     """Count classes, cells and patients, and find what is wrong with the images and labels.
 
-    Looks for unreadable, blank, repeated and oddly framed images, one image under two labels, cells that are one
-    metaphase taken twice, cells that are not a normal karyotype, mixed grounds and labels that are no chromosomes.
+    Images: unreadable, blank, repeated, oddly framed, of mixed grounds, one under two labels.
+
+    Cells and labels: no normal karyotype, one metaphase taken twice, labels that are no chromosomes.
 
     Exit code: 0 nothing to decide, 1 something needs a decision, 2 the dataset cannot be opened.
     """

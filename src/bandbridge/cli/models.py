@@ -19,10 +19,10 @@ _PIPE_WIDTH = 160
 
 def models(
     names: list[str] | None = typer.Argument(
-        None, help="Names to show: rows of the paper or any timm model. [default: the paper's eleven]"
+        None, help="Names to show: rows of the paper or any timm model; without any, the paper's eleven."
     ),
     weights_dir: Path | None = typer.Option(
-        None, "--weights-dir", help="Folder of weights files. [default: BANDBRIDGE_WEIGHTS]"
+        None, "--weights-dir", help="Folder of ImageNet weights.", envvar="BANDBRIDGE_WEIGHTS"
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON, with exact counts and licences."),
     as_markdown: bool = typer.Option(False, "--markdown", help="Print a Markdown table."),

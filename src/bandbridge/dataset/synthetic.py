@@ -203,6 +203,7 @@ def _write_cell(folder: Path, chromosomes: list[DrawnChromosome]) -> None:
             shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as fault:
+        shutil.rmtree(partial, ignore_errors=True)
         remedy = "Check the disk and the folder's permissions, then repeat the command: whole cells are kept."
         raise EnvironmentFault(f"cannot write {folder}: {fault.strerror or fault}", remedy) from fault
 

@@ -125,6 +125,8 @@ class Executor:
                     if not mine:
                         outcome.elsewhere.append(run.name)
                         continue
+                    if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
+                        continue
                     finished = self._train(run, label, clock, outcome)
             except UserError as error:
                 if not _concerns_one_run(error):
@@ -141,8 +143,6 @@ class Executor:
 
     def _train(self, run: PlannedRun, label: str, clock: _Clock, outcome: Outcome) -> bool:
         folder = self.ledger.folder(run)
-        if (folder / DONE).exists():  # another process finished it since the plan was read
-            return True
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
         for left in (folder / FAILED, *folder.glob(".*.tmp")):  # half-written files of a process that was killed
