@@ -234,11 +234,14 @@ def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_pat
     runner = executor(path, tmp_path / "runs", weights_dir=tmp_path / "empty")
     with pytest.raises(UserError, match="test_resnet") as caught:
         runner.require_weights(runner.study.runs)
-    assert "--skip-unavailable" in caught.value.remedy
+    assert "--skip-unavailable" in caught.value.remedy and caught.value.exit_code == 1
     lines: list[str] = []
     runner.say = lines.append
     kept = runner.available(runner.study.runs)
     assert {run.approach for run in kept} == {"scratch", "domain"} and len(lines) == 1
+    runner.weights_dir = tmp_path / "mistyped"
+    with pytest.raises(UserError, match="mistyped does not exist"):
+        runner.available(runner.study.runs)
 
 
 def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):

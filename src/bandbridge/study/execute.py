@@ -31,6 +31,7 @@ from bandbridge.model.weights import (
     load_imagenet_weights,
     normalisation,
     save_model,
+    weights_folder,
 )
 from bandbridge.progress import format_duration, note
 from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
@@ -85,7 +86,10 @@ class Executor:
         if absent:
             problems = [f"{name}: {error.message}" for name, error in absent.items()]
             remedy = next(iter(absent.values())).remedy + "\nOr leave their runs out with --skip-unavailable."
-            raise ManyErrors("ImageNet weights are missing:", problems, remedy)
+            error = ManyErrors("ImageNet weights are missing:", problems, remedy)
+            if all(isinstance(each, EnvironmentFault) for each in absent.values()):
+                error.exit_code = EnvironmentFault.exit_code
+            raise error
 
     def available(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Return ``runs`` without those whose ImageNet weights cannot be had, saying so once per architecture."""
@@ -102,6 +106,8 @@ class Executor:
         """Look for the weights of every pending ImageNet run: better to stop now than after hours of training."""
         pending = [run for run in runs if self.ledger.state(run).kind != "done"]
         needed = {run.architecture: run for run in pending if run.record.init.kind == "imagenet"}
+        if needed:
+            weights_folder(self.weights_dir)  # a wrong folder is an error of its own
         absent: dict[str, UserError] = {}
         for name, run in needed.items():
             try:
