@@ -72,7 +72,7 @@ def test_one_architecture_has_the_corrected_t_interval_and_one_fold_none() -> No
     expected = corrected_resampled_t(np.array([3.0, 2, 1]), 1 / 4)
     assert (gain.mean, gain.low, gain.high) == pytest.approx((expected.mean, expected.low, expected.high))
     single = measured_gains({"G": table[[1]]}, folds=5)["G"]
-    assert single.mean == 2 and math.isnan(single.low) and "no interval" in single.verdict
+    assert single.mean == 2 and math.isnan(single.low) and "without an interval" in single.verdict
 
 
 def test_candidates_without_a_common_fold_are_not_compared() -> None:

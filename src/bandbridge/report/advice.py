@@ -42,7 +42,8 @@ def advice_tables(
     if any(candidate.class_ranks for candidate in candidates):
         tables.append(class_table(target, candidates))
     if evidence is not None and evidence.gains:
-        tables += [gain_table(target, evidence), agreement_table(candidates, evidence)]
+        tables.append(gain_table(target, evidence))
+        tables += [agreement_table(candidates, evidence)] if len(evidence.gains) > 1 else []
     return tables
 
 
@@ -129,23 +130,30 @@ def conclusion(target: str, candidates: Sequence[Candidate], evidence: StudyEvid
             "its intermediates in a study file (bandbridge study run), then give that file to --study."
         )
     best, gain = max(evidence.gains.items(), key=lambda item: item[1].mean)
-    found = measure_agreements(candidates, evidence.gains)
-    proven = [measure.title for measure, own in zip(MEASURES, found, strict=True) if own.is_evidence]
+    interval = "" if math.isnan(gain.low) else f" ({interval_text(gain)})"
     parts = [
-        f"Study {evidence.study} measured most gain via {best}: {signed(gain.mean, 2)} points of Macro-F1 "
-        f"({interval_text(gain)}), {gain.verdict}.",
+        f"Study {evidence.study} measured most gain via {best}: {signed(gain.mean, 2)} points of Macro-F1{interval}, "
+        f"{gain.verdict}.",
         _action(target, best, evidence.gains),
-        f"Evidence that a measure orders the candidates: {', '.join(proven)}."
-        if proven
-        else f"No evidence that any measure orders the candidates ({len(evidence.gains)} have a measured gain): "
-        "for the others the ranking is a prediction.",
+        _evidence_text(candidates, evidence.gains),
     ]
     if leader not in evidence.gains and len(candidates) > 1:
         parts.append(f"{places} and not measured: it is the next to try.")
     return " ".join(parts)
 
 
+def _evidence_text(candidates: Sequence[Candidate], gains: Mapping[str, Gain]) -> str:
+    found = measure_agreements(candidates, gains)
+    proven = [measure.title for measure, own in zip(MEASURES, found, strict=True) if own.is_evidence]
+    if proven:
+        return f"Evidence that a measure orders the candidates: {', '.join(proven)}."
+    text = f"No evidence that any measure orders candidates ({counted(len(gains), 'gain')} measured)"
+    return text + (": of the others the ranking is a prediction." if len(gains) < len(candidates) else ".")
+
+
 def _action(target: str, best: str, gains: Mapping[str, Gain]) -> str:
+    if math.isnan(gains[best].low):
+        return "That is too little to act on: train the other folds first (bandbridge study run)."
     if gains[best].low > 0:
         return f"Train {target} by way of {best}."
     if all(gain.high < 0 for gain in gains.values()):

@@ -83,7 +83,7 @@ def gain_table(target: str, evidence: StudyEvidence) -> Table:
         sentence=(
             f"Macro-F1 of two-step via the candidate minus ImageNet, percentage points, task {evidence.task} "
             f"(protocol: {evidence.protocol}): mean over {counted(some.folds, 'fold')} of "
-            f"{', '.join(some.architectures)}, which all these candidates have."
+            f"{', '.join(some.architectures)}{', those that all candidates have' if len(gains) > 1 else ''}."
         ),
         columns=(
             Column("Candidate", align="left"),

@@ -39,7 +39,7 @@ class Gain:
     def verdict(self) -> str:
         """What the interval says, in words."""
         if math.isnan(self.low):
-            return "no interval: one fold, or folds that agree"
+            return "without an interval: one fold, or folds that agree"
         if self.low > 0:
             return "helped"
         return "harmed" if self.high < 0 else "not told from zero: the interval includes 0"

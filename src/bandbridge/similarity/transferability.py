@@ -118,7 +118,7 @@ def probe_logits(
 def logme(features: np.ndarray, classes: np.ndarray) -> float:
     """Return LogME, the largest log evidence per image of a Bayesian linear model of the labels.
 
-    You et al. 2021 (ICML, "LogME"), Eq. 2 and Algorithm 1: one-hot labels y, a weight prior N(0, I/alpha), noise
+    You et al. 2021 (ICML, "LogME", Algorithm 1): one-hot labels y, a weight prior N(0, I/alpha), noise
     1/beta; alpha and beta by MacKay's fixed point, here run to convergence; the mean over classes of the evidence
     divided by N. ``features`` real [N, D] (no column of ones is added), ``classes`` integers [N]. Higher is
     better; it has no fixed range. Labels that are an exact linear function of the features have unbounded
@@ -146,7 +146,7 @@ def logme(features: np.ndarray, classes: np.ndarray) -> float:
 def h_score(features: np.ndarray, classes: np.ndarray, shrink: bool = False) -> float:
     """Return the H-score tr(cov(f)^-1 cov(E[f|y])), 0 to C - 1, higher is better.
 
-    Bao et al. 2019 (ICIP), Definition 2; a singular covariance is inverted on its range. With ``shrink`` the
+    Bao et al. 2019 (ICIP, "An information-theoretic approach to transferability"); a singular covariance is inverted on its range. With ``shrink`` the
     covariance is shrunk by Ledoit and Wolf's (2004) share and that of the class means scaled by one minus it
     (Ibrahim et al. 2022, "Newer is not always better"), which keeps many features of few images from counting as
     explained. Covariances are of the population. ``features`` real [N, D], ``classes`` integers [N].
@@ -173,7 +173,7 @@ def h_score(features: np.ndarray, classes: np.ndarray, shrink: bool = False) -> 
 def leep(probabilities: np.ndarray, classes: np.ndarray) -> float:
     """Return LEEP, the mean log likelihood of the labels from a source classifier's ``probabilities`` [N, Z].
 
-    Nguyen et al. 2020 (ICML), Eqs. 1 and 2: with the joint distribution P(y, z) of target label and source class
+    Nguyen et al. 2020 (ICML, "LEEP"): with the joint distribution P(y, z) of target label and source class
     counted from the probabilities, the mean of log sum_z P(y|z) p(z|x). At most 0, higher is better; the entropy
     of the labels with its sign turned is what a classifier that says nothing gets.
     """
