@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandbridge.errors import EnvironmentFault
-from bandbridge.files import canonical_json, content_hash, replacing, write_text
+from bandbridge.files import canonical_json, content_hash, is_present, replacing, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -29,3 +29,14 @@ def test_the_hash_follows_the_value_not_the_order_of_keys():
     assert content_hash({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+def test_what_may_not_be_looked_at_is_neither_there_nor_absent(tmp_path, monkeypatch):
+    assert is_present(tmp_path) and not is_present(tmp_path / "a") and not is_present(tmp_path / ("a" * 300))
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(EnvironmentFault, match="Permission denied"):
+        is_present(tmp_path / "a")

@@ -16,6 +16,16 @@ from bandbridge.errors import EnvironmentFault
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def is_present(path: Path) -> bool:
+    """Say whether there is a file or folder ``path``; :class:`EnvironmentFault` if that cannot be told."""
+    try:
+        return path.exists()
+    except PermissionError as fault:
+        raise EnvironmentFault(f"cannot look at {path}: {fault.strerror}", "Check the permissions.") from fault
+    except OSError:  # no name that a file could have
+        return False
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.

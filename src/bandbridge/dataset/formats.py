@@ -20,7 +20,7 @@ from bandbridge.dataset.archive import Bounds, read_images
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import write_json, write_text
+from bandbridge.files import is_present, write_json, write_text
 from bandbridge.karyotype import CLASSES
 from bandbridge.progress import track
 
@@ -109,6 +109,8 @@ def _find_layout(name: str) -> Layout:
 
 
 def _check_apart(source: Path, destination: Path) -> None:
+    if not is_present(source):
+        raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
     given, target = source.resolve(), destination.resolve()
     if target == given or target.is_relative_to(given) or (given.is_dir() and given.is_relative_to(target)):
         raise UserError(f"{destination} and {source} lie in one another", "Choose another destination.")
@@ -141,7 +143,7 @@ def _refuse_same_names(names: Sequence[str]) -> None:
 
 def _check_own(destination: Path, origin: dict[str, str]) -> None:
     """Raise :class:`UserError` unless ``destination`` is absent, empty, or holds this same import."""
-    if destination.exists() and not destination.is_dir():
+    if is_present(destination) and not destination.is_dir():
         raise UserError(f"{destination} is a file", "Choose a new folder.")
     if destination.is_dir() and any(destination.iterdir()):
         try:

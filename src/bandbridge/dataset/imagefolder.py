@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.files import is_present
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
 METADATA = "metadata.csv"
@@ -94,16 +95,6 @@ def open_dataset(path: Path | str) -> ImageFolder:
     folder = ImageFolder(path, _parse_metadata(table, path), members)
     _check_rows(folder)
     return folder
-
-
-def is_present(path: Path) -> bool:
-    """Say whether there is a file or folder ``path``; :class:`EnvironmentFault` if that cannot be told."""
-    try:
-        return path.exists()
-    except PermissionError as fault:
-        raise EnvironmentFault(f"cannot look at {path}: {fault.strerror}", "Check the permissions.") from fault
-    except OSError:  # no name that a file could have
-        return False
 
 
 def is_inside(name: str) -> bool:

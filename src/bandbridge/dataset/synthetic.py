@@ -30,7 +30,7 @@ from bandbridge.dataset.drawing import (
 )
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import write_json, write_text
+from bandbridge.files import is_present, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
 from bandbridge.progress import note, track
 
@@ -160,7 +160,7 @@ def write_synthetic_set(destination: Path, stain: Stain, cells: int, seed: int, 
 def _claim(destination: Path, parameters: dict[str, object]) -> None:
     """Make ``destination`` the place of this set or find that it is one; :class:`UserError` if it is not."""
     remedy = "Choose an empty or new folder, or repeat the parameters of the set that is there."
-    if destination.exists() and not destination.is_dir():
+    if is_present(destination) and not destination.is_dir():
         raise UserError(f"{destination} is a file, expected a folder", "Choose an empty or new folder.")
     written = destination / PARAMETERS
     if not written.is_file():

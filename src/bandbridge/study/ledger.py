@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import is_present
 from bandbridge.study.run import PlannedRun
 
 DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
@@ -33,7 +34,7 @@ class Ledger:
 
     def __init__(self, root: Path) -> None:
         """Raises :class:`UserError` when ``root`` is something else than a folder."""
-        if root.exists() and not root.is_dir():
+        if is_present(root) and not root.is_dir():
             raise UserError(f"{root} is not a folder", "Name the folder of the runs with --runs.")
         self.root = root
         self._known = {folder.name.rsplit("-", 1)[-1]: folder for folder in root.glob("*/*/*/*-*") if folder.is_dir()}

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bandbridge.dataset.imagefolder import ImageFolder, is_present, open_dataset
+from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.splits import Split, make_split, read_split, strictest_scheme
 from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import Architecture, find_architecture
 from bandbridge.study.run import Init, PlannedRun, RunRecord
