@@ -49,6 +49,18 @@ def test_check_exits_with_one_and_names_a_damaged_image(bandbridge, chromosome_s
     assert result.code == 1 and damaged.name in result.out
 
 
+def test_check_shows_some_cases_and_lists_all_as_json(bandbridge, chromosome_set):
+    folder = chromosome_set("G", cells=1)
+    broken = sorted((folder / "images").rglob("*.png"))[:11]
+    for path in broken:
+        path.write_bytes(b"")
+    shown = bandbridge("data", "check", folder).out
+    assert "11 images: cannot be read" in shown and "... and 3 more; --json lists all" in shown
+    findings = json.loads(bandbridge("data", "check", folder, "--json").out)["findings"]
+    unreadable = next(finding for finding in findings if finding["kind"] == "unreadable")
+    assert len(unreadable["examples"]) == 11
+
+
 def test_synth_refuses_to_mix_into_another_folder(bandbridge, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")

@@ -319,7 +319,7 @@ def test_labels_that_are_no_chromosomes_or_spelled_otherwise() -> None:
     rows = karyotype("a", "XY")
     rows[0]["label"], rows[1]["label"], rows[2]["label"] = "debris", "chr2", "23"
     found = census(rows, karyotype("b"))
-    assert found["labels-not-chromosomes"].examples == ("'debris': 1 images",)
+    assert found["labels-not-chromosomes"].examples == ("'debris': 1 image",)
     assert found["label-spelling"].examples == ("'chr2': write '2'", "'23': write 'X'")
     assert {found[kind].severity for kind in ("labels-not-chromosomes", "label-spelling")} == {"decision"}
 
@@ -345,7 +345,7 @@ def test_absent_classes_and_several_stains() -> None:
     rows[0]["stain"] = "G"
     found = census(rows)
     assert found["absent-class"].examples == ("Y",)
-    assert found["several-stains"].examples == ("G: 1 images", "unknown: 45 images")
+    assert found["several-stains"].examples == ("G: 1 image", "unknown: 45 images")
 
 
 # -- the measures ----------------------------------------------------------------------------------------------
@@ -429,7 +429,9 @@ def test_real_bioimlab(real_data: Path) -> None:
     assert (audit.images, audit.cells, audit.patients, audit.ground) == (5474, 119, 0, "dark")
     found = {finding.kind: finding for finding in audit.findings}
     assert found["mixed-framing"].count == 1215
-    assert found["mixed-framing"].examples[0].startswith("27 cells")
+    cells = found["mixed-framing"].examples
+    assert cells[0].startswith("27 cells") and len(cells) == 28
+    assert sum(int(cell.split()[-2]) for cell in cells[1:]) == found["mixed-framing"].count == 1215
     assert found["two-labels"].examples == ("images/q008/21a.png (21) = images/q008/22b.png (22)",)
     assert found["twin-cells"].examples == ("q002 and q111: 23 of 23 classes alike",)
     assert found["near-identical"].count == 4

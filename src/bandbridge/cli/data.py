@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bandbridge.dataset.audit import Audit
     from bandbridge.dataset.findings import Finding
 
+_SHOWN_EXAMPLES = 8
+
 app = typer.Typer(
     help="Image sets: bring them in, look for what is wrong with them, draw synthetic ones.",
     no_args_is_help=True,
@@ -78,7 +80,7 @@ def import_(
 @app.command()
 def check(
     dataset: Path = typer.Argument(..., help="Folder or zip that holds metadata.csv."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON for a program instead of tables."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead, with every case of every finding."),
 ) -> None:
     """Count classes, cells and patients, and find what is wrong with the images and labels.
 
@@ -151,9 +153,9 @@ def _table_of(findings: list[Finding], title: str) -> object:
 
     table = Table("kind", "what", title=title, show_lines=True)
     for finding in findings:
-        lines = [finding.sentence, *(f"  {example}" for example in finding.examples)]
-        if 0 < len(finding.examples) < finding.count:
-            lines.append("  ...")
+        lines = [finding.sentence, *(f"  {example}" for example in finding.examples[:_SHOWN_EXAMPLES])]
+        if len(finding.examples) > _SHOWN_EXAMPLES:
+            lines.append(f"  ... and {len(finding.examples) - _SHOWN_EXAMPLES:,} more; --json lists all")
         table.add_row(finding.kind, _escape("\n".join([*lines, f"-> {finding.remedy}"])))
     return table
 

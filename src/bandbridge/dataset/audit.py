@@ -12,7 +12,7 @@ import pandas as pd
 
 from bandbridge.dataset.census import take_census
 from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
-from bandbridge.dataset.findings import Finding, decision, note
+from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.dataset.framing import Frame, find_canvases, find_outlying, measure
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.likeness import SIGNATURE, candidate_pairs, is_near, signature, twin_cells
@@ -188,7 +188,7 @@ def _cells_or_names(seen: _Seen, rows: list[int]) -> list[str]:
     if "" in cells:
         return [seen.name(row) for row in rows]
     return [f"{len(cells)} cells, of them:"] * (len(cells) > 7) + [
-        f"{cell}: {count} images" for cell, count in cells.items()
+        f"{cell}: {counted(count, 'image')}" for cell, count in cells.items()
     ]
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
-from bandbridge.dataset.findings import Finding, decision, note
+from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES, CLASS_INDEX, CLASSES, parse_label
 
@@ -26,7 +26,7 @@ def _check_labels(samples: pd.DataFrame) -> list[Finding]:
     counts = Counter(samples["label"])
     strange = {label: count for label, count in counts.items() if label not in CLASS_INDEX}
     spelled = {label: parsed for label in strange if (parsed := _parsed(label))}
-    alien = [f"{label!r}: {count:,} images" for label, count in strange.items() if label not in spelled]
+    alien = [f"{label!r}: {counted(count, 'image')}" for label, count in strange.items() if label not in spelled]
     if len(alien) == len(counts):
         return note(
             "labels-not-chromosomes",
@@ -94,7 +94,7 @@ def _check_groups(samples: pd.DataFrame) -> list[Finding]:
         *note(
             "several-stains",
             "stain",
-            [f"{stain or 'unknown'}: {count:,} images" for stain, count in stains.items()] * (len(stains) > 1),
+            [f"{stain or 'unknown'}: {counted(count, 'image')}" for stain, count in stains.items()] * (len(stains) > 1),
             "in one dataset.",
             "Make one dataset for each stain.",
         ),

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-SHOWN_EXAMPLES = 8
-
 
 @dataclass(frozen=True)
 class Finding:
     """One kind of thing found. ``decision``: a person has to decide before training; ``note``: good to know.
 
-    ``examples`` are the first few; ``count`` counts all, in the units that ``sentence`` begins with.
+    ``count`` is in the units that ``sentence`` begins with; ``examples`` are all of them, or what a person would look
+    up in their place (none where that is the whole dataset).
     """
 
     kind: str
@@ -53,8 +52,7 @@ def _finding(
     if not cases:
         return []
     text = f"{counted(len(cases), unit)}: {sentence}"
-    shown = tuple(cases if examples is None else examples)[:SHOWN_EXAMPLES]
-    return [Finding(kind, severity, len(cases), text, shown, remedy)]
+    return [Finding(kind, severity, len(cases), text, tuple(cases if examples is None else examples), remedy)]
 
 
 def counted(number: int, unit: str) -> str:
