@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 
 from bandbridge.evaluation.metrics import auc_ovr
 
-#: Principal axes kept of the embeddings: beyond them little variance is left, and fits stay a matter of seconds.
+#: Principal axes kept of the embeddings: of 1,280 features they hold three quarters of the variance or more, and 64 or
+#: 128 axes classified held-out cells worse. Fits stay a matter of seconds.
 DIMENSIONS = 256
 #: L2 penalty of the logistic regressions, on the mean loss: the same strength for a small source and a large one.
 #: Of 1e-4 to 0.1 it classified held-out cells of the same set best, in three sets of chromosomes.
@@ -146,10 +147,11 @@ def logme(features: np.ndarray, classes: np.ndarray) -> float:
 def h_score(features: np.ndarray, classes: np.ndarray, shrink: bool = False) -> float:
     """Return the H-score tr(cov(f)^-1 cov(E[f|y])), 0 to C - 1, higher is better.
 
-    Bao et al. 2019 (ICIP, "An information-theoretic approach to transferability"); a singular covariance is inverted on its range. With ``shrink`` the
-    covariance is shrunk by Ledoit and Wolf's (2004) share and that of the class means scaled by one minus it
-    (Ibrahim et al. 2022, "Newer is not always better"), which keeps many features of few images from counting as
-    explained. Covariances are of the population. ``features`` real [N, D], ``classes`` integers [N].
+    Bao et al. 2019 (ICIP, "An information-theoretic approach to transferability"); a singular covariance is inverted
+    on its range. With ``shrink`` the covariance is shrunk by Ledoit and Wolf's (2004) share and that of the class
+    means scaled by one minus it (Ibrahim et al. 2022, "Newer is not always better"), which keeps many features of few
+    images from counting as explained. Covariances are of the population. ``features`` real [N, D], ``classes``
+    integers [N].
     """
     features = np.asarray(features, dtype=np.float64)
     centred = features - features.mean(axis=0)
