@@ -14,7 +14,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.similarity.coral import CoralResult, two_sample_coral
 from bandbridge.similarity.embeddings import Embeddings
 from bandbridge.similarity.kernel import CONVENTIONS, Convention, median_distance
-from bandbridge.similarity.mmd import MmdResult, mmd2, pool, two_sample_mmd
+from bandbridge.similarity.mmd import MmdResult, mmd2_by_gamma, pool, two_sample_mmd
 
 Pool = Literal["pair", "all"]
 
@@ -92,15 +92,10 @@ def compare(
     result = two_sample_mmd(
         samples, gammas[choices[0]], resampling.bootstraps, resampling.permutations, resampling.seed
     )
+    others = mmd2_by_gamma(samples, [gammas[choice] for choice in choices[1:]])
     bandwidths = tuple(
-        Bandwidth(
-            pool_,
-            convention,
-            medians[pool_],
-            gammas[pool_, convention],
-            result.published.value if number == 0 else mmd2(first.values, second.values, gammas[pool_, convention]),
-        )
-        for number, (pool_, convention) in enumerate(choices)
+        Bandwidth(*choice, medians[choice[0]], gammas[choice], value)
+        for choice, value in zip(choices, [result.published.value, *others], strict=True)
     )
     return DomainDistance(
         first.name,

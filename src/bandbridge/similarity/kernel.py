@@ -85,6 +85,17 @@ def _spans(start: int, stop: int) -> list[slice]:
     return [slice(first, min(first + BLOCK, stop)) for first in range(start, stop, BLOCK)]
 
 
+class Gaussian:
+    """Hands squared distances on to a collector as kernel values exp(-gamma d^2), so that one pass serves several."""
+
+    def __init__(self, gamma: float, collector: Collector) -> None:
+        self._gamma, self._collector = gamma, collector
+
+    def add(self, rows: slice, columns: slice, block: Tensor) -> None:
+        """See :class:`Collector`."""
+        self._collector.add(rows, columns, torch.exp(-self._gamma * block))
+
+
 class UnitSums:
     """Collects the kernel summed over pairs of units: ``total`` float64 [G, G], symmetric.
 

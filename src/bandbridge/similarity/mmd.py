@@ -14,12 +14,13 @@ bootstrap without the identical pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from bandbridge.similarity.kernel import Forms, RowSums, UnitSums, rbf, sweep
+from bandbridge.similarity.kernel import Forms, Gaussian, RowSums, UnitSums, rbf, squared_distances, sweep
 from bandbridge.similarity.resampling import (
     Measured,
     bca_ends,
@@ -82,10 +83,15 @@ def pool(
 
 def mmd2(first: np.ndarray, second: np.ndarray, gamma: float) -> float:
     """Return the unbiased estimate of MMD^2 (Gretton et al. 2012, Eq. 3) of sets [N, D] and [M, D]; may be below 0."""
-    samples = pool(first, second, np.arange(len(first)), np.arange(len(second)))
-    sums = RowSums(samples.boundary, len(samples.values), samples.values.device)
-    sweep(samples.values, samples.boundary, rbf(gamma), [sums])
-    return _image_estimate(sums, samples.boundary)
+    return mmd2_by_gamma(pool(first, second, np.arange(len(first)), np.arange(len(second))), [gamma])[0]
+
+
+def mmd2_by_gamma(samples: TwoSamples, gammas: Sequence[float]) -> list[float]:
+    """Return the unbiased estimate of :func:`mmd2` under each of ``gammas``, from one pass over the distances."""
+    count, first = len(samples.values), samples.boundary
+    sums = [RowSums(first, count, samples.values.device) for _ in gammas]
+    sweep(samples.values, first, squared_distances, [Gaussian(*each) for each in zip(gammas, sums, strict=True)])
+    return [_image_estimate(each, first) for each in sums]
 
 
 def classwise_mmd(
