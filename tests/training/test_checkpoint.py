@@ -48,6 +48,18 @@ def test_a_cut_file_is_named_with_the_remedy(tmp_path, share):
     assert "Delete it" in caught.value.remedy
 
 
+def test_any_changed_byte_of_the_content_is_damage(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(state(), path)
+    whole = path.read_bytes()
+    weights = whole.index(torch.arange(3.0).numpy().tobytes())
+    pickled = whole.index(b"data.pkl") + 60  # after its name and the padding
+    for place in (weights, weights + 7, *range(pickled, pickled + 100)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x52]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="damaged"):
+            load_state(path)
+
+
 def test_a_pickle_is_refused_unread(tmp_path):
     class Trap:
         def __reduce__(self):
