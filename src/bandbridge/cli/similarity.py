@@ -73,7 +73,6 @@ def similarity(
     extractor = _extractor(architecture, image_size, weights_dir, device)
     domains = open_domains(datasets, natural, extractor, Preparation(size=image_size), runs)
     resampling = Resampling(bootstraps, permutations, seed, bandwidth.value)
-    note("comparing every pair of domains")
     distances = compare_all(domains, resampling, device)
     model = f"{extractor.architecture.name} at {image_size} px"
     tables = [similarity_table(distances, domains, resampling, model), bandwidth_table(distances)]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bandbridge.dataset.prepare import Preparation
+from bandbridge.progress import track
 from bandbridge.similarity.coral import CoralResult, two_sample_coral
 from bandbridge.similarity.embeddings import Embeddings
 from bandbridge.similarity.kernel import CONVENTIONS, Convention, median_distance
@@ -68,7 +69,9 @@ def compare_all(domains: Sequence[Embeddings], resampling: Resampling, device: s
         raise ValueError("distances need at least two domains")
     everything = torch.from_numpy(np.concatenate([domain.values for domain in domains]))
     common = median_distance(everything.to(_device(device)), resampling.seed)
-    return [compare(first, second, resampling, common, device) for first, second in combinations(domains, 2)]
+    pairs = list(combinations(domains, 2))
+    shown = track(pairs, len(pairs), "comparing pairs of domains")
+    return [compare(first, second, resampling, common, device) for first, second in shown]
 
 
 def compare(
