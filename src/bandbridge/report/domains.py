@@ -84,7 +84,7 @@ def bandwidth_table(distances: Sequence[DomainDistance]) -> Table:
         title="MMD² under the usual bandwidths",
         sentence=(
             'Two conventions share the name "median heuristic", and the median can be that of the two domains compared '
-            "or of all; the value of MMD² depends on both, its order mostly not."
+            "or of all; the value of MMD² depends on both, and the order of the pairs may."
         ),
         columns=(Column("Pair", align="left"), *(Column(_bandwidth_title(choice)) for choice in order)),
         rows=tuple(rows),
