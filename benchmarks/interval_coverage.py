@@ -1,6 +1,6 @@
 """How often the intervals of domain distances hold the truth, by simulation: published and corrected side by side.
 
-    python benchmarks/coverage.py [--simulations 1000]
+    python benchmarks/interval_coverage.py [--simulations 1000]
 
 Cells are drawn from two Gaussians of known distance; the images of a cell share a part of their variance. The true
 MMD^2 is a closed form: for x - y ~ N(d, 2I) in D dimensions, E k = (1 + 4g)^(-D/2) exp(-g d^2 / (1 + 4g)). P values
