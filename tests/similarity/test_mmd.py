@@ -175,7 +175,7 @@ def simulated(cells_each: int, shift: float, seed: int, bootstraps: int, permuta
 def test_corrected_interval_covers_and_the_published_does_not():
     """The truth is a closed form: for x - y ~ N(d, 2I), E k = (1 + 4g)^(-D/2) exp(-g d^2 / (1 + 4g)).
 
-    400 simulations have a standard error of 1.1 percentage points at 95%; benchmarks/interval_coverage.py prints full figures.
+    400 simulations have a standard error of 1.1 percentage points at 95%; benchmarks/interval_coverage.py has more.
     """
     gamma, shift = 0.1, 0.4
     truth = 2 * (1 + 4 * gamma) ** -2.5 * (1 - np.exp(-gamma * 5 * shift**2 / (1 + 4 * gamma)))
