@@ -181,6 +181,10 @@ def test_no_memory_for_a_single_image_or_for_the_model_is_said(tmp_path, monkeyp
         patch.setattr(nn.Linear, "forward", lambda layer, x: original(layer, x) if layer.training else none())
         with pytest.raises(OutOfMemory, match="a single image"):
             run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "augment", none)
+        with pytest.raises(OutOfMemory, match="does not hold a batch of 16 images"):
+            run(tmp_path)
     monkeypatch.setattr(loop, "ImageBank", none)
     with pytest.raises(OutOfMemory, match="does not fit into the memory of cpu"):
         run(tmp_path)

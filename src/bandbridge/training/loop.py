@@ -104,14 +104,8 @@ def train(
     checkpoint.
     """
     state = load_state(checkpoint) or TrainingState()
-    try:
+    with _naming_lack_of_memory(f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."):
         session = _Session(model, job, fabric, state)
-    except RuntimeError as fault:
-        if not _is_out_of_memory(fault):
-            raise
-        raise OutOfMemory(
-            f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."
-        ) from fault
     saved_at = time.monotonic()
     last: Snapshot | None = None
     while state.epoch < job.recipe.epochs:
@@ -119,7 +113,11 @@ def train(
         if deadline is not None and time.monotonic() + longest > deadline:
             session.save(checkpoint)
             return state, None
-        last = session.run_epoch()
+        with _naming_lack_of_memory(
+            f"the memory of {fabric.device} does not hold a batch of {job.batch_size} images",
+            "Use smaller images or a smaller batch.",
+        ):
+            last = session.run_epoch()
         report(state.history[-1])
         finished = state.epoch == job.recipe.epochs
         if not finished and time.monotonic() - saved_at >= checkpoint_interval:
@@ -319,6 +317,18 @@ def _layer_noise(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _naming_lack_of_memory(message: str, remedy: str) -> Iterator[None]:
+    """Turn whatever lack of memory raises, where there is no smaller step to take, into :class:`OutOfMemory`."""
+    try:
+        yield
+    except RuntimeError as fault:
+        if not _is_out_of_memory(fault):
+            raise
+        raise OutOfMemory(message, remedy) from fault
+
+
 def _is_out_of_memory(fault: BaseException) -> bool:
-    signs = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    # The last is all that oneDNN, which computes convolutions on CPUs, says when its buffers do not fit.
+    signs = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED", "could not create a primitive")
     return isinstance(fault, torch.OutOfMemoryError) or any(sign in str(fault) for sign in signs)
