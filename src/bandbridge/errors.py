@@ -26,6 +26,12 @@ class UserError(Exception):
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
 
 
+def in_one_line(message: str, remedy: str) -> str:
+    """Return an error's message and remedy for a list in which each has one line."""
+    sentences = [" ".join(text.split()).rstrip(".") for text in (message, remedy) if text]
+    return ". ".join(sentences) + "."
+
+
 class ManyErrors(UserError):
     """Several bad inputs reported together: a headline, then one line for each (the first ``shown`` of them)."""
 

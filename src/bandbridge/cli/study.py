@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.progress import console, format_duration, note
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def run_(
     else:
         executor.require_weights(selected)
     states = [executor.ledger.state(run).kind for run in distinct(selected)]
-    note(f"{len(states)} runs, {states.count('done')} of them done")
+    note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
     started = time.monotonic()
     if console.is_terminal:
         with console.status("preparing") as status:
@@ -141,7 +142,7 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAUL
         if state.kind == "paused":
             typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
-            typer.echo(f"failed: {run.name}: {state.message} {state.remedy}".rstrip())
+            typer.echo(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
 
 
 @app.command()
@@ -222,7 +223,9 @@ def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> s
     parents = {run.parent.id for run in selected if run.parent}
     targets = {run.id for run in selected if run.fold is not None and study.tasks[run.task].spec.target}
     shared = len(parents & targets)
-    lines = [f"{states.total()} runs: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))]
+    lines = [
+        f"{counted(states.total(), 'run')}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))
+    ]
     if parents:
         own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
         lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
@@ -230,7 +233,7 @@ def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> s
 
 
 def _report(outcome: Outcome, seconds: float) -> None:
-    note(f"{len(outcome.done)} runs finished in {format_duration(seconds)}")
+    note(f"{counted(len(outcome.done), 'run')} finished in {format_duration(seconds)}")
     for name in outcome.elsewhere:
         note(f"left to another process: {name}")
     for name in outcome.waiting:
@@ -243,6 +246,6 @@ def _report(outcome: Outcome, seconds: float) -> None:
         # A wrong request is for the user to correct, whatever else the machine failed in.
         wrong = any(error.exit_code == UserError.exit_code for error in outcome.failed.values())
         raise (UserError if wrong else EnvironmentFault)(
-            f"{len(outcome.failed)} runs failed: {', '.join(outcome.failed)}",
+            f"{counted(len(outcome.failed), 'run')} failed: {', '.join(outcome.failed)}",
             "bandbridge study status says why; the same command tries them again.",
         )

@@ -19,7 +19,7 @@ from lightning.fabric import Fabric
 from bandbridge import __version__
 from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
@@ -138,7 +138,7 @@ class Executor:
                 if not _concerns_one_run(error):
                     raise
                 self._record_failure(run, error)
-                self.say(f"{label}: failed: {' '.join(str(error).splitlines())}")
+                self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
                 outcome.failed[run.name] = error
                 continue
             if not finished:
