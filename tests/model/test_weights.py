@@ -328,3 +328,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, file_size_limit):
     with file_size_limit(2**16), pytest.raises(EnvironmentFault, match=r"m\.safetensors: File too large") as caught:
         save_model({"w": torch.ones(2**16)}, tmp_path / "m.safetensors", {})
     assert "finished work is kept" in caught.value.remedy and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["mistyped", "n" * 300])
+def test_a_weights_folder_that_is_none_is_a_mistake(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} does not exist"):
+        normalisation(find_architecture("test_resnet"), tmp_path / name)

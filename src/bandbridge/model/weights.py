@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import replacing
+from bandbridge.files import is_present, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
 
 #: Environment variable that names the weights folder when no ``--weights-dir`` is given.
@@ -57,7 +57,7 @@ def weights_folder(weights_dir: Path | None) -> Path | None:
     """
     named = os.environ.get(WEIGHTS_VARIABLE)
     folder = weights_dir if weights_dir is not None else Path(named) if named else None
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not (is_present(folder) and folder.is_dir()):
         source = "--weights-dir" if weights_dir is not None else WEIGHTS_VARIABLE
         raise UserError(f"the weights folder {folder} does not exist.", f"Correct {source}.")
     return folder
