@@ -8,7 +8,7 @@ import sys
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import advise, data, models, similarity, study
+from bandbridge.cli import advise, data, explain, models, similarity, study
 from bandbridge.errors import UserError
 from bandbridge.progress import console
 
@@ -44,6 +44,7 @@ app.command("similarity")(similarity.similarity)
 app.command("advise")(advise.advise)
 app.command("models")(models.models)
 app.add_typer(study.app, name="study")
+app.command("explain")(explain.explain)
 
 
 def run() -> None:

@@ -1,0 +1,101 @@
+"""``bandbridge explain``: what a trained classifier sees in a few images."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bandbridge.errors import ManyErrors
+from bandbridge.progress import note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ColourMap(StrEnum):
+    """The colours of the overlay."""
+
+    inferno = "inferno"
+    cividis = "cividis"
+    jet = "jet"
+
+
+class Checkpoint(StrEnum):
+    """Which weights of the run."""
+
+    best = "best"
+    last = "last"
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders, datasets, set.zip/images/1a.png.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and tables.")] = Path("results/explain"),
+    target_class: Annotated[str | None, typer.Option(help="Also show what speaks for this class.")] = None,
+    colour_map: Annotated[ColourMap, typer.Option(help="jet is as published.")] = ColourMap.inferno,
+    centred: Annotated[
+        bool, typer.Option("--centred", help="Mean over mirror images: maps as published lie up to half a place off.")
+    ] = False,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.best,
+    layer: Annotated[str | None, typer.Option(help="The module that Grad-CAM reads; known for most models.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Images drawn of a dataset or folder.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where else to look for the images.", envvar="BANDBRIDGE_DATA")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Show which places of an image speak for the predicted and for the true class (Grad-CAM), and measure where.
+
+    Writes a picture of each image and the tables explanations.csv and .json.
+    """
+    from bandbridge.explain.answers import Question, explain_images
+    from bandbridge.explain.classifier import open_classifier
+    from bandbridge.explain.images import gather_images
+
+    classifier = open_classifier(run, checkpoint.value, device, layer)
+    asked, problems = gather_images(images, data_dir, limit, seed, classifier.held_out())
+    table, unread = explain_images(classifier, asked, out, Question(target_class, colour_map.value, centred))
+    if len(table):
+        _print_table(table, f"class evidence read from layer {classifier.layer}, checkpoint {checkpoint.value}")
+        note(f"written to {out}")
+    seen = int((table["held_out"] == "no").sum()) if len(table) else 0
+    if seen:
+        note("images marked 'trained on' were part of this run's training: its confidence there says little")
+    if problems or unread:
+        raise ManyErrors("not explained:", [*problems, *unread], "Correct these names or files; the rest is done.")
+
+
+def _print_table(table: pd.DataFrame, caption: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bandbridge.explain.gradcam import NO_EVIDENCE
+
+    shown = Table(box=None, header_style="bold", caption=caption, caption_justify="left")
+    for heading in ("image", "label", "class", "probability", "map maximum", "in chromosome", "short arm", ""):
+        shown.add_column(heading, justify="right" if heading not in ("image", "label", "class", "") else "left")
+    for row in table.to_dict("records"):
+        empty = row["map_maximum"] <= 0
+        shown.add_row(
+            str(row["image"]),
+            str(row["label"]),
+            f"{row['class']} ({row['role']})",
+            f"{row['probability']:.3f}",
+            NO_EVIDENCE if empty else f"{row['map_maximum']:.3g}",
+            _percent(row["chromosome"]),
+            _percent(row["short_arm"]),
+            "trained on" if row["held_out"] == "no" else "",
+        )
+    console = Console(highlight=False, markup=False)
+    # A pipe has no width: let the lines be as long as they are.
+    (console if console.is_terminal else Console(highlight=False, markup=False, width=160)).print(shown)
+
+
+def _percent(share: float) -> str:
+    return "–" if share != share else f"{share:.0%}"

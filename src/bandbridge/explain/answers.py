@@ -1,0 +1,149 @@
+"""A few images explained one by one: a picture of each, and what was measured on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.prepare import prepare_image
+from bandbridge.errors import UserError
+from bandbridge.evaluation.metrics import softmax
+from bandbridge.explain.attention import find_regions, measure_shares
+from bandbridge.explain.classifier import Classifier
+from bandbridge.explain.gradcam import NO_EVIDENCE
+from bandbridge.explain.images import AskedImage
+from bandbridge.explain.overlay import COLOUR_MAPS, display_factor, enlarge, overlay
+from bandbridge.files import replacing, write_json
+
+#: What the classes asked about are called, in the order of the picture.
+ROLES = ("predicted", "true", "asked")
+_HELD_OUT = {True: "yes", False: "no", None: ""}
+_GAP, _LINE, _FONT = 8, 15, 12
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a classifier sees in one image.
+
+    rows: one for each class asked about (the predicted, the true where known, the one named), with the keys image,
+    label, held_out ("yes", "no", "" where that cannot be told), role (such as "predicted and true"), class,
+    probability, logit, map_maximum and the measured shares. picture: uint8 RGB [H, W, 3], the image and an overlay for
+    each class, captioned.
+    """
+
+    rows: list[dict[str, Any]]
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to show: ``asked`` is a class besides the predicted and the true one; ``centred`` as in
+    :meth:`Classifier.shown_maps`."""
+
+    asked: str | None = None
+    colour_map: str = COLOUR_MAPS[0]
+    centred: bool = False
+
+
+def answer(classifier: Classifier, image: AskedImage, question: Question) -> Answer:
+    """Explain one image. Raises :class:`UserError` when it cannot be read."""
+    gray = decode_gray(image.read(), image.name)
+    prepared = prepare_image(gray, classifier.preparation)[None]
+    regions = find_regions(gray, classifier.preparation)
+    logits = classifier.evidence(prepared, np.zeros(1, dtype=np.int64)).logits
+    likely, classes, factor = softmax(logits)[0], classifier.classes, display_factor(gray)
+    named = zip(ROLES, (classes[int(logits[0].argmax())], image.label, question.asked), strict=True)
+    roles = {role: name for role, name in named if name in classes}
+    facts = {"image": image.name, "label": image.label, "held_out": _HELD_OUT[image.held_out]}
+    tiles, rows = [(enlarge(gray, factor), "original")], []
+    for name in dict.fromkeys(roles.values()):
+        target = classes.index(name)
+        role = " and ".join(role for role, value in roles.items() if value == name)
+        values, maxima = classifier.shown_maps(prepared, np.array([target]), centred=question.centred)
+        shares = measure_shares(classifier.centred_maps(prepared, np.array([target]))[0], regions)
+        numbers = {"probability": float(likely[target]), "logit": float(logits[0, target])}
+        rows.append({**facts, "role": role, "class": name, **numbers, "map_maximum": float(maxima[0]), **shares})
+        found = f"p {likely[target]:.2f}, max {maxima[0]:.3g}" if maxima[0] > 0 else NO_EVIDENCE
+        picture = overlay(gray, values[0], regions.placement, factor, question.colour_map)
+        tiles.append((picture, f"{role}: {name}\n{found}"))
+    return Answer(rows, _beside(tiles))
+
+
+def _beside(tiles: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
+    """Pictures beside one another on white, each below its caption of up to two lines."""
+    font = ImageFont.load_default(size=_FONT)
+    widths = [
+        max(tile.shape[1], *(int(font.getlength(line)) + 1 for line in caption.split("\n"))) for tile, caption in tiles
+    ]
+    height = max(tile.shape[0] for tile, _ in tiles) + 2 * _LINE
+    sheet = Image.new("RGB", (sum(widths) + _GAP * (len(tiles) - 1), height), "white")
+    draw, left = ImageDraw.Draw(sheet), 0
+    for (tile, caption), width in zip(tiles, widths, strict=True):
+        draw.multiline_text((left, 0), caption, fill="black", font=font, spacing=2)
+        sheet.paste(Image.fromarray(tile), (left, 2 * _LINE))
+        left += width + _GAP
+    return np.asarray(sheet)
+
+
+def explain_images(
+    classifier: Classifier, images: Sequence[AskedImage], out: Path, question: Question
+) -> tuple[pd.DataFrame, list[str]]:
+    """Explain ``images``, write a picture of each and the tables into ``out``; return the table and what failed.
+
+    Written are ``<name>.png``, ``explanations.csv`` (a row for each image and class) and ``explanations.json`` (the
+    same with the run, the checkpoint and the layer). An image that cannot be read gives a line and does not stop the
+    others. Raises :class:`UserError` when the class asked for is none of the classifier's.
+    """
+    if question.asked is not None and question.asked not in classifier.classes:
+        raise UserError(
+            f"the run knows no class {question.asked!r}.", f"Its classes are {', '.join(classifier.classes)}."
+        )
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for image, path in zip(images, _paths(images, out), strict=True):
+        try:
+            found = answer(classifier, image, question)
+        except UserError as error:
+            problems.append(error.message)
+            continue
+        with replacing(path) as temporary:
+            Image.fromarray(found.picture).save(temporary, format="PNG")
+        rows += [{**row, "picture": path.name} for row in found.rows]
+    table = pd.DataFrame(rows)
+    with replacing(out / "explanations.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    write_json(out / "explanations.json", {**_describe(classifier), **asdict(question), "images": _plain(rows)})
+    return table, problems
+
+
+def _paths(images: Sequence[AskedImage], out: Path) -> Iterator[Path]:
+    """A file for each image, named after the last two parts of its name; numbered where that is not enough."""
+    taken: set[str] = set()
+    for image in images:
+        parts = Path(image.name).with_suffix("").parts[-2:]
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).strip("._-") or "image"
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        yield out / f"{name}.png"
+
+
+def _describe(classifier: Classifier) -> dict[str, Any]:
+    keys = ("id", "task", "architecture", "approach", "intermediate", "fold")
+    run = {key: classifier.facts.get(key) for key in keys}
+    return {"run": run, "checkpoint": classifier.checkpoint, "layer": classifier.layer}
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """NaN has no place in JSON."""
+    return [{key: None if value != value else value for key, value in row.items()} for row in rows]

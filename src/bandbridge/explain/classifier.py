@@ -1,0 +1,145 @@
+"""A trained classifier read back from its run folder, ready to be asked about images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.errors import UserError
+from bandbridge.evaluation.metrics import softmax
+from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
+from bandbridge.explain.gradcam import ClassEvidence, evaluating, grad_cam, normalise, upsample
+from bandbridge.explain.layers import find_cam_layer
+from bandbridge.model.architectures import create_model, find_architecture
+from bandbridge.model.weights import initialise_from_run
+from bandbridge.study.ledger import read_json
+from bandbridge.training.device import open_fabric
+
+#: Images that go through a model at a time.
+_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A run's model with what it needs to see an image as in training.
+
+    facts: what ``run.json`` holds. layer: the module that Grad-CAM reads. mean, std: float32 [1, 3, 1, 1].
+    """
+
+    folder: Path
+    checkpoint: str
+    facts: dict[str, Any]
+    model: nn.Module
+    layer: str
+    classes: tuple[str, ...]
+    preparation: Preparation
+    mean: Tensor
+    std: Tensor
+
+    def held_out(self) -> frozenset[str]:
+        """Return the names of the images that the run was not trained on; none for a run trained on all."""
+        path = self.folder / "predictions.parquet"
+        return frozenset(read_predictions(path)["image"]) if path.is_file() else frozenset()
+
+    def normalised(self, prepared: np.ndarray) -> Tensor:
+        """Return float32 [B, 3, S, S] on the model's device from uint8 ``prepared`` [B, S, S]."""
+        gray = torch.from_numpy(np.array(prepared)).to(self.mean.device)[:, None].float() / 255
+        return ((gray - self.mean) / self.std).contiguous()
+
+    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, S, S]."""
+        parts = []
+        with evaluating(self.model), torch.inference_mode():
+            for start in range(0, len(prepared), _BATCH):
+                parts.append(self.model(self.normalised(prepared[start : start + _BATCH])).float().cpu().numpy())
+        return softmax(np.concatenate(parts))
+
+    def evidence(self, prepared: np.ndarray, targets: np.ndarray) -> ClassEvidence:
+        """Return the Grad-CAM of uint8 ``prepared`` [B, S, S] for classes ``targets``, integers [B]."""
+        parts = [
+            grad_cam(
+                self.model,
+                self.layer,
+                self.normalised(prepared[start : start + _BATCH]),
+                targets[start : start + _BATCH],
+            )
+            for start in range(0, len(prepared), _BATCH)
+        ]
+        maps, logits, asked = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("maps", "logits", "targets")
+        )
+        return ClassEvidence(maps, logits, asked)
+
+    def shown_maps(self, prepared: np.ndarray, targets: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return maps for the eye, float32 [B, S, S] in 0..1, and the maximum of each raw map, float32 [B].
+
+        As published: each map stretched to [0, 1] by itself, then enlarged. With ``centred``, :meth:`centred_maps`
+        stretched.
+        """
+        size, raw = self.preparation.size, self.evidence(prepared, targets).maps
+        shown = normalise(self.centred_maps(prepared, targets)) if centred else upsample(normalise(raw), size, size)
+        return shown, raw.max(axis=(1, 2))
+
+    def centred_maps(self, prepared: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return raw maps enlarged to the prepared image, float32 [B, S, S], each the mean over four mirror images.
+
+        A convolution that halves an image of even size looks half a pixel to one side, so a map lies up to half of its
+        places off, to the upper left or the lower right, as the padding has it. Seen in a mirror it is off to the other
+        side; the mean is not. For measuring where evidence lies, this matters more than its own coarseness.
+        """
+        size, total = self.preparation.size, np.zeros(prepared.shape, dtype=np.float32)
+        for axes in ((), (1,), (2,), (1, 2)):
+            seen = self.evidence(np.flip(prepared, axes), targets).maps
+            total += np.flip(upsample(seen, size, size), axes)
+        return total / 4
+
+
+def open_classifier(
+    folder: Path, checkpoint: str = "best", device: str = "auto", layer: str | None = None
+) -> Classifier:
+    """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last").
+
+    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, for damaged files and for a
+    ``layer`` that the model does not have.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
+    config = read_json(folder / "config.json")
+    if not config:
+        raise UserError(
+            f"{folder} is not the folder of a run: it holds no config.json.",
+            "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
+        )
+    weights = folder / f"{checkpoint}.safetensors"
+    if not weights.is_file():
+        raise UserError(
+            f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
+        )
+    try:
+        classes, preparation = tuple(config["classes"]), Preparation.model_validate(config["preparation"])
+        name, mean, std = str(config["architecture"]), config["mean"], config["std"]
+    except (KeyError, TypeError, ValidationError) as fault:
+        raise UserError(f"{folder / 'config.json'} is damaged: {fault}", "Train the run again.") from fault
+    architecture = find_architecture(name)
+    model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
+    initialise_from_run(model, weights, "keep")
+    found = open_fabric(device, "fp32").device
+    mean, std = (torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std))
+    return Classifier(
+        folder,
+        checkpoint,
+        read_json(folder / "run.json"),
+        model.eval().to(found),
+        find_cam_layer(model, architecture, layer),
+        classes,
+        preparation,
+        mean,
+        std,
+    )

@@ -1,0 +1,112 @@
+"""The images that a person asks about: files, folders, datasets, and files inside a zip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from bandbridge.dataset.archive import IMAGE_SUFFIXES
+from bandbridge.dataset.imagefolder import (
+    MAX_IMAGE_BYTES,
+    METADATA,
+    ImageFolder,
+    is_present,
+    open_dataset,
+    read_bounded,
+)
+from bandbridge.explain.cases import draw_images
+from bandbridge.study.plan import DATA_VARIABLE
+
+
+@dataclass(frozen=True, eq=False)
+class AskedImage:
+    """An image by name, with its label ("" where none is known) and how to read its bytes.
+
+    held_out: whether the classifier asked has not been trained on it; None where that cannot be told.
+    """
+
+    name: str
+    label: str
+    read: Callable[[], bytes]
+    held_out: bool | None = None
+
+
+def gather_images(
+    arguments: Sequence[Path], data_dir: Path | None, limit: int, seed: int, held_out: frozenset[str] = frozenset()
+) -> tuple[list[AskedImage], list[str]]:
+    """Return the images that ``arguments`` name, in their order, and a line for each argument that names none.
+
+    An argument is an image file; an image inside a zipped dataset (``set.zip/images/1a.png``); a dataset, folder or
+    zip; or any folder of images. Of datasets and folders at most ``limit`` images are drawn by ``seed``, classes by
+    turns; of the classifier's own dataset, which is one that holds every image of ``held_out``, from these only. What
+    is not found as named is looked for in ``data_dir``, else in the folder that BANDBRIDGE_DATA names. Raises
+    :class:`UserError` for broken datasets.
+    """
+    variable = os.environ.get(DATA_VARIABLE)
+    folder = data_dir or (Path(variable) if variable else None)
+    finder = _Finder(limit, seed, held_out)
+    images: list[AskedImage] = []
+    problems: list[str] = []
+    for argument in arguments:
+        places = [argument] if folder is None or argument.is_absolute() else [argument, folder / argument]
+        found = next((images_ for place in places if (images_ := finder.at(place))), [])
+        if not found:
+            problems.append(f"{argument}: there is no image or dataset of this name")
+        images += found
+    return images, problems
+
+
+class _Finder:
+    """Finds images and opens each dataset once."""
+
+    def __init__(self, limit: int, seed: int, held_out: frozenset[str]) -> None:
+        self._limit, self._seed, self._held_out = limit, seed, held_out
+        self._opened: dict[Path, ImageFolder] = {}
+
+    def at(self, place: Path) -> list[AskedImage]:
+        """Return the images that ``place`` names; none where there is nothing."""
+        if not is_present(place):
+            archive = next((parent for parent in place.parents if parent.is_file()), None)
+            if archive is None:
+                return []
+            return self._listed(self._open(archive), place.relative_to(archive).as_posix())
+        if place.is_dir() and not (place / METADATA).is_file():
+            files = [str(file) for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+            return [self._lone(Path(name)) for name in self._draw(pd.DataFrame({"image": files, "label": ""}))]
+        if place.is_dir() or place.suffix.lower() == ".zip":
+            dataset = self._open(place)
+            rows = dataset.samples.rename(columns={"file_name": "image"})
+            if self._is_own(dataset):
+                rows = rows[rows["image"].isin(self._held_out)]
+            return [image for name in self._draw(rows) for image in self._listed(dataset, name)]
+        return [self._lone(place)]
+
+    def _draw(self, rows: pd.DataFrame) -> list[str]:
+        return sorted(draw_images(rows, self._limit, self._seed)["image"])
+
+    def _lone(self, path: Path) -> AskedImage:
+        """An image file; its label stands in the nearest metadata.csv above it, if that lists it."""
+        home = next((parent for parent in path.absolute().parents if (parent / METADATA).is_file()), None)
+        if home is not None:
+            listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
+            if listed:
+                return listed[0]
+        return AskedImage(str(path), "", partial(read_bounded, path, MAX_IMAGE_BYTES))
+
+    def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
+        held_out = name in self._held_out if self._is_own(dataset) else None
+        labels = dataset.samples.loc[dataset.samples["file_name"] == name, "label"]
+        return [AskedImage(name, label, partial(dataset.read_bytes, name), held_out) for label in labels]
+
+    def _is_own(self, dataset: ImageFolder) -> bool:
+        return bool(self._held_out) and self._held_out <= set(dataset.samples["file_name"])
+
+    def _open(self, path: Path) -> ImageFolder:
+        if path not in self._opened:
+            self._opened[path] = open_dataset(path)
+        return self._opened[path]

@@ -1,0 +1,118 @@
+"""Class activation maps laid over the chromosome as it was photographed, at its own resolution.
+
+A classifier sees a prepared square; :class:`Placement` says where the source image lies in it, and the map is read at
+those places. Chromosomes are small: pictures are enlarged by a whole factor, each pixel of the source a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from scipy import ndimage
+
+from bandbridge.dataset.prepare import Preparation, foreground_mask
+
+#: Perceptually uniform maps first; ``jet`` is what the paper uses.
+COLOUR_MAPS = ("inferno", "cividis", "jet")
+#: The longer side that a picture is enlarged to, pixels, as nearly as whole factors can.
+DISPLAY_SIDE = 240
+_OPACITY = 0.5
+_HIGHEST_OPACITY = 0.85
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a source image lies in its prepared square.
+
+    scale: prepared pixels to one source pixel. top, left: prepared place of the source's upper left corner, pixels;
+    before the square where a crop cut it off. box: rows and columns of the source that were kept, as (first row, first
+    column, height, width). size: side of the square.
+    """
+
+    scale: float
+    top: float
+    left: float
+    box: tuple[int, int, int, int]
+    size: int
+
+    def content(self) -> np.ndarray:
+        """Return bool [size, size]: true where the square shows the source, false where it is padding."""
+        row, column, height, width = self.box
+        rows = self._span(self.top + row * self.scale, height)
+        columns = self._span(self.left + column * self.scale, width)
+        inside = np.zeros((self.size, self.size), dtype=bool)
+        inside[rows, columns] = True
+        return inside
+
+    def _span(self, start: float, length: int) -> slice:
+        return slice(max(0, round(start)), max(1, round(start + length * self.scale)))
+
+
+def place(image: np.ndarray, preparation: Preparation) -> Placement:
+    """Return where uint8 ``image`` [H, W] lies in what :func:`prepare_image` makes of it.
+
+    Raises :class:`ValueError` for a common scale without an extent.
+    """
+    height, width = image.shape
+    box = (0, 0, height, width)
+    if preparation.crop == "foreground":
+        found = ndimage.find_objects(foreground_mask(image).astype(np.int8))
+        if found:
+            rows, columns = found[0]
+            box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    side = max(box[2:])
+    if preparation.scale == "common":
+        if preparation.extent is None:
+            raise ValueError("a common scale needs an extent; measure it over the set first")
+        side = max(side, preparation.extent)
+    scale = preparation.size / side
+    top, left = (side - box[2]) // 2 - box[0], (side - box[3]) // 2 - box[1]
+    return Placement(scale, top * scale, left * scale, box, preparation.size)
+
+
+def display_factor(image: np.ndarray, side: int = DISPLAY_SIDE) -> int:
+    """Return the whole factor that brings the longer side of ``image`` [H, W] nearest to ``side`` pixels; 1 or more."""
+    return max(1, round(side / max(image.shape)))
+
+
+def map_on_source(values: np.ndarray, placement: Placement, shape: tuple[int, int], factor: int = 1) -> np.ndarray:
+    """Return a map on the prepared square, float [size, size], as float32 [H x factor, W x factor] on its source.
+
+    ``shape`` is (H, W) of the source. Places that a crop cut away are NaN: the classifier did not see them.
+    """
+    rows, columns = ((np.arange(length * factor) + 0.5) / factor for length in shape)
+    first_row, first_column, height, width = placement.box
+    seen = ((rows >= first_row) & (rows < first_row + height))[:, None] & (
+        (columns >= first_column) & (columns < first_column + width)
+    )
+    places = np.meshgrid(
+        placement.top + rows * placement.scale - 0.5, placement.left + columns * placement.scale - 0.5, indexing="ij"
+    )
+    read = ndimage.map_coordinates(values.astype(np.float32), places, order=1, mode="nearest")
+    return np.where(seen, read, np.float32(np.nan))
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Return uint8 gray ``image`` [H, W] as uint8 RGB [H x factor, W x factor, 3], every pixel a block."""
+    blocks = np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+    return np.repeat(blocks[:, :, None], 3, axis=2)
+
+
+def overlay(
+    image: np.ndarray, values: np.ndarray, placement: Placement, factor: int, colour_map: str = COLOUR_MAPS[0]
+) -> np.ndarray:
+    """Return ``values``, float [size, size] in 0..1, in colour over uint8 ``image`` [H, W]: uint8 RGB.
+
+    ``jet`` is laid over the whole image half transparent, as published. In the others the colour gets denser with the
+    value and 0 shows the bare image, so a map without evidence gives back the chromosome. The result is
+    [H x ``factor``, W x ``factor``, 3].
+    """
+    seen = map_on_source(values, placement, (image.shape[0], image.shape[1]), factor)
+    strength = np.clip(np.nan_to_num(seen), 0, 1)
+    colour = matplotlib.colormaps[colour_map](strength)[:, :, :3] * 255
+    opacity = np.full_like(strength, _OPACITY) if colour_map == "jet" else _HIGHEST_OPACITY * strength
+    opacity = np.where(np.isnan(seen), 0, opacity)[:, :, None]
+    mixed = (1 - opacity) * enlarge(image, factor) + opacity * colour
+    return np.rint(mixed).astype(np.uint8)

@@ -1,0 +1,181 @@
+"""Where the attention of each approach lies, measured on a drawn sample of held-out images, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.evaluation.comparison import Interval
+from bandbridge.evaluation.pooled import grouping_unit
+from bandbridge.explain.attention import (
+    SHARES,
+    Regions,
+    chance_shares,
+    find_regions,
+    mean_over_cells,
+    measure_shares,
+)
+from bandbridge.explain.cases import draw_images, judge
+from bandbridge.explain.classifier import Classifier, open_classifier
+from bandbridge.explain.gradcam import has_evidence
+from bandbridge.explain.perturbation import deletion_insertion
+from bandbridge.explain.runs import FoldRuns, comparable_runs
+from bandbridge.study.plan import Study
+
+#: Every measure of the table, and what it is.
+MEASURES = {
+    **SHARES,
+    "deletion": "area under the probability of the class while the image is deleted in the order of the map",
+    "insertion": "area under the probability of the class while the image is inserted in the order of the map",
+}
+#: The approach that the differences are to.
+REFERENCE = "imagenet"
+_KEYS = ["task", "architecture", "fold", "approach", "measure"]
+_COLUMNS = [
+    *_KEYS,
+    *("images", "empty", "cells", "unit", "grid", "mean", "low", "high", "chance"),
+    *("over_chance", "over_chance_low", "over_chance_high", "difference", "difference_low", "difference_high"),
+]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The drawn images of one task: prepared uint8 [B, S, S], with their regions."""
+
+    names: list[str]
+    labels: list[str]
+    cells: list[str]
+    unit: str
+    prepared: np.ndarray
+    regions: list[Regions]
+
+
+def attention_table(
+    study: Study,
+    root: Path,
+    *,
+    fold: int | None = None,
+    seed: int = 0,
+    limit: int = 48,
+    steps: int = 20,
+    target: Literal["truth", "predicted"] = "truth",
+    architectures: Sequence[str] | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Return every measure of :data:`MEASURES` for each finished approach, on ``limit`` held-out images of one fold.
+
+    The images are drawn by ``seed``, classes by turns, from those that all finished approaches predicted, and are the
+    same for all. ``target`` is the class that the maps are about; maps are those of :meth:`Classifier.centred_maps`.
+    ``steps`` of deletion and insertion; 0 leaves these
+    two out, which take most of the time.
+
+    Columns: task, architecture, fold, approach, measure; ``images`` measured and ``empty`` ones among them (no positive
+    evidence: they count for no share); ``cells``, the number of ``unit`` (patient, cell or image) that the bootstrap
+    draws; ``grid`` of the maps ("4 x 4": places are that coarse); ``mean`` over cells with ``low`` and ``high`` (95%,
+    percentile bootstrap over cells); ``chance``, what evidence equal everywhere would give, and ``over_chance``, share
+    minus chance; ``difference`` to :data:`REFERENCE` on the images where both have evidence. NaN where there is no such
+    thing. Runs that are not finished give no row.
+    """
+    rows: list[dict[str, Any]] = []
+    for runs in comparable_runs(study, root, fold):
+        dataset = study.tasks[runs.task].dataset
+        if dataset is None or (architectures is not None and runs.architecture not in architectures):
+            continue
+        judged = judge(runs.predictions(), study.spec.kept_checkpoint)
+        sample: _Sample | None = None
+        measured: dict[str, pd.DataFrame] = {}
+        grids: dict[str, str] = {}
+        for approach, folder in runs.folders.items():
+            classifier = open_classifier(folder, study.spec.kept_checkpoint, device)
+            sample = sample or _draw(judged, dataset, classifier.preparation, limit, seed)
+            if not sample.names:
+                break
+            told = judged[judged["approach"] == approach].set_index("image").loc[sample.names]
+            classes = told["label" if target == "truth" else "predicted"].tolist()
+            measured[approach], grids[approach] = _measure(classifier, sample, classes, steps, seed)
+        if sample is not None:
+            rows += _summarise(runs, sample, measured, grids, seed)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _draw(judged: pd.DataFrame, dataset: ImageFolder, preparation: Preparation, limit: int, seed: int) -> _Sample:
+    by_all = judged.groupby("image")["approach"].transform("nunique") == judged["approach"].nunique()
+    images = judged[by_all].drop_duplicates("image")
+    drawn = draw_images(images, limit, seed)
+    unit = grouping_unit(images) if len(images) else "image"
+    names = drawn["image"].tolist()
+    sources = [decode_gray(dataset.read_bytes(name), name) for name in names]
+    prepared = [prepare_image(source, preparation) for source in sources]
+    regions = [find_regions(source, preparation) for source in sources]
+    empty = np.empty((0, preparation.size, preparation.size), dtype=np.uint8)
+    return _Sample(
+        names, drawn["label"].tolist(), drawn[unit].tolist(), unit, np.stack(prepared) if names else empty, regions
+    )
+
+
+def _measure(
+    classifier: Classifier, sample: _Sample, classes: list[str], steps: int, seed: int
+) -> tuple[pd.DataFrame, str]:
+    """Every measure of every image, a row each, and the grid of the maps in words."""
+    targets = np.array([classifier.classes.index(name) for name in classes])
+    maps = classifier.centred_maps(sample.prepared, targets)
+    frame = pd.DataFrame([measure_shares(one, found) for one, found in zip(maps, sample.regions, strict=True)])
+    frame = frame.assign(empty=~has_evidence(maps), deletion=np.nan, insertion=np.nan)
+    if steps:
+        frame[["deletion", "insertion"]] = deletion_insertion(
+            classifier.probabilities, sample.prepared, maps, targets, sample.regions, steps, seed
+        )
+    rows, columns = classifier.evidence(sample.prepared[:1], targets[:1]).maps.shape[1:]
+    return frame, f"{rows} x {columns}"
+
+
+def _summarise(
+    runs: FoldRuns, sample: _Sample, measured: Mapping[str, pd.DataFrame], grids: Mapping[str, str], seed: int
+) -> list[dict[str, Any]]:
+    chances = pd.DataFrame([chance_shares(found) for found in sample.regions])
+    reference = measured.get(REFERENCE)
+    rows = []
+    for approach, frame in measured.items():
+        counts = {"images": len(frame), "empty": int(frame["empty"].sum()), "cells": len(set(sample.cells))}
+        for measure in MEASURES:
+            values = frame[measure].to_numpy(dtype=np.float64)
+            if measure not in SHARES and np.isnan(values).all():
+                continue
+            nothing = values * np.nan
+            # Chance on the same images: those that have something to share.
+            chance = chances[measure].where(~np.isnan(values)).to_numpy() if measure in SHARES else nothing
+            against = nothing if reference is None or approach == REFERENCE else reference[measure].to_numpy()
+            keys = dict(zip(_KEYS, (runs.task, runs.architecture, runs.fold, approach, measure), strict=True))
+            numbers = _intervals(values, chance, against, sample.cells, seed)
+            rows.append({**keys, **counts, "unit": sample.unit, "grid": grids[approach], **numbers})
+    return rows
+
+
+def _intervals(
+    values: np.ndarray, chance: np.ndarray, against: np.ndarray, cells: list[str], seed: int
+) -> dict[str, float]:
+    def over_cells(numbers: np.ndarray) -> Interval:
+        # One generator for each: all approaches and measures are seen over the same resampled cells.
+        return mean_over_cells(numbers, cells, np.random.default_rng(seed))
+
+    share, over, difference = over_cells(values), over_cells(values - chance), over_cells(values - against)
+    return {
+        "mean": share.mean,
+        "low": share.low,
+        "high": share.high,
+        "chance": over_cells(chance).mean,
+        "over_chance": over.mean,
+        "over_chance_low": over.low,
+        "over_chance_high": over.high,
+        "difference": difference.mean,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+    }

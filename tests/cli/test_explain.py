@@ -1,0 +1,127 @@
+"""``bandbridge explain`` from the outside, on a run folder with random weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from bandbridge.dataset.imagefolder import open_dataset
+from bandbridge.evaluation.predictions import write_predictions
+from bandbridge.explain.attention import SHARES
+from bandbridge.karyotype import CLASSES
+from bandbridge.model.architectures import create_model, find_architecture
+from bandbridge.model.weights import save_model
+
+
+@pytest.fixture
+def dataset(chromosome_set):
+    return chromosome_set("Q", 2)
+
+
+@pytest.fixture
+def run(tmp_path, dataset):
+    """A finished run as a study leaves it, of which the second cell was held out."""
+    folder = tmp_path / "runs" / "Q" / "test_resnet" / "scratch" / "fold0-0123456789ab"
+    model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
+    for checkpoint in ("best", "last"):
+        save_model(model.state_dict(), folder / f"{checkpoint}.safetensors", {})
+    config = {
+        "architecture": "test_resnet",
+        "classes": CLASSES,
+        "preparation": {"size": 64},
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    facts = {"id": "0123456789ab", "task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
+    (folder / "run.json").write_text(json.dumps(facts))
+    samples = open_dataset(dataset).samples.rename(columns={"file_name": "image"})
+    held_out = samples[samples["cell"] == "synthetic-q0002"]
+    frame = held_out[["image", "cell", "patient", "label"]].assign(checkpoint="best").reset_index(drop=True)
+    logits = pd.DataFrame(np.zeros((len(frame), 24), np.float32), columns=[f"logit_{name}" for name in CLASSES])
+    write_predictions(folder / "predictions.parquet", pd.concat([frame, logits], axis=1))
+    return folder
+
+
+def table(folder):
+    return pd.read_csv(folder / "explanations.csv", dtype={"label": str, "class": str}, keep_default_na=False)
+
+
+def test_images_of_the_runs_dataset_are_drawn_from_those_held_out(bandbridge, run, dataset, tmp_path):
+    result = bandbridge("explain", run, dataset, "--out", tmp_path / "out", "--limit", 3, "--device", "cpu")
+    assert result.code == 0, result.err
+    rows = table(tmp_path / "out")
+    assert rows["image"].nunique() == 3 and set(rows["held_out"]) == {"yes"}
+    assert set(rows["image"].str.split("/").str[1]) == {"synthetic-q0002"}
+    for name, of_image in rows.groupby("image"):
+        assert "true" in " ".join(of_image["role"]) and "predicted" in " ".join(of_image["role"])
+        picture = Image.open(tmp_path / "out" / of_image["picture"].iloc[0])
+        original = Image.open(dataset / name)
+        factor = max(1, round(240 / max(original.size)))
+        assert picture.mode == "RGB" and picture.height == original.height * factor + 30
+        assert picture.width >= (1 + len(of_image)) * original.width * factor
+        gray = np.asarray(picture)[30 : 30 + original.height * factor, : original.width * factor]
+        np.testing.assert_array_equal(gray[::factor, ::factor, 0], np.asarray(original))
+        assert name in result.out
+    assert set(SHARES) <= set(rows.columns)
+    written = json.loads((tmp_path / "out" / "explanations.json").read_text())
+    assert (written["layer"], written["checkpoint"], written["run"]["id"]) == ("layer4", "best", "0123456789ab")
+    assert len(written["images"]) == len(rows)
+
+
+def test_files_that_cannot_be_read_are_listed_and_the_rest_is_done(bandbridge, run, dataset, tmp_path):
+    good = dataset / "images" / "synthetic-q0001" / "7a.png"
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    shutil.copy(good, plain / "copy.png")
+    (plain / "broken.png").write_bytes(b"\x89PNG damaged")
+    absent = tmp_path / "absent.png"
+    result = bandbridge("explain", run, good, plain, absent, "--out", tmp_path / "out", "--device", "cpu")
+    assert result.code == 2
+    assert "absent.png" in result.err and "broken.png" in result.err and "the rest is done" in result.err
+    rows = table(tmp_path / "out")
+    first, second = (of_image for _, of_image in rows.groupby("image", sort=False))
+    assert set(first["label"]) == {"7"} and set(first["held_out"]) == {"no"} and "trained on" in result.out
+    assert set(second["label"]) == {""} and second["role"].tolist() == ["predicted"] and set(second["held_out"]) == {""}
+
+
+def test_a_class_may_be_asked_for_and_a_layer_named(bandbridge, run, dataset, tmp_path):
+    image = dataset / "images" / "synthetic-q0002" / "3b.png"
+    options = ("--target-class", "X", "--layer", "layer3", "--colour-map", "jet", "--checkpoint", "last")
+    result = bandbridge("explain", run, image, "--out", tmp_path / "out", "--device", "cpu", *options)
+    assert result.code == 0, result.err
+    assert "asked" in " ".join(table(tmp_path / "out")["role"])
+    written = json.loads((tmp_path / "out" / "explanations.json").read_text())
+    assert (written["layer"], written["checkpoint"], written["colour_map"]) == ("layer3", "last", "jet")
+    unknown = bandbridge("explain", run, image, "--out", tmp_path / "out", "--target-class", "25", "--device", "cpu")
+    assert unknown.code == 2 and "no class '25'" in unknown.err
+    nowhere = bandbridge("explain", run, image, "--layer", "layer7", "--device", "cpu")
+    assert nowhere.code == 2 and "--layer" in nowhere.err
+
+
+def test_images_inside_a_zip_in_the_data_folder(bandbridge, run, dataset, tmp_path):
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data" / "set.zip", "w") as archive:
+        for file in dataset.rglob("*"):
+            if file.is_file():
+                archive.write(file, file.relative_to(dataset))
+    name = "set.zip/images/synthetic-q0002/Xa.png"
+    where = ("--data-dir", tmp_path / "data", "--out", tmp_path / "out", "--device", "cpu")
+    assert bandbridge("explain", run, name, *where).code == 0
+    assert set(table(tmp_path / "out")["label"]) == {"X"}
+    assert bandbridge("explain", run, "set.zip/images/none.png", *where).code == 2
+
+
+def test_a_folder_that_is_no_run_and_one_that_is_not_finished(bandbridge, run, dataset, tmp_path):
+    wrong = bandbridge("explain", tmp_path, dataset)
+    assert wrong.code == 2 and "not the folder of a run" in wrong.err
+    (run / "best.safetensors").unlink()
+    early = bandbridge("explain", run, dataset)
+    assert early.code == 2 and "not finished" in early.err
