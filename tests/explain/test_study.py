@@ -171,10 +171,11 @@ def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatc
 
     def measure(classifier, sample, *_):
         rng = np.random.default_rng(len(given))
-        frame = pd.DataFrame(rng.uniform(size=(6, len(MEASURES))), columns=list(MEASURES)).assign(empty=False)
+        frame = pd.DataFrame(rng.uniform(size=(6, len(MEASURES))), columns=list(MEASURES))
+        frame = frame.assign(empty=False, grid="1 x 1")
         frame.loc[len(given), :"both_arms"] = np.nan
         given[classifier.facts["approach"]] = frame
-        return frame, "1 x 1"
+        return frame
 
     monkeypatch.setattr(survey, "_draw", draw)
     monkeypatch.setattr(survey, "_measure", measure)
@@ -200,3 +201,18 @@ def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatc
                 assert (row["difference"], row["difference_low"], row["difference_high"]) == astuple(apart)
             else:
                 assert np.isnan(row["difference"])
+
+
+def test_what_was_measured_is_kept_and_damage_is_measured_again(study, small_study, monkeypatch, tmp_path) -> None:
+    shutil.copytree(small_study.runs, tmp_path / "runs")
+    first = attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu")
+    opened = []
+    real = survey.open_classifier
+    monkeypatch.setattr(survey, "open_classifier", lambda *a: (opened.append(a[0]), real(*a))[1])
+    pd.testing.assert_frame_equal(attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu"), first)
+    assert not opened
+    next((tmp_path / "runs" / ".attention").iterdir()).write_bytes(b"nothing")
+    pd.testing.assert_frame_equal(attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu"), first)
+    assert len(opened) == 1
+    attention_table(study, tmp_path / "runs", limit=5, seed=2, device="cpu")
+    assert len(opened) == 4

@@ -60,6 +60,8 @@ def explain(
 
     classifier = open_classifier(run, checkpoint.value, device, layer)
     asked, problems = gather_images(images, data_dir, limit, seed, classifier.held_out())
+    if len(asked) >= limit:
+        note(f"of a folder or dataset {limit} images are drawn, with seed {seed}; --limit says how many")
     table, unread = explain_images(classifier, asked, out, Question(target_class, colour_map.value, centred))
     if len(table):
         _print_table(table, f"class evidence read from layer {classifier.layer}, checkpoint {checkpoint.value}")

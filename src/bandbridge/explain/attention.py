@@ -26,7 +26,7 @@ SHARES = {
     "border": "of the evidence on the image, the share on the chromosome's outline",
     "short_arm": "of the evidence inside the chromosome, the share on its short arm",
     "long_arm": "of the evidence inside the chromosome, the share on its long arm",
-    "both_arms": "the density of evidence on the arm that has less of it, 1 where both have as much for their area",
+    "both_arms": "the density of evidence on the arm that has less of it, over that of the whole chromosome",
 }
 #: Half the width of the outline's ring, in parts of the chromosome's width.
 _RING = 0.1
@@ -69,7 +69,8 @@ def measure_shares(evidence: np.ndarray, regions: Regions) -> dict[str, float]:
     """Return each of :data:`SHARES` of ``evidence``, float [S, S], 0 or more; NaN where there is nothing to share.
 
     ``both_arms`` is min(s / a, (1 - s) / (1 - a)) for the short arm's share s of the evidence and a of the area: 0
-    where an arm gets none.
+    where an arm gets none, 1 where both get as much for their area. So do they in a map that is equal everywhere: it
+    speaks for a classifier only together with ``chromosome``.
     """
     total, on_image = _mass(evidence), _mass(evidence[regions.content])
     inside = _mass(evidence[regions.chromosome])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bandbridge.dataset.prepare import Preparation
@@ -18,7 +17,7 @@ from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
 from bandbridge.explain.gradcam import ClassEvidence, evaluating, grad_cam, normalise, upsample
 from bandbridge.explain.layers import find_cam_layer
 from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import initialise_from_run
+from bandbridge.model.weights import Triple, initialise_from_run
 from bandbridge.study.ledger import read_json
 from bandbridge.training.device import open_fabric
 
@@ -111,27 +110,15 @@ def open_classifier(
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
-    config = read_json(folder / "config.json")
-    if not config:
-        raise UserError(
-            f"{folder} is not the folder of a run: it holds no config.json.",
-            "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
-        )
-    weights = folder / f"{checkpoint}.safetensors"
+    (name, classes, preparation, mean, std), weights = read_config(folder), folder / f"{checkpoint}.safetensors"
     if not weights.is_file():
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
-    try:
-        classes, preparation = tuple(config["classes"]), Preparation.model_validate(config["preparation"])
-        name, mean, std = str(config["architecture"]), config["mean"], config["std"]
-    except (KeyError, TypeError, ValidationError) as fault:
-        raise UserError(f"{folder / 'config.json'} is damaged: {fault}", "Train the run again.") from fault
     architecture = find_architecture(name)
     model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
     initialise_from_run(model, weights, "keep")
     found = open_fabric(device, "fp32").device
-    mean, std = (torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std))
     return Classifier(
         folder,
         checkpoint,
@@ -140,6 +127,24 @@ def open_classifier(
         find_cam_layer(model, architecture, layer),
         classes,
         preparation,
-        mean,
-        std,
+        *(torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std)),
     )
+
+
+def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple, Triple]:
+    """Return architecture, classes, preparation, mean and std of the run in ``folder``.
+
+    Raises :class:`UserError` for a folder that is no run and for a damaged file.
+    """
+    config = read_json(folder / "config.json")
+    if not config:
+        raise UserError(
+            f"{folder} is not the folder of a run: it holds no config.json.",
+            "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
+        )
+    try:
+        mean, std = ((float(a), float(b), float(c)) for a, b, c in (config["mean"], config["std"]))
+        preparation = Preparation.model_validate(config["preparation"])
+        return str(config["architecture"]), tuple(config["classes"]), preparation, mean, std
+    except (KeyError, TypeError, ValueError) as fault:
+        raise UserError(f"{folder / 'config.json'} is damaged: {fault}", "Train the run again.") from fault

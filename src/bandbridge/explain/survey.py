@@ -24,10 +24,11 @@ from bandbridge.explain.attention import (
     measure_shares,
 )
 from bandbridge.explain.cases import draw_images, judge
-from bandbridge.explain.classifier import Classifier, open_classifier
+from bandbridge.explain.classifier import Classifier, open_classifier, read_config
 from bandbridge.explain.gradcam import has_evidence
 from bandbridge.explain.perturbation import deletion_insertion
 from bandbridge.explain.runs import FoldRuns, comparable_runs
+from bandbridge.files import content_hash, replacing
 from bandbridge.study.plan import Study
 
 #: Every measure of the table, and what it is.
@@ -38,6 +39,8 @@ MEASURES = {
 }
 #: The approach that the differences are to.
 REFERENCE = "imagenet"
+#: Raised when the same run and images would give other numbers.
+_VERSION = 1
 _KEYS = ["task", "architecture", "fold", "approach", "measure"]
 _COLUMNS = [
     *_KEYS,
@@ -65,7 +68,7 @@ def attention_table(
     fold: int | None = None,
     seed: int = 0,
     limit: int = 48,
-    steps: int = 20,
+    steps: int = 0,
     target: Literal["truth", "predicted"] = "truth",
     architectures: Sequence[str] | None = None,
     device: str = "auto",
@@ -74,8 +77,8 @@ def attention_table(
 
     The images are drawn by ``seed``, classes by turns, from those that all finished approaches predicted, and are the
     same for all. ``target`` is the class that the maps are about; maps are those of :meth:`Classifier.centred_maps`.
-    ``steps`` of deletion and insertion; 0 leaves these
-    two out, which take most of the time.
+    ``steps`` of deletion and insertion (20 are plenty); 0 leaves these two out, which take ten times as long as all the
+    rest. What is measured of a run is kept under ``root`` and not measured again.
 
     Columns: task, architecture, fold, approach, measure; ``images`` measured and ``empty`` ones among them (no positive
     evidence: they count for no share); ``cells``, the number of ``unit`` (patient, cell or image) that the bootstrap
@@ -92,17 +95,22 @@ def attention_table(
         judged = judge(runs.predictions(), study.spec.kept_checkpoint)
         sample: _Sample | None = None
         measured: dict[str, pd.DataFrame] = {}
-        grids: dict[str, str] = {}
         for approach, folder in runs.folders.items():
-            classifier = open_classifier(folder, study.spec.kept_checkpoint, device)
-            sample = sample or _draw(judged, dataset, classifier.preparation, limit, seed)
+            sample = sample or _draw(judged, dataset, read_config(folder)[2], limit, seed)
             if not sample.names:
                 break
             told = judged[judged["approach"] == approach].set_index("image").loc[sample.names]
             classes = told["label" if target == "truth" else "predicted"].tolist()
-            measured[approach], grids[approach] = _measure(classifier, sample, classes, steps, seed)
+            facts = [_VERSION, folder.name, study.spec.kept_checkpoint, sample.names, classes, steps, seed]
+            kept = root / ".attention" / f"{content_hash(facts)[:16]}.parquet"
+            measured[approach] = _read(kept)
+            if measured[approach].empty:
+                classifier = open_classifier(folder, study.spec.kept_checkpoint, device)
+                measured[approach] = _measure(classifier, sample, classes, steps, seed)
+                with replacing(kept) as temporary:
+                    measured[approach].to_parquet(temporary, index=False)
         if sample is not None:
-            rows += _summarise(runs, sample, measured, grids, seed)
+            rows += _summarise(runs, sample, measured, seed)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -121,9 +129,15 @@ def _draw(judged: pd.DataFrame, dataset: ImageFolder, preparation: Preparation, 
     )
 
 
-def _measure(
-    classifier: Classifier, sample: _Sample, classes: list[str], steps: int, seed: int
-) -> tuple[pd.DataFrame, str]:
+def _read(kept: Path) -> pd.DataFrame:
+    """What was measured before; empty where it was not, or is damaged: it is then measured again."""
+    try:
+        return pd.read_parquet(kept)
+    except (OSError, ValueError):
+        return pd.DataFrame()
+
+
+def _measure(classifier: Classifier, sample: _Sample, classes: list[str], steps: int, seed: int) -> pd.DataFrame:
     """Every measure of every image, a row each, and the grid of the maps in words."""
     targets = np.array([classifier.classes.index(name) for name in classes])
     maps = classifier.centred_maps(sample.prepared, targets)
@@ -134,11 +148,11 @@ def _measure(
             classifier.probabilities, sample.prepared, maps, targets, sample.regions, steps, seed
         )
     rows, columns = classifier.evidence(sample.prepared[:1], targets[:1]).maps.shape[1:]
-    return frame, f"{rows} x {columns}"
+    return frame.assign(grid=f"{rows} x {columns}")
 
 
 def _summarise(
-    runs: FoldRuns, sample: _Sample, measured: Mapping[str, pd.DataFrame], grids: Mapping[str, str], seed: int
+    runs: FoldRuns, sample: _Sample, measured: Mapping[str, pd.DataFrame], seed: int
 ) -> list[dict[str, Any]]:
     chances = pd.DataFrame([chance_shares(found) for found in sample.regions])
     reference = measured.get(REFERENCE)
@@ -155,7 +169,7 @@ def _summarise(
             against = nothing if reference is None or approach == REFERENCE else reference[measure].to_numpy()
             keys = dict(zip(_KEYS, (runs.task, runs.architecture, runs.fold, approach, measure), strict=True))
             numbers = _intervals(values, chance, against, sample.cells, seed)
-            rows.append({**keys, **counts, "unit": sample.unit, "grid": grids[approach], **numbers})
+            rows.append({**keys, **counts, "unit": sample.unit, "grid": frame["grid"].iloc[0], **numbers})
     return rows
 
 
