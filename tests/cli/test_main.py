@@ -1,7 +1,15 @@
 """The command itself: help, version, and errors without a traceback."""
 
+import errno
+import os
 import subprocess
 import sys
+
+import pytest
+
+from bandbridge.cli.main import run
+
+COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()")
 
 
 def test_help_names_every_verb(bandbridge):
@@ -30,3 +38,70 @@ def test_help_does_not_load_torch():
         "heavy = {'torch', 'timm', 'pandas', 'sklearn'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out/table.csv"),
+            "error: out/table.csv: Permission denied",
+        ),
+        (OSError(errno.EXDEV, "Invalid link", "a.tmp", None, "b.csv"), "error: a.tmp and b.csv: Invalid link"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: the system refused: No space left on device"),
+        (TimeoutError("timed out\nafter 5 s"), "error: the system refused: timed out after 5 s"),
+        (ConnectionResetError(), "error: the system refused: ConnectionResetError"),
+    ],
+)
+def test_a_fault_of_the_system_is_one_line_with_a_remedy(bandbridge, monkeypatch, tmp_path, fault, words):
+    monkeypatch.setattr("bandbridge.dataset.imagefolder.open_dataset", raising(fault))
+    result = bandbridge("data", "check", tmp_path)
+    assert result.code == 1 and result.err.startswith(f"{words} Check that file")
+
+
+def test_debugging_shows_where_the_system_failed(monkeypatch, tmp_path):
+    monkeypatch.setenv("BANDBRIDGE_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["bandbridge", "data", "check", str(tmp_path)])
+    monkeypatch.setattr("bandbridge.dataset.imagefolder.open_dataset", raising(PermissionError(errno.EACCES, "no")))
+    with pytest.raises(PermissionError):
+        run()
+
+
+def test_an_interrupted_command_says_how_to_go_on(bandbridge, monkeypatch, tmp_path):
+    monkeypatch.setattr("bandbridge.dataset.imagefolder.open_dataset", raising(KeyboardInterrupt()))
+    result = bandbridge("data", "check", tmp_path)
+    assert result.code == 130 and result.err == "stopped; run the same command again to go on"
+
+
+def raising(fault):
+    def fail(*_, **__):
+        raise fault
+
+    return fail
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_cannot_be_encoded_are_replaced(encoding, chromosome_set, tmp_path):
+    chromosome_set("G", 2)
+    study = tmp_path / "small.yaml"
+    study.write_text(
+        "name: small\nprotocol: strict\ntasks: {G: {dataset: g2-0}}\narchitectures: [test_resnet]\n"
+        "approaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\n"
+    )
+    arguments = ("study", "status", str(study), "--runs", str(tmp_path / "runs"))
+    result = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"scratch" in result.stdout and b"?" in result.stdout  # "–", for no run of a kind
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("study", "plan", "--help")])
+def test_a_closed_pipe_ends_quietly(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run([*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert result.returncode == 1 and result.stderr == b""

@@ -74,6 +74,30 @@ def test_latex() -> None:
     )
 
 
+def wide_table(columns: int, group: str = "") -> Table:
+    headings = tuple(Column(f"Fold {number}", group) for number in range(columns))
+    row = Row(tuple(Cell("97.10 ± 0.20") for _ in headings))
+    return Table("wide", "Wide", "Shows much.", headings, (row, row), pd.DataFrame(), notes=("A note.",))
+
+
+@pytest.mark.parametrize("group", ["", "Q-band"])
+def test_a_wide_table_is_scaled_to_the_line_and_says_what_it_needs(group: str) -> None:
+    lines = to_latex(wide_table(10, group)).splitlines()
+    assert lines[0].startswith("%") and "booktabs" in lines[0] and "graphicx" in lines[0]
+    start, end = (next(i for i, line in enumerate(lines) if sign in line) for sign in ("resizebox", r"\end{tabular}"))
+    assert lines[start + 1].strip().startswith(r"\begin{tabular}") and lines[start].endswith("{%")
+    # Caption and note stay outside, in the size of the text.
+    assert r"\caption" in lines[start - 2] and "A note." in lines[end + 1]
+    opened = re.sub(r"\\[{}]", "", "\n".join(lines[start : end + 1]))
+    assert opened.count("{") == opened.count("}")
+
+
+def test_a_table_that_fits_is_not_scaled() -> None:
+    # A cell of 12 characters and a gap of 3: five of them are 75 of the 80 characters of a line, six are 90.
+    assert "resizebox" not in to_latex(wide_table(5)) and "graphicx" not in to_latex(wide_table(5))
+    assert "resizebox" in to_latex(wide_table(6))
+
+
 def test_csv_keeps_every_digit() -> None:
     text = to_csv(TABLE)
     assert text == 'name,f1\nvgg16_bn,0.30000000000000004\n"a,b",\n'

@@ -196,9 +196,24 @@ def test_the_protocol_chooses_the_checkpoint() -> None:
         table2(SCORES, strict)
 
 
-def test_absent_classes_are_told_under_the_table() -> None:
-    notes = table2(SCORES.assign(absent_classes=SCORES.fold), CONTEXT).notes
-    assert any(note.startswith("4 held-out folds lack images of up to 2 classes") for note in notes)
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [
+        ({0: 0, 1: 1, 2: 2}, "4 held-out folds lack images of up to 2 classes."),
+        ({0: 0, 1: 1, 2: 1}, "4 held-out folds lack images of one class."),
+        ({0: 0, 1: 0, 2: 1}, "2 held-out folds lack images of one class."),
+    ],
+)
+def test_absent_classes_are_told_under_the_table(absent: dict[int, int], words: str) -> None:
+    notes = table2(SCORES.assign(absent_classes=SCORES.fold.map(absent)), CONTEXT).notes
+    assert any(note.startswith(words) for note in notes)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "one class"), (3, "3 classes")])
+def test_absent_classes_of_one_fold(count: int, words: str) -> None:
+    absent = np.where((SCORES.task == "q") & (SCORES.fold == 1), count, 0)
+    notes = table2(SCORES.assign(absent_classes=absent), CONTEXT).notes
+    assert any(note.startswith(f"1 held-out fold lacks images of {words}. Macro-F1") for note in notes)
 
 
 def test_fold_table_holds_every_fold_and_its_data_every_metric() -> None:

@@ -90,7 +90,7 @@ def advise(
     if as_json:
         # pandas writes what is not a number as null, which JSON has.
         records = {table.name: json.loads(table.data.to_json(orient="records")) for table in tables}
-        typer.echo(json.dumps({**records, "conclusion": advice}, ensure_ascii=False))
+        typer.echo(json.dumps({**records, "conclusion": advice}))
     else:
         typer.echo("\n".join([*(to_markdown(table) for table in tables), advice]))
     note(f"written to {folder}")

@@ -95,7 +95,7 @@ def check(
 
     audit = audit_dataset(open_dataset(dataset))
     if as_json:
-        typer.echo(json.dumps(audit.as_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(audit.as_json(), indent=2))
     else:
         _print_audit(audit)
     raise typer.Exit(1 if audit.needs_decision else 0)

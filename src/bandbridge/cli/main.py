@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
 from bandbridge import __version__
 from bandbridge.cli import advise, data, explain, models, similarity, study
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import console
+
+_INTERRUPTED = 130
+_OSERROR_REMEDY = (
+    "Check that file, its permissions and the disk, then run the same command again; BANDBRIDGE_DEBUG=1 shows where."
+)
 
 app = typer.Typer(
     name="bandbridge",
@@ -50,25 +57,43 @@ app.command("explain")(explain.explain)
 def run() -> None:
     """Run the command line; errors that a user can act on become one message and an exit code."""
     debug = bool(os.environ.get("BANDBRIDGE_DEBUG"))
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that a terminal or pipe cannot show becomes "?": a result with "?" for "±" beats none.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:
         if debug:
             raise
-        console.print(f"[bold red]error:[/bold red] {_escape(error.message)}")
-        if error.remedy:
-            console.print(_escape(error.remedy))
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(141)
-    except KeyboardInterrupt:
-        console.print("stopped; run the same command again to go on")
-        sys.exit(130)
+        _stop(error.message, error.remedy, error.exit_code)
+    except OSError as fault:
+        if debug:
+            raise
+        _stop(_reason(fault), _OSERROR_REMEDY, EnvironmentFault.exit_code)
     except MemoryError:
         if debug:
             raise
-        console.print("[bold red]error:[/bold red] out of memory; use a smaller image size or batch")
-        sys.exit(1)
+        _stop("out of memory; use a smaller image size or batch", "", EnvironmentFault.exit_code)
+    except SystemExit as stop:
+        # Typer turns Ctrl-C into this code, and a closed pipe (... | head) into a quiet end.
+        if stop.code == _INTERRUPTED:
+            console.print("stopped; run the same command again to go on")
+        raise
+
+
+def _stop(message: str, remedy: str, exit_code: int) -> NoReturn:
+    console.print(f"[bold red]error:[/bold red] {_escape(message)}")
+    if remedy:
+        console.print(_escape(remedy))
+    sys.exit(exit_code)
+
+
+def _reason(fault: OSError) -> str:
+    """Return in one line which file a fault of the system concerns, where it says so, and why."""
+    names = [str(name) for name in (fault.filename, fault.filename2) if name is not None]
+    reason = fault.strerror or str(fault) or type(fault).__name__
+    return " ".join(f"{' and '.join(names) or 'the system refused'}: {reason}".split())
 
 
 def _escape(text: str) -> str:

@@ -15,6 +15,8 @@ from bandbridge.files import write_text
 
 MISSING = "–"
 DAGGER = "†"
+#: Characters of \footnotesize, about 4.3 pt each, in a line of LaTeX's article class, 345 pt.
+_LINE_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,21 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a ``table`` environment; the document needs ``\usepackage{booktabs}`` only."""
+    r"""Return a ``table`` environment; the document needs ``\usepackage{booktabs}``.
+
+    A table that may be wider than the text is scaled down to ``\linewidth`` where it is, and then needs ``graphicx``
+    too; a comment in its first line says so.
+    """
     align = "".join("l" if column.align == "left" else "r" for column in table.columns)
-    lines = [r"\begin{table}", r"  \centering\footnotesize"]
+    wide = _characters_across(table) > _LINE_CHARACTERS
+    lines = [r"% A wide table: it needs \usepackage{booktabs,graphicx}."] if wide else []
+    lines += [r"\begin{table}", r"  \centering\footnotesize"]
     title = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself.
     lines += [rf"  \caption{{{latex_text(title)}. {latex_text(table.sentence)}}}"]
-    lines += [rf"  \label{{tab:{table.name}}}", rf"  \begin{{tabular}}{{{align}}}", r"    \toprule"]
+    lines += [rf"  \label{{tab:{table.name}}}"]
+    # \width is the table's own: what fits, in landscape for one, is not scaled up.
+    lines += [r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"] if wide else []
+    lines += [rf"  \begin{{tabular}}{{{align}}}", r"    \toprule"]
     lines += [f"    {line}" for line in _latex_header(table.columns)]
     lines += [r"    \midrule"]
     for index, row in enumerate(table.rows):
@@ -111,7 +122,7 @@ def to_latex(table: Table) -> str:
             lines += [r"    \addlinespace"] if index else []
             lines.append(rf"    \multicolumn{{{len(table.columns)}}}{{l}}{{\textit{{{latex_text(row.section)}}}}} \\")
         lines.append("    " + " & ".join(_latex_cell(cell) for cell in row.cells) + r" \\")
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [r"    \bottomrule", r"  \end{tabular}}" if wide else r"  \end{tabular}"]
     if table.notes:
         lines.append(r"  \par\smallskip " + " ".join(latex_text(note) for note in table.notes))
     return "\n".join([*lines, r"\end{table}"]) + "\n"
@@ -146,6 +157,12 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     MISSING: "--",
     "\n": " ",
 }
+
+
+def _characters_across(table: Table) -> int:
+    """Return how many characters the widest cells of all columns take side by side, the gaps being three each."""
+    lines = [[column.title for column in table.columns], *([cell.text for cell in row.cells] for row in table.rows)]
+    return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True))
 
 
 def _latex_cell(cell: Cell) -> str:

@@ -242,8 +242,10 @@ def _absent_class_notes(scores: pd.DataFrame) -> list[str]:
     folds = scores.loc[scores["absent_classes"] > 0].drop_duplicates(["task", "fold"])
     if folds.empty:
         return []
+    most = int(folds["absent_classes"].max())
+    classes = "one class" if most == 1 else f"up to {most} classes" if len(folds) > 1 else f"{most} classes"
+    lack = "folds lack" if len(folds) > 1 else "fold lacks"
     return [
-        f"{len(folds)} held-out fold{'s lack' if len(folds) > 1 else ' lacks'} images of up to "
-        f"{folds['absent_classes'].max()} classes. Macro-F1 counts a class without images as 0, as the "
-        "paper's formula does, and so stays below 100; AUC-OvR leaves it out. See folds.csv."
+        f"{len(folds)} held-out {lack} images of {classes}. Macro-F1 counts a class without images as 0, as the paper's "
+        "formula does, and so stays below 100; AUC-OvR leaves it out. See folds.csv."
     ]
