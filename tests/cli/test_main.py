@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import typer
 
-from bandbridge.cli.main import run
+from bandbridge.cli.main import app, run
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()")
 
@@ -28,6 +30,18 @@ def test_a_users_mistake_is_a_message_and_exit_code_two(bandbridge, tmp_path):
     result = bandbridge("data", "check", tmp_path / "absent")
     assert result.code == 2
     assert "absent" in result.err and "Traceback" not in result.err
+
+
+def commands(command, name="bandbridge"):
+    yield name, command
+    for verb, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{name} {verb}")
+
+
+@pytest.mark.parametrize(("name", "command"), commands(typer.main.get_command(app)))
+def test_no_help_text_breaks_within_a_sentence(name, command):
+    # Typer keeps the line breaks of a docstring, so a sentence in two lines is torn on a wide screen.
+    assert command.help and not re.search(r"[^.:?!\n]\n(?!\n)", command.help)
 
 
 def test_help_does_not_load_torch():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def advise(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The set to be classified: folder or zip.")],
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[A B ...]", help="Candidate source domains: folders or zips.")
+        list[Path] | None, typer.Argument(metavar="CANDIDATES", help="Candidate source domains: folders or zips.")
     ] = None,
     candidates: Annotated[
         list[Path] | None, typer.Option(help="One candidate; may be given again, and others after the target.")
@@ -52,9 +52,9 @@ def advise(
 ) -> None:
     """Rank candidate source domains for a target before any training, and check the ranking against a study.
 
-    Every measure lets the candidate speak: distances of the images, a classifier of the candidate's labels read on the
-    target's images, and class-by-class distances. With --study the order is set beside the gains that were measured.
-    It says "no evidence" where there is none.
+    Measured are distances of the images, what the candidate's labels say of the target, and distances of classes.
+
+    With --study the order is set beside the gains that were measured; it says "no evidence" where there is none.
     """
     from bandbridge.files import write_text
     from bandbridge.model.architectures import find_architecture

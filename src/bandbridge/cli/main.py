@@ -41,8 +41,9 @@ def main(
 ) -> None:
     """Does an intermediate staining domain help your chromosome classifier, by how much, and why?
 
-    Start with [bold]bandbridge data check[/bold] on your images, write a study file, then
-    [bold]bandbridge study run[/bold] and [bold]bandbridge study tables[/bold].
+    Start with [bold]bandbridge data check[/bold] on your images, and write a study file.
+
+    Then [bold]bandbridge study run[/bold] trains, and [bold]bandbridge study tables[/bold] says what came out.
     """
 
 

@@ -42,7 +42,7 @@ DEFAULT_ARCHITECTURE, DEFAULT_SIZE, DEFAULT_CACHE = "ConvNeXt-Tiny", 224, Path("
 
 
 def similarity(
-    datasets: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Datasets: folders or zips.")],
+    datasets: Annotated[list[Path], typer.Argument(metavar="DATASETS", help="Two or more: folders or zips.")],
     natural: Annotated[
         Path | None, typer.Option(help="Natural images to compare with, such as Imagenette: folder or zip.")
     ] = None,
@@ -61,8 +61,9 @@ def similarity(
 ) -> None:
     """Measure how far domains are apart, and whether natural images are farther (the paper's Table 1).
 
-    Embeds every image by an ImageNet model and compares the domains by MMD² and CORAL, each with intervals and a
-    permutation test: as published, image by image, and corrected, by whole cells.
+    Embeds every image by an ImageNet model and compares the domains by MMD² and CORAL.
+
+    Each has intervals and a permutation test: as published, image by image, and corrected, by whole cells.
     """
     from bandbridge.dataset.prepare import Preparation
     from bandbridge.report.domains import bandwidth_table, similarity_table

@@ -246,6 +246,6 @@ def _absent_class_notes(scores: pd.DataFrame) -> list[str]:
     classes = "one class" if most == 1 else f"up to {most} classes" if len(folds) > 1 else f"{most} classes"
     lack = "folds lack" if len(folds) > 1 else "fold lacks"
     return [
-        f"{len(folds)} held-out {lack} images of {classes}. Macro-F1 counts a class without images as 0, as the paper's "
-        "formula does, and so stays below 100; AUC-OvR leaves it out. See folds.csv."
+        f"{len(folds)} held-out {lack} images of {classes}. Macro-F1 counts a class without images as 0, as the "
+        "paper's formula does, and so stays below 100; AUC-OvR leaves it out. See folds.csv."
     ]
