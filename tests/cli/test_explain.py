@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from bandbridge.dataset.imagefolder import open_dataset
@@ -125,3 +126,47 @@ def test_a_folder_that_is_no_run_and_one_that_is_not_finished(bandbridge, run, d
     (run / "best.safetensors").unlink()
     early = bandbridge("explain", run, dataset)
     assert early.code == 2 and "not finished" in early.err
+
+
+@pytest.fixture
+def study(tmp_path, dataset, chromosome_set):
+    value = {
+        "name": "looked-at",
+        "protocol": "strict",
+        "tasks": {
+            "Q": {"dataset": dataset.name, "intermediates": ["G"]},
+            "G": {"dataset": chromosome_set("G", 2).name},
+        },
+        "architectures": ["test_resnet"],
+        "approaches": ["scratch"],
+        "split": {"folds": 2, "scheme": "cell"},
+        "run_folds": [0],
+        "image_size": 32,
+        "recipe": {"base": "fast", "epochs": 1},
+    }
+    path = dataset.parent / "looked-at.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def test_the_attention_of_a_study_is_measured_and_written(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs", "--device", "cpu")
+    assert bandbridge("study", "run", study, *runs, "--only", "Q/*").code == 0
+    out = tmp_path / "out"
+    result = bandbridge("study", "attention", study, *runs, "--out", out, "--limit", 4, "--steps", 2)
+    assert result.code == 0, result.err
+    assert "Scratch" in result.out and "4 x 4" not in result.out and "1 x 1" in result.out
+    assert "G, test_resnet: no run is finished" in result.err
+    assert {path.name for path in out.iterdir()} == {"attention.md", "attention.csv", "attention.tex"}
+    assert (out / "attention.md").read_text() == result.out
+    rows = pd.read_csv(out / "attention.csv")
+    assert set(rows["measure"]) == {*SHARES, "deletion", "insertion"} and set(rows["images"]) == {4}
+
+
+def test_attention_without_a_run_or_of_an_unknown_architecture_says_what_to_do(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs", "--device", "cpu")
+    nothing = bandbridge("study", "attention", study, *runs)
+    assert nothing.code == 2 and "Q, test_resnet: no run is finished" in nothing.err
+    assert "bandbridge study run" in nothing.err
+    unknown = bandbridge("study", "attention", study, *runs, "--architecture", "resnet18")
+    assert unknown.code == 2 and "It has test_resnet." in unknown.err

@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bandbridge.errors import UserError
 from bandbridge.evaluation.comparison import Interval, percentile_bootstrap
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.explain import panels, survey
 from bandbridge.explain.attention import chance_shares, find_regions, measure_shares
 from bandbridge.explain.cases import KINDS, judge
 from bandbridge.explain.classifier import open_classifier
-from bandbridge.explain.gradcam import grad_cam, normalise, upsample
+from bandbridge.explain.gradcam import grad_cam, has_evidence, normalise, upsample
 from bandbridge.explain.overlay import overlay, place
 from bandbridge.explain.panels import CasePanel, study_cases
+from bandbridge.explain.perturbation import deletion_insertion
 from bandbridge.explain.runs import comparable_runs, missing_runs
 from bandbridge.explain.survey import MEASURES, attention_table
 from bandbridge.study.ledger import Ledger
@@ -172,7 +174,8 @@ def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatc
     def measure(classifier, sample, *_):
         rng = np.random.default_rng(len(given))
         frame = pd.DataFrame(rng.uniform(size=(6, len(MEASURES))), columns=list(MEASURES))
-        frame = frame.assign(empty=False, grid="1 x 1")
+        frame = frame.assign(empty=False, grid="1 x 1", layer="layer4")
+        frame[["deletion_chance", "insertion_chance"]] = rng.uniform(size=(6, 2))
         frame.loc[len(given), :"both_arms"] = np.nan
         given[classifier.facts["approach"]] = frame
         return frame
@@ -192,10 +195,10 @@ def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatc
         for measure_ in ("border", "deletion"):
             row, values = table.loc[(approach, measure_)], frame[measure_].to_numpy()
             assert (row["mean"], row["low"], row["high"]) == astuple(interval(values))
-            if measure_ == "border":
-                over = interval(values - chances["border"].to_numpy())
-                assert (row["over_chance"], row["over_chance_low"], row["over_chance_high"]) == astuple(over)
-                assert row["over_chance"] == pytest.approx(row["mean"] - row["chance"])
+            chance = chances["border"] if measure_ == "border" else frame["deletion_chance"]
+            over = interval(values - chance.to_numpy())
+            assert (row["over_chance"], row["over_chance_low"], row["over_chance_high"]) == astuple(over)
+            assert row["over_chance"] == pytest.approx(row["mean"] - row["chance"])
             if approach != "imagenet":
                 apart = interval(values - given["imagenet"][measure_].to_numpy())
                 assert (row["difference"], row["difference_low"], row["difference_high"]) == astuple(apart)
@@ -204,7 +207,7 @@ def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatc
 
 
 def test_what_was_measured_is_kept_and_damage_is_measured_again(study, small_study, monkeypatch, tmp_path) -> None:
-    shutil.copytree(small_study.runs, tmp_path / "runs")
+    shutil.copytree(small_study.runs, tmp_path / "runs", ignore=shutil.ignore_patterns(".attention"))
     first = attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu")
     opened = []
     real = survey.open_classifier
@@ -216,3 +219,32 @@ def test_what_was_measured_is_kept_and_damage_is_measured_again(study, small_stu
     assert len(opened) == 1
     attention_table(study, tmp_path / "runs", limit=5, seed=2, device="cpu")
     assert len(opened) == 4
+
+
+def test_chance_of_deletion_is_a_random_map_of_the_same_grid(study, small_study) -> None:
+    """By hand, on one run: the same images painted over in the order of values drawn on the 2 x 2 grid."""
+    table = attention_table(study, small_study.runs, limit=6, steps=4, seed=5, device="cpu")
+    classifier = open_classifier(folder(study, small_study.runs, "scratch"), "last", "cpu")
+    predictions = judge({"scratch": read_predictions(classifier.folder / "predictions.parquet")}, "last")
+    dataset = study.tasks["Q"].dataset
+    sample = survey._draw(predictions, dataset, classifier.preparation, 6, 5)
+    targets = np.array([classifier.classes.index(label) for label in sample.labels])
+    values = np.random.default_rng(5).uniform(size=(6, 2, 2)).astype(np.float32)
+    seen = has_evidence(classifier.centred_maps(sample.prepared, targets))
+    scores = deletion_insertion(
+        classifier.probabilities, sample.prepared, upsample(values, 64, 64), targets, sample.regions, 4, 5
+    )
+    cells = np.array(sample.cells)
+    for column, measure in enumerate(("deletion", "insertion")):
+        row = table[(table["approach"] == "scratch") & (table["measure"] == measure)].iloc[0]
+        means = [scores[seen & (cells == cell), column].mean() for cell in np.unique(cells[seen])]
+        assert row["chance"] == pytest.approx(np.mean(means), rel=1e-4)
+
+
+def test_another_layer_gives_a_finer_grid_and_is_kept_apart(study, small_study) -> None:
+    last = attention_table(study, small_study.runs, limit=4, device="cpu")
+    earlier = attention_table(study, small_study.runs, limit=4, device="cpu", layer="layer3")
+    assert set(last["grid"]) == {"2 x 2"} and set(last["layer"]) == {"layer4"}
+    assert set(earlier["grid"]) == {"4 x 4"} and set(earlier["layer"]) == {"layer3"}
+    with pytest.raises(UserError, match="no layer 'layer9'"):
+        attention_table(study, small_study.runs, limit=4, device="cpu", layer="layer9")

@@ -1,4 +1,4 @@
-"""``bandbridge explain``: what a trained classifier sees in a few images."""
+"""``bandbridge explain`` and ``bandbridge study attention``: what trained classifiers see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandbridge.errors import ManyErrors
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
 
 if TYPE_CHECKING:
@@ -71,6 +71,66 @@ def explain(
         note("images marked 'trained on' were part of this run's training: its confidence there says little")
     if problems or unread:
         raise ManyErrors("not explained:", [*problems, *unread], "Correct these names or files; the rest is done.")
+
+
+def attention(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the datasets named in the study file.", envvar="BANDBRIDGE_DATA"),
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder of all runs, shared by all studies.", envvar="BANDBRIDGE_RUNS")
+    ] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Folder for the table; default results/<study name>.")] = None,
+    limit: Annotated[int, typer.Option(min=2, help="Held-out images drawn of each task.")] = 96,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of deletion and insertion; 0 leaves these out.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    fold: Annotated[int | None, typer.Option(help="Default: the first with the most finished approaches.")] = None,
+    architecture: Annotated[
+        list[str] | None, typer.Option(help="Only this one, as the study file names it; may be given again.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="The module that Grad-CAM reads; known for most models.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Measure where each approach's attention lies: on the chromosome, its outline and its arms, against chance.
+
+    Writes attention.md, .csv and .tex. What was measured of a run is kept and not measured again.
+    """
+    from bandbridge.explain.runs import missing_runs
+    from bandbridge.explain.survey import attention_table
+    from bandbridge.report.attention import attention_report_table
+    from bandbridge.report.rendering import to_markdown, write_table
+    from bandbridge.report.study import table_context
+    from bandbridge.study.plan import open_study
+
+    study = open_study(study_file, data_dir, need_data=True)
+    unknown = sorted(set(architecture or ()) - set(study.architectures))
+    if unknown:
+        raise UserError(
+            f"{study_file} has no architecture {unknown[0]!r}.", f"It has {', '.join(study.architectures)}."
+        )
+    frame = attention_table(
+        study,
+        runs,
+        fold=fold,
+        seed=seed,
+        limit=limit,
+        steps=steps,
+        architectures=architecture,
+        layer=layer,
+        device=device,
+    )
+    table = attention_report_table(frame, table_context(study))
+    missing = missing_runs(study, runs, fold)
+    if table is None:
+        raise ManyErrors("there is nothing to measure:", missing, f"Train first: bandbridge study run {study_file}")
+    for line in missing:
+        note(line)
+    folder = out or Path("results") / study.spec.name
+    write_table(folder, table)
+    typer.echo(to_markdown(table), nl=False)
+    note(f"written to {folder}")
 
 
 def _print_table(table: pd.DataFrame, caption: str) -> None:

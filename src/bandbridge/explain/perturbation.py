@@ -2,8 +2,9 @@
 
 Pixels are painted over with the background in the order of the map, or brought back onto an empty background in that
 order; the area under the probability of the class tells how soon it falls, or rises. A low deletion and a high
-insertion score speak for the map. An image with pixels painted over is none that the classifier was trained on, so the
-scores compare maps of the same images and say little by themselves.
+insertion score speak for the map. An image with pixels painted over is none that the classifier was trained on, and a
+classifier that gives the class a low probability to begin with has low scores of both kinds: they mean something
+beside those of a random map (:func:`random_maps`) of the same images and classifier.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bandbridge.explain.attention import Regions
+from bandbridge.explain.gradcam import upsample
 
 
 def perturb(
@@ -65,3 +67,13 @@ def deletion_insertion(
         curves = probabilities(np.concatenate(both))[:, target].reshape(2, steps + 1)
         scores[row] = np.trapezoid(curves, dx=1 / steps, axis=1)
     return scores
+
+
+def random_maps(shape: tuple[int, int, int], grid: tuple[int, int], seed: int) -> np.ndarray:
+    """Return maps that point nowhere, float32 ``shape`` [B, H, W] in 0..1: uniform values on ``grid``, enlarged.
+
+    As coarse as a map of the same grid, they paint over patches as large; single pixels in random order would be
+    another kind of picture.
+    """
+    values = np.random.default_rng(seed).uniform(size=(shape[0], *grid)).astype(np.float32)
+    return upsample(values, shape[1], shape[2])

@@ -26,7 +26,7 @@ from bandbridge.explain.attention import (
 from bandbridge.explain.cases import draw_images, judge
 from bandbridge.explain.classifier import Classifier, open_classifier, read_config
 from bandbridge.explain.gradcam import has_evidence
-from bandbridge.explain.perturbation import deletion_insertion
+from bandbridge.explain.perturbation import deletion_insertion, random_maps
 from bandbridge.explain.runs import FoldRuns, comparable_runs
 from bandbridge.files import content_hash, replacing
 from bandbridge.study.plan import Study
@@ -37,14 +37,15 @@ MEASURES = {
     "deletion": "area under the probability of the class while the image is deleted in the order of the map",
     "insertion": "area under the probability of the class while the image is inserted in the order of the map",
 }
+_PERTURBED = ["deletion", "insertion"]
 #: The approach that the differences are to.
 REFERENCE = "imagenet"
 #: Raised when the same run and images would give other numbers.
-_VERSION = 1
+_VERSION = 2
 _KEYS = ["task", "architecture", "fold", "approach", "measure"]
 _COLUMNS = [
     *_KEYS,
-    *("images", "empty", "cells", "unit", "grid", "mean", "low", "high", "chance"),
+    *("target", "layer", "grid", "images", "empty", "cells", "unit", "mean", "low", "high", "chance"),
     *("over_chance", "over_chance_low", "over_chance_high", "difference", "difference_low", "difference_high"),
 ]
 
@@ -71,21 +72,24 @@ def attention_table(
     steps: int = 0,
     target: Literal["truth", "predicted"] = "truth",
     architectures: Sequence[str] | None = None,
+    layer: str | None = None,
     device: str = "auto",
 ) -> pd.DataFrame:
     """Return every measure of :data:`MEASURES` for each finished approach, on ``limit`` held-out images of one fold.
 
     The images are drawn by ``seed``, classes by turns, from those that all finished approaches predicted, and are the
-    same for all. ``target`` is the class that the maps are about; maps are those of :meth:`Classifier.centred_maps`.
-    ``steps`` of deletion and insertion (20 are plenty); 0 leaves these two out, which take ten times as long as all the
-    rest. What is measured of a run is kept under ``root`` and not measured again.
+    same for all. ``target`` is the class that the maps are about; maps are those of :meth:`Classifier.centred_maps`,
+    read from ``layer`` of every model (default: each architecture's own). ``steps`` of deletion and insertion (20 are
+    plenty); 0 leaves these two out, which take most of the time. What is measured of a run is kept under ``root`` and
+    not measured again.
 
-    Columns: task, architecture, fold, approach, measure; ``images`` measured and ``empty`` ones among them (no positive
-    evidence: they count for no share); ``cells``, the number of ``unit`` (patient, cell or image) that the bootstrap
-    draws; ``grid`` of the maps ("4 x 4": places are that coarse); ``mean`` over cells with ``low`` and ``high`` (95%,
-    percentile bootstrap over cells); ``chance``, what evidence equal everywhere would give, and ``over_chance``, share
-    minus chance; ``difference`` to :data:`REFERENCE` on the images where both have evidence. NaN where there is no such
-    thing. Runs that are not finished give no row.
+    Columns: task, architecture, fold, approach, measure; ``target``; the ``layer`` and ``grid`` of the maps ("4 x 4":
+    places are that coarse); ``images`` measured and ``empty`` ones among them (no positive evidence: they count for no
+    share); ``cells``, the number of ``unit`` (patient, cell or image) that the bootstrap draws; ``mean`` over cells
+    with ``low`` and ``high`` (95%, percentile bootstrap over cells); ``chance``, what evidence equal everywhere would
+    give, for deletion and insertion a random map of the same grid; ``over_chance``, the measure minus chance;
+    ``difference`` to :data:`REFERENCE` on the images where both have evidence. NaN where there is no such thing. Runs
+    that are not finished give no row. Raises :class:`UserError` for a ``layer`` that a model does not have.
     """
     rows: list[dict[str, Any]] = []
     for runs in comparable_runs(study, root, fold):
@@ -101,16 +105,16 @@ def attention_table(
                 break
             told = judged[judged["approach"] == approach].set_index("image").loc[sample.names]
             classes = told["label" if target == "truth" else "predicted"].tolist()
-            facts = [_VERSION, folder.name, study.spec.kept_checkpoint, sample.names, classes, steps, seed]
+            facts = [_VERSION, folder.name, study.spec.kept_checkpoint, sample.names, classes, steps, seed, layer]
             kept = root / ".attention" / f"{content_hash(facts)[:16]}.parquet"
             measured[approach] = _read(kept)
             if measured[approach].empty:
-                classifier = open_classifier(folder, study.spec.kept_checkpoint, device)
+                classifier = open_classifier(folder, study.spec.kept_checkpoint, device, layer)
                 measured[approach] = _measure(classifier, sample, classes, steps, seed)
                 with replacing(kept) as temporary:
                     measured[approach].to_parquet(temporary, index=False)
         if sample is not None:
-            rows += _summarise(runs, sample, measured, seed)
+            rows += [{**row, "target": target} for row in _summarise(runs, sample, measured, seed)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -138,38 +142,43 @@ def _read(kept: Path) -> pd.DataFrame:
 
 
 def _measure(classifier: Classifier, sample: _Sample, classes: list[str], steps: int, seed: int) -> pd.DataFrame:
-    """Every measure of every image, a row each, and the grid of the maps in words."""
+    """Every measure of every image, a row each; what chance gives of deletion and insertion; layer and grid."""
     targets = np.array([classifier.classes.index(name) for name in classes])
     maps = classifier.centred_maps(sample.prepared, targets)
-    frame = pd.DataFrame([measure_shares(one, found) for one, found in zip(maps, sample.regions, strict=True)])
-    frame = frame.assign(empty=~has_evidence(maps), deletion=np.nan, insertion=np.nan)
-    if steps:
-        frame[["deletion", "insertion"]] = deletion_insertion(
-            classifier.probabilities, sample.prepared, maps, targets, sample.regions, steps, seed
-        )
     rows, columns = classifier.evidence(sample.prepared[:1], targets[:1]).maps.shape[1:]
-    return frame.assign(grid=f"{rows} x {columns}")
+    frame = pd.DataFrame([measure_shares(one, found) for one, found in zip(maps, sample.regions, strict=True)])
+    frame = frame.assign(empty=~has_evidence(maps), layer=classifier.layer, grid=f"{rows} x {columns}")
+    # A random map has an order for an image whose own map is empty: there is nothing to compare it with.
+    chance = random_maps(maps.shape, (rows, columns), seed) * has_evidence(maps)[:, None, None]
+    for names, evidence in ((_PERTURBED, maps), ([f"{name}_chance" for name in _PERTURBED], chance)):
+        frame[names] = np.nan
+        if steps:
+            frame[names] = deletion_insertion(
+                classifier.probabilities, sample.prepared, evidence, targets, sample.regions, steps, seed
+            )
+    return frame
 
 
 def _summarise(
     runs: FoldRuns, sample: _Sample, measured: Mapping[str, pd.DataFrame], seed: int
 ) -> list[dict[str, Any]]:
-    chances = pd.DataFrame([chance_shares(found) for found in sample.regions])
+    even = pd.DataFrame([chance_shares(found) for found in sample.regions])
     reference = measured.get(REFERENCE)
     rows = []
     for approach, frame in measured.items():
-        counts = {"images": len(frame), "empty": int(frame["empty"].sum()), "cells": len(set(sample.cells))}
+        facts = {name: frame[name].iloc[0] for name in ("layer", "grid")}
+        facts |= {"images": len(frame), "empty": int(frame["empty"].sum()), "cells": len(set(sample.cells))}
         for measure in MEASURES:
             values = frame[measure].to_numpy(dtype=np.float64)
-            if measure not in SHARES and np.isnan(values).all():
+            if measure in _PERTURBED and np.isnan(values).all():
                 continue
-            nothing = values * np.nan
             # Chance on the same images: those that have something to share.
-            chance = chances[measure].where(~np.isnan(values)).to_numpy() if measure in SHARES else nothing
-            against = nothing if reference is None or approach == REFERENCE else reference[measure].to_numpy()
+            equal = even[measure] if measure in SHARES else frame[f"{measure}_chance"]
+            chance = equal.where(~np.isnan(values)).to_numpy(dtype=np.float64)
+            against = values * np.nan if reference is None or approach == REFERENCE else reference[measure].to_numpy()
             keys = dict(zip(_KEYS, (runs.task, runs.architecture, runs.fold, approach, measure), strict=True))
             numbers = _intervals(values, chance, against, sample.cells, seed)
-            rows.append({**keys, **counts, "unit": sample.unit, "grid": frame["grid"].iloc[0], **numbers})
+            rows.append({**keys, **facts, "unit": sample.unit, **numbers})
     return rows
 
 
