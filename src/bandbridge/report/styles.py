@@ -1,0 +1,113 @@
+"""How every figure of a report marks the same thing the same way, on white paper and on a dark page."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bandbridge.evaluation.predictions import APPROACHES
+from bandbridge.report.context import Arm, TableContext
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a curve and its marks are drawn: matplotlib's names. Of ``fill`` "none" a mark is an outline."""
+
+    colour: str
+    marker: str
+    line: str = "-"
+    fill: str = "full"
+
+    def line_of(self, **options: object) -> Line2D:
+        """Return an empty line of this style, for a legend."""
+        return Line2D([], [], **self.options(), **options)  # type: ignore[arg-type]
+
+    def options(self) -> dict[str, str]:
+        """Return the arguments of ``Axes.plot``."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": self.line,
+            "fillstyle": self.fill,
+            "markerfacecoloralt": "none",
+        }
+
+
+#: Colours that any colour vision tells apart (Okabe & Ito 2008), of theirs those that have 3:1 against both pages.
+APPROACH_STYLES = {
+    "scratch": Style("#CC79A7", "o"),
+    "imagenet": Style("#0072B2", "s"),
+    "two-step": Style("#D55E00", "^"),
+    "domain": Style("#009E73", "D"),
+}
+#: Of architectures in one panel; with a second line style enough for a dozen. None is an approach's.
+_COLOURS = ("#7A6BC8", "#A07D1C", "#1B9E9E", "#EE6677", "#808080", "#AA4499")
+#: Of few corners: a report may hold thousands of these marks.
+_MARKERS = ("s", "D", "^", "v", "<", ">")
+_LINES, _FILLS = ("-", "--", ":", "-."), ("full", "none", "left", "right")
+#: Width of a figure and of its space for labels, in inches: a column of a page, or a phone.
+WIDTH = 6.8
+GREY = "0.5"
+TITLE, LABEL, TICK = 8.0, 7.5, 7.0
+
+
+def slug(text: str) -> str:
+    """Return ``text`` as part of a file name: ``ViT-S/16`` is ``vit-s-16``."""
+    return re.sub(r"[^a-z0-9._+=-]+", "-", text.lower())
+
+
+def arm_style(arm: Arm, context: TableContext) -> Style:
+    """Return colour and marker of the arm's approach; further intermediates of a task have other lines and fills."""
+    arms = context.arms_of(arm.task, arm.approach)
+    place = arms.index(arm) if arm in arms else 0
+    style = APPROACH_STYLES[arm.approach]
+    return Style(style.colour, style.marker, _LINES[place % len(_LINES)], _FILLS[place % len(_FILLS)])
+
+
+def architecture_style(index: int) -> Style:
+    """Return how the architecture in place ``index`` of the tables is drawn among others."""
+    again, colour = divmod(index, len(_COLOURS))
+    return Style(_COLOURS[colour], _MARKERS[colour], _LINES[again % len(_LINES)], _FILLS[again % len(_FILLS)])
+
+
+def arm_columns(context: TableContext, arms: Iterable[Arm]) -> dict[str, dict[str, Arm]]:
+    """Return {title: {task: arm}} of ``arms``, approaches in the paper's order: the columns of a table."""
+    columns: dict[str, dict[str, Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: APPROACHES.index(arm.approach)):
+        columns.setdefault(context.arm_title(arm), {})[arm.task] = arm
+    return columns
+
+
+def panel_grid(panels: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure without a ground and its ``panels`` axes in rows of ``columns``, each ``height`` inches high."""
+    rows = math.ceil(panels / columns)
+    # One panel alone is drawn no wider than it would be with a neighbour.
+    width = WIDTH if panels > 1 else 0.55 * WIDTH
+    figure = Figure(figsize=(width, rows * height + 0.4), facecolor="none", layout="constrained")
+    grid = figure.subplots(rows, min(columns, panels), squeeze=False).ravel()
+    for axes in grid:
+        plain(axes)
+    for axes in grid[panels:]:
+        axes.remove()
+    return figure, list(grid[:panels])
+
+
+def plain(axes: Axes) -> None:
+    """Leave ``axes`` without a ground, with two spines and small labels."""
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=TICK)
+
+
+def legend_below(figure: Figure, handles: list[Line2D]) -> None:
+    """Put one legend under all panels, in as many columns as its texts have room for."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    room = figure.get_figwidth() * 72 / (TICK * (0.55 * longest + 5))
+    columns = max(1, min(len(handles), int(room)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=TICK, frameon=False)
