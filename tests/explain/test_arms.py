@@ -29,7 +29,7 @@ def hourglass(height: int, waist: int) -> np.ndarray:
 def test_the_waist_divides_short_from_long_whichever_way_round(waist: int, expected: float, angle: int) -> None:
     mask = rotate(hourglass(100, waist).astype(float), angle, order=1) > 0.5
     arms = find_centromere(mask)
-    assert arms.centromere == pytest.approx(expected, abs=0.02)
+    assert arms.waisted and arms.centromere == pytest.approx(expected, abs=0.02)
     assert arms.length == pytest.approx(100, abs=4)
     assert arms.width == pytest.approx(24, abs=1.5)
     assert (arms.short ^ arms.long == mask).all() and not (arms.short & arms.long).any()
@@ -59,8 +59,8 @@ def drawn(stain: str, seed: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, 
         yield label, image, chromosome.axis[np.argmin(chromosome.slit)], chromosome.axis[0]
 
 
-def error(image: np.ndarray, centromere: np.ndarray, tip: np.ndarray) -> tuple[float, bool]:
-    """Distance of the estimate from the truth in parts of the length, and whether the short arm is on its side."""
+def error(image: np.ndarray, centromere: np.ndarray, tip: np.ndarray) -> tuple[float, bool, bool]:
+    """Distance of the estimate from the truth in parts of the length; whether the short arm is on its side; a waist."""
     preparation = Preparation(size=SIZE, padding="background")
     arms = find_centromere(foreground_mask(prepare_image(image, preparation)))
     side = max(image.shape)
@@ -74,20 +74,20 @@ def error(image: np.ndarray, centromere: np.ndarray, tip: np.ndarray) -> tuple[f
     short = (np.argwhere(arms.short)[:, ::-1] + 0.5 - middle) @ direction
     right_side = short.mean() > 0
     found = along[0] - arms.centromere * arms.length if right_side else along[-1] + arms.centromere * arms.length
-    return abs(found - (centromere - middle) @ direction) / arms.length, bool(right_side)
+    return abs(found - (centromere - middle) @ direction) / arms.length, bool(right_side), arms.waisted
 
 
 def test_the_error_of_the_estimate_on_drawn_chromosomes() -> None:
-    """192 chromosomes. Found: median 0.9% of the length, 89% within 5%; acrocentric and Y 6.5%; side right in 97%."""
-    found = {"others": [], "acrocentric": []}
-    sides = []
+    """192 chromosomes. With a waist: 94% of the others, 46% of the acrocentric ones and Y. Of the others with a waist:
+    median error 0.8% of the length, 94% within 5%, side right in 96%; of the acrocentric ones 3.3%."""
+    found = []
     for stain in "QG":
         for seed in range(4):
             for label, image, centromere, tip in drawn(stain, seed):
-                off, right_side = error(image, centromere, tip)
-                found["acrocentric" if label in (*ACROCENTRIC, "Y") else "others"].append(off)
-                sides.append(right_side)
-    others, acrocentric = (np.array(found[kind]) for kind in ("others", "acrocentric"))
-    assert np.median(others) < 0.012 and np.mean(others < 0.05) > 0.85
-    assert np.median(acrocentric) < 0.08
-    assert np.mean(sides) > 0.95
+                found.append((label in (*ACROCENTRIC, "Y"), *error(image, centromere, tip)))
+    acrocentric, off, right_side, waisted = map(np.array, zip(*found, strict=True))
+    assert waisted[~acrocentric].mean() > 0.9 and waisted[acrocentric].mean() < 0.55
+    others = ~acrocentric & waisted
+    assert np.median(off[others]) < 0.011 and np.mean(off[others] < 0.05) > 0.9
+    assert right_side[others].mean() > 0.93
+    assert np.median(off[acrocentric & waisted]) < 0.05

@@ -86,6 +86,18 @@ def test_evidence_on_one_arm_leaves_the_other_without(regions) -> None:
     assert (shares["short_arm"], shares["long_arm"], shares["both_arms"], shares["chromosome"]) == (0, 1, 0, 1)
 
 
+def test_arms_without_a_waist_between_them_have_no_share() -> None:
+    """A drop: narrowest at its tip, as an acrocentric chromosome is."""
+    image = np.full((80, 40), 255, dtype=np.uint8)
+    for row in range(10, 70):
+        image[row, 20 - row // 6 : 20 + row // 6] = 60
+    drop = find_regions(image, Preparation(size=SIZE))
+    assert drop.arms is not None and not drop.arms.waisted
+    for shares in (chance_shares(drop), measure_shares(np.ones((SIZE, SIZE)), drop)):
+        assert np.isnan([shares["short_arm"], shares["long_arm"], shares["both_arms"]]).all()
+        assert 0 < shares["chromosome"] < 1 and 0 < shares["border"] < 1
+
+
 def test_nothing_to_share_is_not_a_number(regions) -> None:
     assert all(np.isnan(value) for value in measure_shares(np.zeros((SIZE, SIZE)), regions).values())
     beside = measure_shares((~regions.content).astype(np.float32), regions)

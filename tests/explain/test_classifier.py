@@ -1,4 +1,4 @@
-"""A classifier read back from a run, and what mirror images do for where its maps lie."""
+"""A classifier read back from a run, and what turning the image does for where its maps lie."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ class Averaging(nn.Module):
 
 
 @pytest.mark.parametrize(("padding", "offset"), [((1, 1, 1, 1), 3.5), ((0, 1, 0, 1), -3.5)])
-def test_mirror_images_bring_a_map_to_where_the_evidence_is(padding: tuple[int, int, int, int], offset: float) -> None:
+def test_turning_the_image_brings_a_map_to_where_the_evidence_is(
+    padding: tuple[int, int, int, int], offset: float
+) -> None:
     """Place i of the map sees around pixel 8 i with PyTorch's padding and 8 i + 7 with TensorFlow's; it is painted
     around 8 i + 3.5."""
     place = (29.5, 37.5)

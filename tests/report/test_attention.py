@@ -20,7 +20,7 @@ def record(approach: str, measure: str, task: str = "Q", **numbers: object) -> d
     """A row whose share is 0.5 (0.4 to 0.6) at a chance of 0.25, unlike ImageNet's by 0.1 (-0.1 to 0.3)."""
     facts = {"task": task, "architecture": "resnet18", "fold": 0, "approach": approach, "measure": measure}
     facts |= {"target": "truth", "layer": "layer4", "grid": "4 x 4"}
-    facts |= {"images": 10, "empty": 1, "cells": 7, "unit": "cell"}
+    facts |= {"images": 10, "empty": 1, "measured": 6, "cells": 7, "unit": "cell"}
     shares = {"mean": 0.5, "low": 0.4, "high": 0.6, "chance": 0.25}
     over = {"over_chance": 0.25, "over_chance_low": 0.15, "over_chance_high": 0.35}
     apart = {"difference": 0.1, "difference_low": -0.1, "difference_high": 0.3}
@@ -85,8 +85,9 @@ def test_tasks_are_sections_with_their_images_and_grids_in_the_notes() -> None:
     data = pd.concat([frame(("imagenet",)), frame(("imagenet",)).assign(task="G", unit="image", grid="8 x 8")])
     table = attention_report_table(data, CONTEXT)
     assert [row.section for row in table.rows] == ["Q-band", "", "G", ""]
-    assert table.notes[0].startswith("Q: 10 images of 7 cells, fold 0. Grid of the maps: resnet18 4 x 4 (layer layer4)")
-    assert table.notes[1].startswith("G: 10 images, fold 0. Grid of the maps: resnet18 8 x 8")
+    assert table.notes[0].startswith("Q: 10 images of 7 cells, fold 0; 6 of them with evidence")
+    assert "Grid of the maps: resnet18 4 x 4 (layer layer4)." in table.notes[0]
+    assert table.notes[1].startswith("G: 10 images, fold 0; 6") and "resnet18 8 x 8" in table.notes[1]
 
 
 def test_chance_is_that_of_the_approach_with_most_evidence_and_nothing_is_not_available() -> None:

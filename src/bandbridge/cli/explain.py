@@ -39,7 +39,7 @@ def explain(
     target_class: Annotated[str | None, typer.Option(help="Also show what speaks for this class.")] = None,
     colour_map: Annotated[ColourMap, typer.Option(help="jet is as published.")] = ColourMap.inferno,
     centred: Annotated[
-        bool, typer.Option("--centred", help="Mean over mirror images: maps as published lie up to half a place off.")
+        bool, typer.Option("--centred", help="Mean of upright and upside down: maps as published lie half a place off.")
     ] = False,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.best,
     layer: Annotated[str | None, typer.Option(help="The module that Grad-CAM reads; known for most models.")] = None,

@@ -70,7 +70,7 @@ def measure_shares(evidence: np.ndarray, regions: Regions) -> dict[str, float]:
 
     ``both_arms`` is min(s / a, (1 - s) / (1 - a)) for the short arm's share s of the evidence and a of the area: 0
     where an arm gets none, 1 where both get as much for their area. So do they in a map that is equal everywhere: it
-    speaks for a classifier only together with ``chromosome``.
+    speaks for a classifier only together with ``chromosome``. The arms have no share where the chromosome has no waist.
     """
     total, on_image = _mass(evidence), _mass(evidence[regions.content])
     inside = _mass(evidence[regions.chromosome])
@@ -82,7 +82,7 @@ def measure_shares(evidence: np.ndarray, regions: Regions) -> dict[str, float]:
         "long_arm": float("nan"),
         "both_arms": float("nan"),
     }
-    if regions.arms is not None:
+    if regions.arms is not None and regions.arms.waisted:
         short = _ratio(_mass(evidence[regions.arms.short]), inside)
         area = regions.arms.short.sum() / regions.chromosome.sum()
         shares |= {"short_arm": short, "long_arm": 1 - short}

@@ -87,17 +87,18 @@ class Classifier:
         return shown, raw.max(axis=(1, 2))
 
     def centred_maps(self, prepared: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return raw maps enlarged to the prepared image, float32 [B, S, S], each the mean over four mirror images.
+        """Return raw maps enlarged to the prepared image, float32 [B, S, S], each the mean of upright and upside down.
 
         A convolution that halves an image of even size looks half a pixel to one side, so a map lies up to half of its
-        places off, to the upper left or the lower right, as the padding has it. Seen in a mirror it is off to the other
-        side; the mean is not. For measuring where evidence lies, this matters more than its own coarseness.
+        places off, to the upper left or the lower right, as the padding has it. Of the image turned by 180 degrees it
+        is off to the other side; the mean is not. For measuring where evidence lies, this matters more than its own
+        coarseness.
         """
-        size, total = self.preparation.size, np.zeros(prepared.shape, dtype=np.float32)
-        for axes in ((), (1,), (2,), (1, 2)):
-            seen = self.evidence(np.flip(prepared, axes), targets).maps
-            total += np.flip(upsample(seen, size, size), axes)
-        return total / 4
+        size = self.preparation.size
+        upright, turned = (
+            upsample(self.evidence(images, targets).maps, size, size) for images in (prepared, prepared[:, ::-1, ::-1])
+        )
+        return (upright + turned[:, ::-1, ::-1]) / 2
 
 
 def open_classifier(

@@ -41,11 +41,11 @@ _PERTURBED = ["deletion", "insertion"]
 #: The approach that the differences are to.
 REFERENCE = "imagenet"
 #: Raised when the same run and images would give other numbers.
-_VERSION = 2
+_VERSION = 3
 _KEYS = ["task", "architecture", "fold", "approach", "measure"]
 _COLUMNS = [
     *_KEYS,
-    *("target", "layer", "grid", "images", "empty", "cells", "unit", "mean", "low", "high", "chance"),
+    *("target", "layer", "grid", "images", "empty", "measured", "cells", "unit", "mean", "low", "high", "chance"),
     *("over_chance", "over_chance_low", "over_chance_high", "difference", "difference_low", "difference_high"),
 ]
 
@@ -85,11 +85,12 @@ def attention_table(
 
     Columns: task, architecture, fold, approach, measure; ``target``; the ``layer`` and ``grid`` of the maps ("4 x 4":
     places are that coarse); ``images`` measured and ``empty`` ones among them (no positive evidence: they count for no
-    share); ``cells``, the number of ``unit`` (patient, cell or image) that the bootstrap draws; ``mean`` over cells
-    with ``low`` and ``high`` (95%, percentile bootstrap over cells); ``chance``, what evidence equal everywhere would
-    give, for deletion and insertion a random map of the same grid; ``over_chance``, the measure minus chance;
-    ``difference`` to :data:`REFERENCE` on the images where both have evidence. NaN where there is no such thing. Runs
-    that are not finished give no row. Raises :class:`UserError` for a ``layer`` that a model does not have.
+    share); ``measured``, those that do count (for the arms: with a waist); ``cells``, the number of ``unit`` (patient,
+    cell or image) that the bootstrap draws; ``mean`` over cells with ``low`` and ``high`` (95%, percentile bootstrap
+    over cells); ``chance``, what evidence equal everywhere would give, for deletion and insertion a random map of the
+    same grid; ``over_chance``, the measure minus chance; ``difference`` to :data:`REFERENCE` on the images where both
+    have evidence. NaN where there is no such thing. Runs that are not finished give no row. Raises :class:`UserError`
+    for a ``layer`` that a model does not have.
     """
     rows: list[dict[str, Any]] = []
     for runs in comparable_runs(study, root, fold):
@@ -178,7 +179,8 @@ def _summarise(
             against = values * np.nan if reference is None or approach == REFERENCE else reference[measure].to_numpy()
             keys = dict(zip(_KEYS, (runs.task, runs.architecture, runs.fold, approach, measure), strict=True))
             numbers = _intervals(values, chance, against, sample.cells, seed)
-            rows.append({**keys, **facts, "unit": sample.unit, **numbers})
+            counted = int((~np.isnan(values)).sum())
+            rows.append({**keys, **facts, "measured": counted, "unit": sample.unit, **numbers})
     return rows
 
 

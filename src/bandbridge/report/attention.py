@@ -125,20 +125,22 @@ def _notes(frame: pd.DataFrame, perturbed: bool) -> Iterator[str]:
         first = part.iloc[0]
         # Each image counts for itself where neither cells nor patients are known.
         groups = "" if unit == "image" else f" of {counted(int(first['cells']), str(unit))}"
+        waisted = int(part.loc[part["measure"] == "both_arms", "measured"].max())
         yield (
-            f"{task}: {counted(int(first['images']), 'image')}{groups}, fold {fold}. Grid of the maps: {grids}. "
-            "Places are that coarse: evidence cannot be told apart within one of them."
+            f"{task}: {counted(int(first['images']), 'image')}{groups}, fold {fold}; {waisted} of them with evidence "
+            f"and a waist to divide the arms at. Grid of the maps: {grids}. Places are that coarse: evidence cannot be "
+            "told apart within one of them."
         )
     yield (
-        "Maps are the mean over four mirror images, because the map of one lies up to half a place off. Empty: no "
+        "Maps are the mean of upright and upside down, because one alone lies up to half a place off. Empty: no "
         "positive evidence at all; such an image counts for no share. A row with minus is on the images where both "
         "have evidence. The intervals resample cells, or patients, with the trained models held fixed, each by itself: "
         "among twenty that are bold, one may be so by chance."
     )
     yield (
         "Both arms cannot exceed 100, which is what evidence equal everywhere gives: a high value speaks for a "
-        "classifier only together with a high share on the chromosome. Where the centromere lies is estimated from the "
-        "outline."
+        "classifier only together with a high share on the chromosome. The arms are divided at the narrowest place "
+        "of the outline; a chromosome without a waist, as are most acrocentric ones, counts for neither column of arms."
     )
     if perturbed:
         yield (
