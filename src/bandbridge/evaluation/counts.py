@@ -92,10 +92,10 @@ def learn_costs(
     """Learn the prices from ``counts``, integers [cells, 24]: the chromosomes of each class in each training cell.
 
     The frequencies of 1, 2, ... ``most`` copies fewer and more than two, over that of two, are those of all autosomes
-    together, with half an observation added for one copy, a quarter for two and so on; each autosome's own frequencies are drawn
+    together, with half an observation added for one copy, a quarter for two and so on; each autosome's own are drawn
     towards them as if ``strength`` further cells had been seen. The sex chromosomes have the pooled prices. A
-    constitution's frequency is that of the cells with exactly its X and Y, with :data:`SEX_CONSTITUTIONS` added. Raises
-    :class:`ValueError` for anything but such a table of at least one cell, or a strength that is not above 0.
+    constitution's frequency is that of the cells with exactly its X and Y, with :data:`SEX_CONSTITUTIONS` added.
+    Raises :class:`ValueError` for anything but such a table of at least one cell, or a strength that is not above 0.
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != len(CLASSES) or len(counts) == 0 or counts.min() < 0:
