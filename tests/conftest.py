@@ -1,4 +1,4 @@
-"""Where the real image sets and weights are, for the tests that want them."""
+"""Where the real image sets and weights are, for the tests that want them; sets and a study made on the spot."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -65,3 +67,49 @@ def file_size_limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
+
+
+SMALL_STUDY = {
+    "name": "small",
+    "protocol": "strict",
+    "tasks": {
+        "Q": {"dataset": "q", "intermediates": ["G"]},
+        "G": {"dataset": "g", "target": False},
+    },
+    "architectures": ["test_resnet"],
+    "approaches": ["scratch", "imagenet", "two-step"],
+    "split": {"folds": 2, "scheme": "cell"},
+    "run_folds": [0],
+    "image_size": 64,
+    "recipe": {"base": "fast", "epochs": 3, "batch_size": 16, "learning_rate": 0.003},
+}
+
+
+class SmallStudy(NamedTuple):
+    """A study's file and the folder of its runs."""
+
+    path: Path
+    runs: Path
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """Synthetic chromosomes, timm's tiny ResNet, three approaches, one of two folds; every run done."""
+    import torch
+
+    from bandbridge.dataset.synthetic import write_synthetic_set
+    from bandbridge.model.architectures import create_model, find_architecture
+    from bandbridge.model.weights import save_model
+    from bandbridge.study.execute import Executor
+    from bandbridge.study.plan import open_study
+
+    home = tmp_path_factory.mktemp("small")
+    write_synthetic_set(home / "q", "Q", 4, 0)
+    write_synthetic_set(home / "g", "G", 2, 0)
+    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
+    save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
+    (home / "study.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))
+    study = open_study(home / "study.yaml")
+    executor = Executor(study, home / "runs", "cpu", home / "weights", say=lambda _: None, show=lambda _: None)
+    assert len(executor.run(study.runs).done) == 4
+    return SmallStudy(home / "study.yaml", home / "runs")

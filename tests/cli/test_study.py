@@ -79,3 +79,24 @@ def test_durations(text, seconds):
 def test_a_wrong_duration_is_refused():
     with pytest.raises(UserError, match="not a duration"):
         parse_duration("soon")
+
+
+def test_report_is_one_page_with_its_files_and_says_what_it_could_not_do(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/domain/*")
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "report"
+    options = ("--device", "cpu", "--limit", 1, "--weights-dir", tmp_path / "empty", "--out", out)
+    result = bandbridge("study", "report", study, *runs, *options)
+    assert result.code == 0 and str(out / "report.html") in result.err
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "4 of 8 runs finished" in page and "The study is not finished" in page
+    assert "Similarity of the domains was not measured" in page and "convnext_tiny" in page
+    assert str(tmp_path) not in page.replace(str(tmp_path / "empty"), "")
+    assert (out / "table2.tex").exists()
+
+
+def test_report_of_a_folder_that_cannot_be_written_is_one_error(bandbridge, study, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = bandbridge("study", "report", study, "--runs", tmp_path / "runs", "--out", tmp_path / "file" / "deep")
+    assert result.code in (1, 2) and str(tmp_path / "file") in result.err and "Traceback" not in result.err

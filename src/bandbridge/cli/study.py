@@ -6,17 +6,20 @@ import fnmatch
 import re
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bandbridge.cli.explain import attention
+from bandbridge.cli.similarity import DEFAULT_ARCHITECTURE, DEFAULT_SIZE
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.progress import console, format_duration, note
 
 if TYPE_CHECKING:
+    from bandbridge.report.content import Block
     from bandbridge.study.execute import Outcome
     from bandbridge.study.plan import Study
     from bandbridge.study.run import PlannedRun
@@ -162,6 +165,67 @@ def tables(
     folder = out or Path("results") / study.spec.name
     typer.echo(write_study_tables(study, runs, folder))
     note(f"written to {folder}")
+
+
+@app.command()
+def report(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    weights_dir: WeightsDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report; default results/<study name>.")] = None,
+    cases: Annotated[bool, typer.Option(help="Show what the classifiers see in chosen images (Grad-CAM).")] = True,
+    attention: Annotated[bool, typer.Option(help="Measure where on the chromosome they look.")] = True,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Cases of each kind.")] = 3,
+    similarity: Annotated[bool, typer.Option(help="Compare the domains, by an ImageNet model.")] = True,
+    architecture: Annotated[str, typer.Option(help="That model: a row of 'bandbridge models', or any timm name.")] = (
+        DEFAULT_ARCHITECTURE
+    ),
+    natural: Annotated[Path | None, typer.Option(help="Natural images to compare the domains with.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of drawn images and of the resampling of domains.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Write the whole study as one page for a browser, and its tables and figures as files for a manuscript.
+
+    The page needs no network and no other file. It works on an unfinished study, and says what is missing.
+    """
+    from bandbridge.report.content import Wishes, gather, study_commands
+    from bandbridge.report.html import write_report
+
+    study, _ = _open(study_file, data_dir, None, need_data=False)
+    wishes = Wishes(
+        cases=cases,
+        attention=attention,
+        limit=limit,
+        seed=seed,
+        device=device,
+        domains=partial(_domains, study, runs, architecture, weights_dir, natural, seed, device)
+        if similarity
+        else None,
+        commands=study_commands(study_file, data_dir, weights_dir),
+    )
+    started = time.monotonic()
+    path = write_report(gather(study, runs, wishes), out or Path("results") / study.spec.name)
+    size = path.stat().st_size / 2**20
+    note(f"written in {format_duration(time.monotonic() - started)}: {path} ({size:.1f} MB) and its tables and figures")
+
+
+def _domains(
+    study: Study,
+    runs: Path,
+    architecture: str,
+    weights_dir: Path | None,
+    natural: Path | None,
+    seed: int,
+    device: str,
+) -> list[Block]:
+    from bandbridge.model.architectures import find_architecture
+    from bandbridge.report.study_domains import domain_blocks
+    from bandbridge.similarity.distance import Resampling
+    from bandbridge.similarity.embeddings import open_extractor
+
+    extractor = open_extractor(find_architecture(architecture), DEFAULT_SIZE, weights_dir, device)
+    return domain_blocks(study, runs, extractor, DEFAULT_SIZE, Resampling(seed=seed), natural)
 
 
 @app.command()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from bandbridge.evaluation.predictions import RunPredictions, read_predictions
-from bandbridge.model.complexity import complexity_table
+from bandbridge.model.complexity import Complexity, complexity_table
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
-from bandbridge.report.effects import measure_effects
+from bandbridge.report.effects import Effects, measure_effects
 from bandbridge.report.figures import difference_figures
 from bandbridge.report.folder import build_tables, tables_markdown, write_tables
 from bandbridge.report.scores import fold_scores
@@ -87,15 +90,33 @@ def _division(task: TaskData) -> str:
     return "images stratified by class" if task.split.scheme == "image" else f"grouped by {task.split.scheme}"
 
 
-def write_study_tables(study: Study, root: Path, folder: Path) -> str:
-    """Write all tables and figures of ``study`` into ``folder`` and return the tables as one Markdown text."""
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What every table and figure of a study is made of; ``parameters`` are the trainable ones by architecture."""
+
+    context: TableContext
+    runs: list[RunPredictions]
+    scores: pd.DataFrame
+    effects: Effects
+    sizes: list[Complexity]
+    parameters: dict[str, int]
+
+
+def study_material(study: Study, root: Path) -> Material:
+    """Read the predictions of every finished run and compare them. Raises as :func:`fold_scores` does."""
     context = table_context(study)
     runs = study_predictions(study, root)
     scores = fold_scores(runs)
-    effects = measure_effects(scores, runs, context, study.spec.split.folds)
-    sizes = complexity_table(list(study.spec.architectures))
+    sizes = list(complexity_table(list(study.spec.architectures)))
     parameters = {name: size.parameters for name, size in zip(study.spec.architectures, sizes, strict=True)}
-    tables = build_tables(scores, context, sizes, effects)
-    figures = difference_figures(effects, context.covering(scores), parameters)
-    write_tables(folder, tables, context, figures)
-    return tables_markdown(tables, context, figures)
+    effects = measure_effects(scores, runs, context, study.spec.split.folds)
+    return Material(context, runs, scores, effects, sizes, parameters)
+
+
+def write_study_tables(study: Study, root: Path, folder: Path) -> str:
+    """Write all tables and figures of ``study`` into ``folder`` and return the tables as one Markdown text."""
+    made = study_material(study, root)
+    tables = build_tables(made.scores, made.context, made.sizes, made.effects)
+    figures = difference_figures(made.effects, made.context.covering(made.scores), made.parameters)
+    write_tables(folder, tables, made.context, figures)
+    return tables_markdown(tables, made.context, figures)

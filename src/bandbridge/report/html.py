@@ -1,0 +1,113 @@
+"""The report as one HTML file that needs nothing else: no network, no script to be read, light and dark, paper too."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from bandbridge.explain.gradcam import NO_EVIDENCE
+from bandbridge.explain.panels import ApproachView
+from bandbridge.files import write_text
+from bandbridge.report.content import CaseGroup, Content, Listing, Missing
+from bandbridge.report.context import APPROACH_TITLES
+from bandbridge.report.figures import Illustration, save_illustration
+from bandbridge.report.inline import inline_image, inline_svg
+from bandbridge.report.rendering import DAGGER, Column, Row, Table, write_table
+
+
+def render(content: Content) -> str:
+    """Return the whole page. The same content gives the same text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bandbridge.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "kind": _kind,
+        "svg": lambda figure: Markup(inline_svg(figure)),
+        "picture": inline_image,
+        "heads": _heads,
+        "bodies": _bodies,
+        "approach": _approach_title,
+        "seen": _seen,
+        "minus": _minus,
+    }
+    template = environment.get_template("report.html.j2")
+    assets = {name: Markup(_asset(name)) for name in ("report.css", "report.js")}
+    return template.render(content=content, css=assets["report.css"], js=assets["report.js"], dagger=DAGGER)
+
+
+def write_report(content: Content, folder: Path) -> Path:
+    """Write ``report.html`` into ``folder``, beside every table (.md, .csv, .tex) and figure (.svg, .pdf, .png).
+
+    Returns the path of the page.
+    """
+    for table in content.tables:
+        write_table(folder, table)
+    for figure in content.figures:
+        save_illustration(figure, folder)
+    path = folder / "report.html"
+    write_text(path, render(content))
+    return path
+
+
+def _asset(name: str) -> str:
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _kind(block: object) -> str:
+    kinds = {Table: "table", Illustration: "figure", CaseGroup: "cases", Missing: "missing", Listing: "listing"}
+    return kinds[type(block)]
+
+
+def _minus(text: str) -> str:
+    """The sign of a negative number as the sign it is; the files keep the hyphen that programs read."""
+    return re.sub(r"(?<![\w)-])-(?=\d)", "−", text)
+
+
+def _heads(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
+    """The headings above the titles and how many columns each spans; none where no column has a group."""
+    if not any(column.group for column in columns):
+        return []
+    return [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
+
+
+def _bodies(table: Table) -> list[tuple[str, list[tuple[str, bool, Row]]]]:
+    """The rows by section: (heading, [(first cell's text, whether it repeats the one above, row)]).
+
+    The first cell, left empty under the same name, is filled in: rows can then be sorted, and a screen reader names
+    each.
+    """
+    bodies: list[tuple[str, list[tuple[str, bool, Row]]]] = []
+    above = ""
+    for row in table.rows:
+        if row.section or not bodies:
+            bodies.append((row.section, []))
+            above = ""
+        name = row.cells[0].text or above
+        bodies[-1][1].append((name, name == above, row))
+        above = name
+    return bodies
+
+
+def _approach_title(name: str) -> str:
+    approach, _, via = name.partition(" ")
+    return f"{APPROACH_TITLES.get(approach, approach)} {via}".strip()
+
+
+def _seen(view: ApproachView, truth: str) -> list[tuple[str, object, str]]:
+    """The overlays of a view to show: (class, picture, how strong); the true class too where another was predicted."""
+    shown: list[tuple[str, object, str]] = [(view.predicted, view.predicted_overlay, _strength(view.predicted_maximum))]
+    if not view.correct:
+        shown.append((truth, view.truth_overlay, _strength(view.truth_maximum)))
+    return shown
+
+
+def _strength(maximum: float) -> str:
+    return f"max {maximum:.2g}" if maximum > 0 else NO_EVIDENCE
