@@ -1,0 +1,92 @@
+"""One metaphase as it goes from the classifier to the karyogram and the person who checks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How to turn a chromosome upright, short arm up.
+
+    angle: degrees to rotate counter-clockwise so that its long axis is vertical, -90 to 90. flipped: whether it must
+    then be turned by 180 degrees. certainty: the probability that the short arm is up afterwards, 0.5 to 1.
+    """
+
+    angle: float = 0.0
+    flipped: bool = False
+    certainty: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Chromosome:
+    """One image with what is thought of it.
+
+    file: its name in what was given. image: uint8 [H, W], as photographed. predicted: the most probable class by
+    itself. placed: the class it is sorted into, "" for none: the joint assignment's, or a person's. probabilities:
+    float64 [K], calibrated, in the order of the cell's ``classes``. labels: the prediction set. reasons: why a person
+    should look, none where nobody needs to. corrected: whether a person has placed it.
+    """
+
+    file: str
+    image: np.ndarray
+    predicted: str
+    placed: str
+    probabilities: np.ndarray
+    labels: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    pose: Pose = Pose()
+    corrected: bool = False
+
+
+@dataclass(frozen=True)
+class CountFinding:
+    """A class with another number of chromosomes than expected: something for a person to look at, no diagnosis.
+
+    log_odds: by how much the evidence speaks for ``copies`` rather than ``expected``, natural logarithm.
+    """
+
+    label: str
+    copies: int
+    expected: int
+    log_odds: float
+
+    @property
+    def text(self) -> str:
+        """Return "3 of chromosome 21, 2 expected"."""
+        return f"{self.copies} of chromosome {self.label}, {self.expected} expected"
+
+
+@dataclass(frozen=True, eq=False)
+class CellSheet:
+    """The chromosomes of one cell. ``classes``: the names behind the probabilities, in karyotype order."""
+
+    name: str
+    classes: tuple[str, ...]
+    chromosomes: tuple[Chromosome, ...]
+    findings: tuple[CountFinding, ...] = ()
+
+    def of(self, label: str) -> tuple[Chromosome, ...]:
+        """Return the chromosomes placed in class ``label`` ("": those placed nowhere), the most certain first."""
+        found = [one for one in self.chromosomes if one.placed == label]
+        return tuple(sorted(found, key=lambda one: -self.probability(one)))
+
+    def probability(self, one: Chromosome) -> float:
+        """Return the probability of the class that ``one`` is placed in; of the predicted one where it has no place."""
+        return float(one.probabilities[self.classes.index(one.placed or one.predicted)])
+
+    def move(self, file: str, label: str) -> CellSheet:
+        """Return the sheet after a person has placed ``file`` in class ``label`` ("": nowhere).
+
+        Raises KeyError when there is no such chromosome, ValueError when there is no such class.
+        """
+        if label and label not in self.classes:
+            raise ValueError(f"no class {label!r}")
+        if file not in {one.file for one in self.chromosomes}:
+            raise KeyError(file)
+        moved = tuple(
+            replace(one, placed=label, corrected=True) if one.file == file else one for one in self.chromosomes
+        )
+        return replace(self, chromosomes=moved)
