@@ -141,7 +141,9 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, names: Sequence[str], styles: d
     for (arm, style), shift in zip(styles.items(), shifts, strict=True):
         rows = found.loc[found["arm"] == arm]
         places = [place[name] + shift for name in rows["class"]]
-        marks = replace(style, line="").line_of(markersize=3, markeredgewidth=0.6, clip_on=False, zorder=3)
+        marks = replace(style, line="").line_of(
+            markersize=3, markeredgewidth=0.6 if style.fill != "full" else 0, clip_on=False, zorder=3
+        )
         marks.set_data(places, 100 * rows["f1"])
         axes.add_line(marks)
     axes.set_xlim(-0.6, len(names) - 0.4)

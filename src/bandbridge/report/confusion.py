@@ -6,6 +6,7 @@ stroke, as wide as a cell is high, and all strokes of a shade are one path, so t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby, pairwise
 from typing import Any
@@ -35,8 +36,8 @@ _HIT, _MISS = "#0072B2", "#D55E00"
 #: Width of a digit in ems, of the font that matplotlib brings along.
 _ADVANCE = 0.636
 Segment = tuple[tuple[float, float], tuple[float, float]]
-#: A panel's side, the spaces around it, and the legend's place and swatches, in points.
-_SIDE, _LEFT, _ABOVE, _GAP, _UNDER = 192, 34, 18, 24, 28
+#: A panel's side, the spaces around it (class names not counted), and the legend's place and swatches, in points.
+_SIDE, _LEFT, _ABOVE, _GAP, _UNDER = 192, 26, 18, 24, 20
 _LEGEND, _SWATCH = 36, (22, 8)
 #: Numbers are printed for the most frequent confusions of a panel, of some images or more.
 _NUMBERED, _FEWEST = 6, 3
@@ -159,15 +160,16 @@ def _draw(panels: Sequence[tuple[str, np.ndarray]], names: Sequence[str]) -> Fig
     """Panels two by two on one canvas whose units are points, and the shades below."""
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    width = _LEFT + columns * (_SIDE + _GAP)
-    height = lines * (_ABOVE + _SIDE) + (lines - 1) * _GAP // 2 + _UNDER + _LEGEND
+    room = _room(names)
+    width = _LEFT + room + columns * (_SIDE + _GAP)
+    height = lines * (_ABOVE + _SIDE) + (lines - 1) * _GAP // 2 + _UNDER + room + _LEGEND
     figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     corners = []
     for index, (title, matrix) in enumerate(panels):
         line, column = divmod(index, columns)
-        left = _LEFT + column * (_SIDE + _GAP)
+        left = _LEFT + room + column * (_SIDE + _GAP)
         top = _ABOVE + line * (_ABOVE + _SIDE + _GAP // 2)
         corners.append((left, top))
         axes.text(left, top - 5, title, fontsize=TITLE)
@@ -249,10 +251,17 @@ def _draw_numbers(axes: Axes, matrix: np.ndarray, left: float, top: float) -> No
             _write(axes, left + (column + 0.5) * cell, top + (row + 0.5) * cell, text, size)
 
 
+def _size(names: Sequence[str]) -> float:
+    return min(TICK, 0.75 * _SIDE / len(names))
+
+
+def _room(names: Sequence[str]) -> int:
+    """Points that the names of the classes take beside a panel, and turned below it."""
+    return max(8, math.ceil(_ADVANCE * _size(names) * max(map(len, names))))
+
+
 def _draw_names(axes: Axes, names: Sequence[str], left: float, top: float, *, rows: bool, columns: bool) -> None:
-    cell = _SIDE / len(names)
-    size = min(TICK, 0.75 * cell)
-    longest = max(map(len, names))
+    cell, size, longest, room = _SIDE / len(names), _size(names), max(map(len, names)), _room(names)
     # Names of two digits, side by side, would run into one another; longer ones are turned.
     every = 2 if longest == 2 and size * longest > cell else 1
     for index in range(0, len(names), every):
@@ -266,7 +275,7 @@ def _draw_names(axes: Axes, names: Sequence[str], left: float, top: float, *, ro
     if rows:
         axes.text(8, top + _SIDE / 2, "True", fontsize=LABEL, rotation=90, ha="center", va="center")
     if columns:
-        axes.text(left + _SIDE / 2, top + _SIDE + 19, "Predicted", fontsize=LABEL, ha="center", va="center")
+        axes.text(left + _SIDE / 2, top + _SIDE + room + 11, "Predicted", fontsize=LABEL, ha="center", va="center")
 
 
 def _draw_legend(axes: Axes, top: float) -> None:
@@ -276,9 +285,9 @@ def _draw_legend(axes: Axes, top: float) -> None:
         (("Percent right", _HIT, HIT_SHADES), ("Percent wrong", _MISS, MISS_SHADES))
     ):
         middle = top + 6 + 18 * line
-        axes.text(_LEFT, middle + 2.5, title, fontsize=TICK)
+        axes.text(_SWATCH[0], middle + 2.5, title, fontsize=TICK)
         for level, bound in enumerate(bounds):
-            left = _LEFT + 54 + level * width
+            left = _SWATCH[0] + 54 + level * width
             axes.add_patch(_stroked([((left, middle), (left + width, middle))], colour, level, height))
             if bound < 1:
                 _write(axes, left + width, middle + 8, f"{100 * bound:.0f}", 6)

@@ -25,6 +25,8 @@ _RUN = ["task", "architecture", "approach", "intermediate", "fold"]
 _EPOCH = ["epoch", "training_loss", "training_accuracy", "held_out_loss", "held_out_accuracy"]
 _EPOCH += ["learning_rate", "images_per_second", "seconds"]
 _ALWAYS = ["epoch", "training_loss", "training_accuracy"]
+#: Epochs of a fold's thin line, about: of more, some are left out.
+_POINTS = 12
 _SHOWN = {"training_loss": "Training loss", "held_out_accuracy": "Held-out accuracy (%)"}
 
 
@@ -152,10 +154,11 @@ def _draw_panel(axes: Axes, found: pd.DataFrame, column: str, arms: Sequence[Arm
             continue
         style = arm_style(arm, context)
         for _, fold in folds.groupby("fold"):
-            # A line of one epoch would not be seen.
+            # A line of one epoch would not be seen; one of hundreds of points would be most of the file.
             marker = style.marker if len(fold) == 1 else ""
+            kept = fold.iloc[sorted({*range(0, len(fold), max(1, len(fold) // _POINTS)), len(fold) - 1})]
             thin: dict[str, Any] = {"color": style.colour, "linewidth": 0.5, "alpha": 0.6, "markersize": 2}
-            axes.plot(fold["epoch"], scale * fold[column], style.line, marker=marker, **thin)
+            axes.plot(kept["epoch"], scale * kept[column], style.line, marker=marker, **thin)
         mean = mean_curve(folds, column)
         thick = style.line_of(linewidth=1.8, markersize=3.5, markevery=max(1, epochs // 8))
         thick.set_data(mean.index, scale * mean)
