@@ -67,6 +67,9 @@ def test_the_trial_is_a_loop_over_cells(costs: CountCosts, mixed: list[CellLogit
     assert (trial.correct_before, trial.correct_after) == (whole_before / 45, whole_after / 45)
     assert (trial.abnormal_cells, trial.abnormal_found, trial.false_alarm_cells) == (abnormal, found, alarms)
     assert trial.rejected == rejected and abnormal == 25
+    assert trial.by_cell.abnormal.tolist() == [False] * 20 + [True] * 25
+    alarmed = [bool(assign_cell(cell.log_probabilities, costs).anomalies) for cell in mixed]
+    assert (trial.by_cell.log_odds > 0).tolist() == alarmed
 
 
 def test_planted_gains_and_losses_are_told_from_normal_counts(costs: CountCosts, mixed: list[CellLogits]) -> None:

@@ -92,7 +92,8 @@ class AssignmentTrial:
     gets wrong, rejected ones included; ``mended`` and ``made`` are the errors that left and came. ``correct_before``
     and ``correct_after`` are shares of cells without an error, in 0..1. ``abnormal_cells`` counts the cells that
     deviate in truth; ``abnormal_found`` those of them with a right finding, ``false_alarm_cells`` all cells with a
-    wrong one.
+    wrong one. ``by_cell`` has one case for each cell: its largest log-odds, and whether anything in it deviates; a cell
+    is found there by a finding of the wrong class as well.
     """
 
     cells: int
@@ -110,6 +111,7 @@ class AssignmentTrial:
     gains: Detection
     losses: Detection
     sexes: Detection
+    by_cell: Detection
 
 
 def measure_assignment(cells: Sequence[CellLogits], costs: CountCosts) -> AssignmentTrial:
@@ -127,7 +129,9 @@ def measure_assignment(cells: Sequence[CellLogits], costs: CountCosts) -> Assign
     gains, losses, sexes = (
         Detection(*(np.concatenate([one[kind][part] for one in cases]) for part in range(2))) for kind in range(3)
     )
-    reported = [[(log_odds > 0, abnormal) for log_odds, abnormal in one] for one in cases]
+    reported = [[(log_odds > 0, true) for log_odds, true in one] for one in cases]
+    largest = np.array([np.nanmax(np.concatenate([log_odds for log_odds, _ in one])) for one in cases])
+    abnormal = np.array([any(true.any() for _, true in one) for one in cases])
     return AssignmentTrial(
         cells=len(cells),
         chromosomes=len(wrong_before),
@@ -138,12 +142,13 @@ def measure_assignment(cells: Sequence[CellLogits], costs: CountCosts) -> Assign
         rejected=sum(int((one.classes == REJECTED).sum()) for one in found),
         correct_before=float(np.mean([not wrong.any() for wrong in before])),
         correct_after=float(np.mean([not wrong.any() for wrong in after])),
-        abnormal_cells=sum(any(true.any() for _, true in one) for one in reported),
+        abnormal_cells=int(abnormal.sum()),
         abnormal_found=sum(any((alarm & true).any() for alarm, true in one) for one in reported),
         false_alarm_cells=sum(any((alarm & ~true).any() for alarm, true in one) for one in reported),
         gains=gains,
         losses=losses,
         sexes=sexes,
+        by_cell=Detection(largest, abnormal),
     )
 
 

