@@ -93,7 +93,8 @@ class AssignmentTrial:
     and ``correct_after`` are shares of cells without an error, in 0..1. ``abnormal_cells`` counts the cells that
     deviate in truth; ``abnormal_found`` those of them with a right finding, ``false_alarm_cells`` all cells with a
     wrong one. ``by_cell`` has one case for each cell: its largest log-odds, and whether anything in it deviates; a cell
-    is found there by a finding of the wrong class as well.
+    is found there by a finding of the wrong class as well. Of otherwise complete cells with one change that is no
+    feat, as 45 or 47 chromosomes give it away: plant a gain and a loss together to learn more.
     """
 
     cells: int
