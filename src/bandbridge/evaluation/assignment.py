@@ -51,6 +51,9 @@ class Assignment:
     more or fewer copies than normal: above 0 exactly where the assignment says so, infinite where normal is impossible
     and minus infinite where the deviation is; NaN for the sex chromosomes, which ``sex_log_odds`` judges together.
     A cell can be made normal by leaving a chromosome out, so the evidence for a gain never exceeds what that costs.
+
+    ``anomalies`` are the findings of this assignment. ``suspects`` holds every gain and loss there could be, those
+    findings and what the prices overruled, by falling evidence: a review that must not miss one reads on below 0.
     """
 
     classes: np.ndarray
@@ -59,6 +62,7 @@ class Assignment:
     cost: float
     constitution: str
     anomalies: tuple[Anomaly, ...]
+    suspects: tuple[Anomaly, ...]
     gains: np.ndarray
     losses: np.ndarray
     sex_log_odds: float
@@ -112,7 +116,7 @@ def assign_cell(log_probabilities: np.ndarray, costs: CountCosts) -> Assignment:
     solutions = _solutions(cell)
     best = solutions[0]
     gains, losses = _judge_fixed(cell, solutions)
-    sex_log_odds, expected = _judge_varying(cell, solutions)
+    sex_log_odds, expected, strange = _judge_varying(cell, solutions)
     log_odds = np.where(costs.varying, sex_log_odds, np.fmax(gains, losses))
     return Assignment(
         classes=_public(cell, best),
@@ -124,6 +128,7 @@ def assign_cell(log_probabilities: np.ndarray, costs: CountCosts) -> Assignment:
             Anomaly(index, int(best.copies[index]), int(expected[index]), float(log_odds[index]))
             for index in np.flatnonzero(best.copies != expected).tolist()
         ),
+        suspects=_suspects(best.copies, expected, (gains, losses), strange, sex_log_odds),
         gains=gains,
         losses=losses,
         sex_log_odds=sex_log_odds,
@@ -271,8 +276,8 @@ def _least_cost(cell: _Cell, away: list[tuple[_Solution, dict[int, np.ndarray]]]
     return least
 
 
-def _judge_varying(cell: _Cell, solutions: list[_Solution]) -> tuple[float, np.ndarray]:
-    """Return the evidence that the sex chromosomes are neither XX nor XY, and the copies [K] that a normal cell has.
+def _judge_varying(cell: _Cell, solutions: list[_Solution]) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the evidence for neither XX nor XY, and the copies [K] of the best cell that is normal and that is not.
 
     Normal are the counts of the normal constitutions; against them stand the counts found, those of the other
     constitutions, and those with one chromosome more or fewer than a normal cell has.
@@ -280,7 +285,7 @@ def _judge_varying(cell: _Cell, solutions: list[_Solution]) -> tuple[float, np.n
     constitutions, varying = cell.costs.constitutions, np.flatnonzero(cell.costs.varying)
     expected = constitutions[0].expected.copy()
     if not len(varying):
-        return float("nan"), expected
+        return float("nan"), expected, expected
     normal = {_counts(one.expected, varying) for one in constitutions if one.normal}
     others = {_counts(one.expected, varying) for one in constitutions} | {_counts(solutions[0].copies, varying)}
     for counts in normal:
@@ -288,9 +293,10 @@ def _judge_varying(cell: _Cell, solutions: list[_Solution]) -> tuple[float, np.n
             others.add((*counts[:place], counts[place] + step, *counts[place + 1 :]))
     cost = {counts: _fixed_cost(cell, solutions, varying, counts) for counts in normal | others if min(counts) >= 0}
     nearest = min(normal, key=lambda counts: (cost[counts], counts))
-    expected[varying] = nearest
-    least = min((cost[counts] for counts in cost if counts not in normal), default=float("inf"))
-    return _difference(cost[nearest], least), expected
+    strangest = min(cost.keys() - normal, key=lambda counts: (cost[counts], counts))
+    strange = expected.copy()
+    expected[varying], strange[varying] = nearest, strangest
+    return _difference(cost[nearest], cost[strangest]), expected, strange
 
 
 def _counts(copies: np.ndarray, varying: np.ndarray) -> tuple[int, ...]:
@@ -313,6 +319,26 @@ def _fixed_cost(cell: _Cell, solutions: list[_Solution], varying: np.ndarray, co
         if solution.constitution == cheapest and _counts(solution.copies, varying) == counts:
             return solution.cost
     return _solve(cell, cheapest, dict(zip(varying.tolist(), counts, strict=True))).cost
+
+
+def _suspects(
+    copies: np.ndarray,
+    expected: np.ndarray,
+    evidence: tuple[np.ndarray, np.ndarray],
+    strange: np.ndarray,
+    sex_log_odds: float,
+) -> tuple[Anomaly, ...]:
+    """Return every deviation that is possible, by falling evidence; of a class the nearest, or that of the solution."""
+    others = (np.maximum(copies, expected + 1), np.minimum(copies, expected - 1))
+    found = [
+        Anomaly(index, int(other[index]), int(expected[index]), float(log_odds[index]))
+        for other, log_odds in zip(others, evidence, strict=True)
+        for index in np.flatnonzero(log_odds > -np.inf).tolist()
+    ]
+    if sex_log_odds > -np.inf:
+        for index in np.flatnonzero(strange != expected).tolist():
+            found.append(Anomaly(index, int(strange[index]), int(expected[index]), sex_log_odds))
+    return tuple(sorted(found, key=lambda one: (-one.log_odds, one.class_index, one.copies)))
 
 
 def _difference(normal: float, abnormal: float) -> float:
