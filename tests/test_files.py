@@ -20,8 +20,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
 
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFault, match="cannot write"):
-        write_text(tmp_path / "file" / "a.txt", "x")
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt"):
+        with pytest.raises(EnvironmentFault, match="cannot write") as caught:
+            write_text(path, "x")
+        assert "file is in the place of a folder" in caught.value.remedy
 
 
 def test_the_hash_follows_the_value_not_the_order_of_keys():

@@ -58,6 +58,8 @@ def _remedy(fault: OSError) -> str:
             "The disk is full, or a limit on the size of files is reached. Make room and run the same command again: "
             "finished work is kept."
         )
+    if isinstance(fault, FileExistsError | NotADirectoryError):
+        return "A file is in the place of a folder: choose another folder, or move that file away."
     return "Check the folder and its permissions, then run the same command again."
 
 

@@ -38,7 +38,7 @@ def commands(command, name="bandbridge"):
         yield from commands(below, f"{name} {verb}")
 
 
-@pytest.mark.parametrize(("name", "command"), commands(typer.main.get_command(app)))
+@pytest.mark.parametrize(("name", "command"), list(commands(typer.main.get_command(app))))
 def test_no_help_text_breaks_within_a_sentence(name, command):
     # Typer keeps the line breaks of a docstring, so a sentence in two lines is torn on a wide screen.
     assert command.help and not re.search(r"[^.:?!\n]\n(?!\n)", command.help)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def test_one_domain_is_a_mistake(bandbridge, place):
     result = bandbridge("similarity", place[0], "--weights-dir", "weights", *OPTIONS)
     assert result.code == 2
     assert "only one domain" in result.err
+
+
+def test_one_image_of_a_domain_is_a_mistake(bandbridge, place, tmp_path):
+    for name, image in (("one", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        shutil.copy(tmp_path / "natural" / "n01" / f"{image}.png", tmp_path / name / "a.png")
+        (tmp_path / name / "metadata.csv").write_text("file_name,label\na.png,1\n")
+    result = bandbridge("similarity", "one", "other", "--weights-dir", "weights", *OPTIONS)
+    assert result.code == 2 and "one: 1 image other: 1 image Give larger sets." in result.err
 
 
 def test_equal_names_are_a_mistake(bandbridge, place):

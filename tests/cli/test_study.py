@@ -54,6 +54,16 @@ def test_tables_of_an_unfinished_study_say_what_is_missing(bandbridge, study, tm
     assert tables.code == 0 and "missing" in tables.out.lower()
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_tables_of_a_study_without_a_finished_run_are_a_mistake(bandbridge, study, tmp_path, made):
+    runs = tmp_path / "nothing"
+    if made:
+        runs.mkdir()
+    result = bandbridge("study", "tables", study, "--runs", runs, "--out", tmp_path / "tables")
+    assert result.code == 2 and f"{runs} holds no finished run of {study}" in result.err
+    assert "bandbridge study run" in result.err and not (tmp_path / "tables").exists()
+
+
 def test_a_selection_that_matches_nothing_shows_a_name(bandbridge, study):
     result = bandbridge("study", "run", study, "--only", "R/*")
     assert result.code == 2 and "test_resnet" in result.err

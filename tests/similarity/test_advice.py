@@ -110,6 +110,20 @@ def test_a_source_of_one_class_has_distances_only() -> None:
     assert "fewer than two classes" in found.reasons["logme"] and "fewer than two classes" in found.reasons["leep"]
 
 
+def test_a_source_that_looks_all_alike_has_distances_only() -> None:
+    alike = Embeddings("blank", np.ones_like(NEAR.values), NEAR.labels, NEAR.units, {})
+    found = assess(TARGET, alike, GAMMA)
+    undefined = {key for key, value in found.values.items() if math.isnan(value)}
+    assert undefined == {measure.key for measure in MEASURES} - {"mmd2", "coral", "domain_auc"}
+    assert set(found.reasons.values()) == {"all its images look alike to the model"}
+
+
+def test_domains_without_a_kernel_width_are_a_mistake() -> None:
+    alike = [Embeddings(name, np.ones_like(NEAR.values), NEAR.labels, NEAR.units, {}) for name in ("a", "b")]
+    with pytest.raises(UserError, match="pairs of images of a, b look alike"):
+        common_gamma(alike)
+
+
 def test_a_source_of_one_cell_has_no_distances() -> None:
     one_cell = Embeddings("cell", NEAR.values, NEAR.labels, np.array(["cell"] * 120, dtype=object), {})
     found = assess(TARGET, one_cell, GAMMA)

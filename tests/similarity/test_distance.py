@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 from scipy.stats import kstest
 
+from bandbridge.errors import UserError
 from bandbridge.similarity.coral import coral_distance
 from bandbridge.similarity.distance import Resampling, alike_units, compare, compare_all, variants
 from bandbridge.similarity.embeddings import Embeddings
@@ -32,6 +35,26 @@ def test_every_pair_once_in_order(domains):
     assert found[0].images == (40, 40)
     assert found[0].units == (10, 10)
     assert found[0].mmd.corrected.value < found[1].mmd.corrected.value
+
+
+def alone(name: str, seed: int) -> Embeddings:
+    values = np.random.default_rng(seed).normal(size=(1, 6)).astype(np.float32)
+    return Embeddings(name, values, np.array(["1"], dtype=object), np.array(["a"], dtype=object), {})
+
+
+def test_domains_of_one_image_are_named_together(domains):
+    with pytest.raises(UserError) as caught:
+        compare_all([alone("lonely", 3), alone("single", 4)], QUICK, "cpu")
+    assert "lonely: 1 image" in caught.value.message and "single: 1 image" in caught.value.message
+    with pytest.raises(UserError, match="lonely: 1 image") as caught:
+        compare_all([domains[0], alone("lonely", 3)], QUICK, "cpu")
+    assert "\n  A:" not in caught.value.message
+
+
+def test_images_that_look_all_alike_are_a_mistake(domains):
+    blank = [replace(domain, values=np.zeros_like(domain.values)) for domain in domains[:2]]
+    with pytest.raises(UserError, match="pairs of images of A and B look alike"):
+        compare_all(blank, QUICK, "cpu")
 
 
 def test_bandwidths_are_the_four_usual_ones(domains):

@@ -185,13 +185,22 @@ def test_a_damaged_checkpoint_is_named_and_the_other_runs_go_on(study_file, tmp_
     assert "checkpoint.pt is damaged" in state.message and "Delete it" in state.remedy
 
 
+#: A config.json that is JSON and yet none.
+ODD = b'{"mean": [0.5, 0.5, 0.5], "std": 3}'
+
+
 def test_a_damaged_parent_says_what_to_delete_and_is_then_made_again(study_file, tmp_path):
     path, root = study_file(run_folds=[0]), tmp_path / "runs"
     assert len(execute(path, root).done) == 4
     child = next(run for run in open_study(path).runs if run.parent)
     parent = child.parent.folder(root)
     shutil.rmtree(child.folder(root))
-    for name, content in (("last.safetensors", b"x"), ("config.json", b"{}"), ("config.json", b"")):
+    for name, content in (
+        ("last.safetensors", b"x"),
+        ("config.json", b"{}"),
+        ("config.json", b""),
+        ("config.json", ODD),
+    ):
         whole = (parent / name).read_bytes()
         (parent / name).write_bytes(content)
         outcome = execute(path, root)

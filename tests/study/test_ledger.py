@@ -36,6 +36,9 @@ def test_damaged_and_unreadable_are_told_apart(tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(EnvironmentFault, match="cannot read"):
         read_json(tmp_path / "folder.json")
+    with pytest.raises(UserError, match=r"damaged\.json is not a folder") as caught:
+        read_json(tmp_path / "damaged.json" / "progress.json")
+    assert not isinstance(caught.value, EnvironmentFault)
 
 
 @pytest.mark.parametrize(("number", "mine"), [(errno.EWOULDBLOCK, False), (errno.ENOLCK, True)])

@@ -160,8 +160,13 @@ def tables(
 ) -> None:
     """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX."""
     from bandbridge.report.study import write_study_tables
+    from bandbridge.study.ledger import Ledger
 
-    study, _ = _open(study_file, data_dir, None, need_data=False)
+    study, planned = _open(study_file, data_dir, None, need_data=False)
+    ledger = Ledger(runs)
+    if not any(run.fold is not None and ledger.state(run).kind == "done" for run in planned):
+        remedy = "Train with bandbridge study run, or name the folder of the runs with --runs."
+        raise UserError(f"{runs} holds no finished run of {study_file}", remedy)
     folder = out or Path("results") / study.spec.name
     typer.echo(write_study_tables(study, runs, folder))
     note(f"written to {folder}")

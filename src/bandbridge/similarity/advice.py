@@ -18,7 +18,7 @@ from bandbridge.evaluation.metrics import accuracy, macro_f1, softmax
 from bandbridge.karyotype import order_classes
 from bandbridge.similarity.coral import two_sample_coral
 from bandbridge.similarity.embeddings import Embeddings
-from bandbridge.similarity.kernel import CONVENTIONS, median_distance
+from bandbridge.similarity.kernel import ALIKE_REMEDY, CONVENTIONS, median_distance
 from bandbridge.similarity.mmd import classwise_mmd, pool, two_sample_mmd
 from bandbridge.similarity.transferability import (
     align,
@@ -101,10 +101,14 @@ def common_gamma(domains: Sequence[Embeddings]) -> float:
     """Return the kernel's gamma for all comparisons of one target: 1 / (2 median²) over all domains together.
 
     One kernel for all candidates puts their MMD² on one scale. The median is that of at most ``PAIRED_IMAGES`` images
-    of each domain.
+    of each domain. Raises :class:`UserError` where that median is 0.
     """
     values = np.concatenate([domain.values[thinned(domain.units)] for domain in domains])
-    return CONVENTIONS["sigma-median"] / median_distance(torch.from_numpy(values)) ** 2
+    median = median_distance(torch.from_numpy(values))
+    if median == 0:
+        names = ", ".join(domain.name for domain in domains)
+        raise UserError(f"half of all pairs of images of {names} look alike to the model", ALIKE_REMEDY)
+    return CONVENTIONS["sigma-median"] / median**2
 
 
 def thinned(units: np.ndarray, limit: int = PAIRED_IMAGES) -> np.ndarray:
@@ -131,10 +135,12 @@ def assess(target: Embeddings, source: Embeddings, gamma: float, device: str = "
     values, reasons = _distances(target, source, gamma, device)
     class_ranks: dict[str, float] = {}
     source_names, source_classes = np.unique(source_labels, return_inverse=True)
-    if len(source_names) < 2:
+    aligned = align(source.values, target.values) if len(source_names) > 1 else None
+    if aligned is None:
         reasons |= dict.fromkeys(_keys(_LABELS, _CLASSES), "the source has fewer than two classes")
+    elif aligned[0].shape[1] == 0:
+        reasons |= dict.fromkeys(_keys(_LABELS, _CLASSES), "all its images look alike to the model")
     else:
-        aligned = align(source.values, target.values)
         logits = probe_logits(aligned[0], source_classes, aligned[1])
         values |= _label_measures(logits, target_labels)
         if len(shared) < 2:
@@ -263,5 +269,8 @@ def _class_distances(source: _Side, target: _Side, classes: int) -> np.ndarray:
     labels = [side.classes[rows] for side, rows in sides]
     if min(len(np.unique(own)) for own in labels) < 2:
         return np.full((classes, classes), np.nan)
-    gamma = CONVENTIONS["sigma-median"] / median_distance(torch.from_numpy(np.concatenate(features))) ** 2
+    median = median_distance(torch.from_numpy(np.concatenate(features)))
+    if median == 0:
+        return np.full((classes, classes), np.nan)
+    gamma = CONVENTIONS["sigma-median"] / median**2
     return classwise_mmd(features[0], labels[0], features[1], labels[1], classes, gamma)

@@ -10,11 +10,13 @@ from typing import Literal
 import numpy as np
 import torch
 
+from bandbridge.dataset.findings import counted
 from bandbridge.dataset.prepare import Preparation
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import track
 from bandbridge.similarity.coral import CoralResult, two_sample_coral
 from bandbridge.similarity.embeddings import Embeddings
-from bandbridge.similarity.kernel import CONVENTIONS, Convention, median_distance
+from bandbridge.similarity.kernel import ALIKE_REMEDY, CONVENTIONS, Convention, median_distance
 from bandbridge.similarity.mmd import MmdResult, mmd2_by_gamma, pool, two_sample_mmd
 
 Pool = Literal["pair", "all"]
@@ -83,12 +85,17 @@ def compare(
 ) -> DomainDistance:
     """Return MMD^2 and CORAL between two domains, tested both ways.
 
-    ``common_median``: the median distance over all domains of the comparison; that of the pair where None.
+    ``common_median``: the median distance over all domains of the comparison; that of the pair where None. Raises
+    :class:`UserError` for a domain of fewer than two units, and where half of all pairs of images look alike.
     """
     units = alike_units(first.units, second.units, resampling.seed)
+    _check_units(first, second, units)
     samples = pool(first.values, second.values, *units, _device(device))
     own = median_distance(samples.values, resampling.seed)
     medians: dict[Pool, float] = {"pair": own, "all": own if common_median is None else common_median}
+    if min(medians.values()) == 0:
+        names = f"{first.name} and {second.name}"
+        raise UserError(f"half of all pairs of images of {names} look alike to the model", ALIKE_REMEDY)
     choices = [(pool_, convention) for pool_ in medians for convention in CONVENTIONS]
     choices.sort(key=lambda choice: choice != (resampling.pool, resampling.convention))
     gammas = {choice: CONVENTIONS[choice[1]] / medians[choice[0]] ** 2 for choice in choices}
@@ -109,6 +116,19 @@ def compare(
         two_sample_coral(samples, resampling.bootstraps, resampling.permutations, resampling.seed),
         bandwidths,
     )
+
+
+def _check_units(first: Embeddings, second: Embeddings, units: tuple[np.ndarray, np.ndarray]) -> None:
+    few = [
+        f"{domain.name}: {counted(len(domain.values), 'image')}"
+        for domain, own in zip((first, second), units, strict=True)
+        if len(set(own)) < 2
+    ]
+    if few:
+        headline = (
+            f"the distance of {first.name} and {second.name} needs two cells of each, or two images without cells:"
+        )
+        raise ManyErrors(headline, few, "Give larger sets.")
 
 
 def alike_units(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,9 @@ Convention = Literal["sigma-median", "gamma-median"]
 #: published code).
 CONVENTIONS: dict[Convention, float] = {"sigma-median": 0.5, "gamma-median": 1.0}
 
+#: What to do where the median distance is 0, and no kernel has a width.
+ALIKE_REMEDY = "Look for blank and repeated images with bandbridge data check."
+
 Block = tuple[slice, slice, Tensor]
 #: Turns a block of inner products [r, c] and squared norms [r], [c] into a block of kernel values, float64.
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]

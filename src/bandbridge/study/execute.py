@@ -256,7 +256,7 @@ def _take_over(
     try:
         initialise_from_run(model, parent / f"{checkpoint}.safetensors", head)
         facts = read_json(parent / "config.json")
-        if not {"mean", "std"} <= facts.keys():
+        if not all(isinstance(facts.get(name), list) and len(facts[name]) == 3 for name in ("mean", "std")):
             raise UserError(f"{parent / 'config.json'} is missing or damaged")
     except UserError as error:
         raise UserError(error.message, f"Delete {parent}: that run is then made again.") from error

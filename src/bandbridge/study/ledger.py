@@ -68,12 +68,16 @@ class Ledger:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in ``path``, or {} when there is none.
 
-    Raises :class:`UserError` when it is damaged, :class:`EnvironmentFault` when it cannot be read.
+    Raises :class:`UserError` when it is damaged or its folder is none, :class:`EnvironmentFault` when it cannot be
+    read.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as fault:
+        remedy = "Name the folder of a run; a file where a run belongs can be removed."
+        raise UserError(f"{path.parent} is not a folder", remedy) from fault
     except OSError as fault:
         raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
     except ValueError as fault:
