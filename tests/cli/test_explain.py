@@ -93,6 +93,25 @@ def test_files_that_cannot_be_read_are_listed_and_the_rest_is_done(bandbridge, r
     assert set(second["label"]) == {""} and second["role"].tolist() == ["predicted"] and set(second["held_out"]) == {""}
 
 
+def test_nothing_to_explain_writes_nothing(bandbridge, run, tmp_path):
+    (tmp_path / "bare").mkdir()
+    out = tmp_path / "out"
+    result = bandbridge("explain", run, tmp_path / "bare", tmp_path / "absent", "--out", out, "--device", "cpu")
+    assert result.code == 2 and not out.exists()
+    assert "bare: holds no image" in result.err and "absent: there is no image or dataset" in result.err
+
+
+def test_the_limit_is_spoken_of_only_where_it_leaves_images_out(bandbridge, run, dataset, tmp_path):
+    """Each cell of the set holds 46 images."""
+    files = sorted((dataset / "images" / "synthetic-q0002").iterdir())[:2]
+    options = ("--out", tmp_path / "out", "--device", "cpu", "--limit", 2)
+    named = bandbridge("explain", run, *files, *options)
+    assert named.code == 0 and "--limit" not in named.err
+    assert "2 x 2 places" in named.out
+    drawn = bandbridge("explain", run, dataset, *options)
+    assert drawn.code == 0 and "2 images are drawn" in drawn.err
+
+
 def test_a_class_may_be_asked_for_and_a_layer_named(bandbridge, run, dataset, tmp_path):
     image = dataset / "images" / "synthetic-q0002" / "3b.png"
     options = ("--target-class", "X", "--layer", "layer3", "--colour-map", "jet", "--checkpoint", "last")

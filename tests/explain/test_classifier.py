@@ -100,6 +100,10 @@ def test_damage_is_named(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({key: config[key] for key in config if key != "mean"}))
     with pytest.raises(UserError, match=r"config\.json is damaged"):
         open_classifier(folder, "best", "cpu")
+    timm_config = {"architecture": "resnet18", "num_classes": 24, "pretrained_cfg": {"mean": [0.5] * 3}}
+    (folder / "config.json").write_text(json.dumps(timm_config))
+    with pytest.raises(UserError, match="as timm writes it"):
+        open_classifier(folder, "best", "cpu")
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "best.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"best\.safetensors is damaged"):

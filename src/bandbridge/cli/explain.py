@@ -59,12 +59,13 @@ def explain(
     from bandbridge.explain.images import gather_images
 
     classifier = open_classifier(run, checkpoint.value, device, layer)
-    asked, problems = gather_images(images, data_dir, limit, seed, classifier.held_out())
-    if len(asked) >= limit:
+    asked, problems, left_out = gather_images(images, data_dir, limit, seed, classifier.held_out())
+    if left_out:
         note(f"of a folder or dataset {limit} images are drawn, with seed {seed}; --limit says how many")
     table, unread = explain_images(classifier, asked, out, Question(target_class, colour_map.value, centred))
     if len(table):
-        _print_table(table, f"class evidence read from layer {classifier.layer}, checkpoint {checkpoint.value}")
+        layer_and_grid = f"layer {classifier.layer}, {table['grid'].iloc[0]} places"
+        _print_table(table, f"class evidence read from {layer_and_grid}, checkpoint {checkpoint.value}")
         note(f"written to {out}")
     seen = int((table["held_out"] == "no").sum()) if len(table) else 0
     if seen:

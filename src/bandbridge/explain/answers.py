@@ -35,8 +35,8 @@ class Answer:
 
     rows: one for each class asked about (the predicted, the true where known, the one named), with the keys image,
     label, held_out ("yes", "no", "" where that cannot be told), role (such as "predicted and true"), class,
-    probability, logit, map_maximum and the measured shares. picture: uint8 RGB [H, W, 3], the image and an overlay for
-    each class, captioned.
+    probability, logit, map_maximum, grid ("4 x 4") and the shares measured on :meth:`Classifier.centred_maps`, however
+    the map is shown. picture: uint8 RGB [H, W, 3], the image and an overlay for each class, captioned.
     """
 
     rows: list[dict[str, Any]]
@@ -58,7 +58,8 @@ def answer(classifier: Classifier, image: AskedImage, question: Question) -> Ans
     gray = decode_gray(image.read(), image.name)
     prepared = prepare_image(gray, classifier.preparation)[None]
     regions = find_regions(gray, classifier.preparation)
-    logits = classifier.evidence(prepared, np.zeros(1, dtype=np.int64)).logits
+    first = classifier.evidence(prepared, np.zeros(1, dtype=np.int64))
+    logits, grid = first.logits, " x ".join(map(str, first.maps.shape[1:]))
     likely, classes, factor = softmax(logits)[0], classifier.classes, display_factor(gray)
     named = zip(ROLES, (classes[int(logits[0].argmax())], image.label, question.asked), strict=True)
     roles = {role: name for role, name in named if name in classes}
@@ -70,7 +71,9 @@ def answer(classifier: Classifier, image: AskedImage, question: Question) -> Ans
         values, maxima = classifier.shown_maps(prepared, np.array([target]), centred=question.centred)
         shares = measure_shares(classifier.centred_maps(prepared, np.array([target]))[0], regions)
         numbers = {"probability": float(likely[target]), "logit": float(logits[0, target])}
-        rows.append({**facts, "role": role, "class": name, **numbers, "map_maximum": float(maxima[0]), **shares})
+        rows.append(
+            {**facts, "role": role, "class": name, **numbers, "map_maximum": float(maxima[0]), "grid": grid, **shares}
+        )
         found = f"p {likely[target]:.2f}, max {maxima[0]:.3g}" if maxima[0] > 0 else NO_EVIDENCE
         picture = overlay(gray, values[0], regions.placement, factor, question.colour_map)
         tiles.append((picture, f"{role}: {name}\n{found}"))
@@ -100,7 +103,8 @@ def explain_images(
 
     Written are ``<name>.png``, ``explanations.csv`` (a row for each image and class) and ``explanations.json`` (the
     same with the run, the checkpoint and the layer). An image that cannot be read gives a line and does not stop the
-    others. Raises :class:`UserError` when the class asked for is none of the classifier's.
+    others; where none can be read, nothing is written. Raises :class:`UserError` when the class asked for is none of
+    the classifier's.
     """
     if question.asked is not None and question.asked not in classifier.classes:
         raise UserError(
@@ -118,6 +122,8 @@ def explain_images(
             Image.fromarray(found.picture).save(temporary, format="PNG")
         rows += [{**row, "picture": path.name} for row in found.rows]
     table = pd.DataFrame(rows)
+    if table.empty:
+        return table, problems
     with replacing(out / "explanations.csv") as temporary:
         table.to_csv(temporary, index=False)
     write_json(out / "explanations.json", {**_describe(classifier), **asdict(question), "images": _plain(rows)})

@@ -23,6 +23,8 @@ from bandbridge.training.device import open_fabric
 
 #: Images that go through a model at a time.
 _BATCH = 32
+#: The weights of an exported model, as timm and the Hugging Face hub name them.
+EXPORTED_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ class Classifier:
 def open_classifier(
     folder: Path, checkpoint: str = "best", device: str = "auto", layer: str | None = None
 ) -> Classifier:
-    """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last").
+    """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last"), or an exported model.
 
     Raises :class:`UserError` for a folder that is no run or holds no such weights yet, for damaged files and for a
     ``layer`` that the model does not have.
@@ -112,6 +114,9 @@ def open_classifier(
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
     (name, classes, preparation, mean, std), weights = read_config(folder), folder / f"{checkpoint}.safetensors"
+    exported = exported_facts(folder)
+    if exported:
+        weights, checkpoint = folder / EXPORTED_WEIGHTS, str(exported.get("checkpoint", checkpoint))
     if not weights.is_file():
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
@@ -123,7 +128,7 @@ def open_classifier(
     return Classifier(
         folder,
         checkpoint,
-        read_json(folder / "run.json"),
+        exported.get("run", {}) if exported else read_json(folder / "run.json"),
         model.eval().to(found),
         find_cam_layer(model, architecture, layer),
         classes,
@@ -132,16 +137,28 @@ def open_classifier(
     )
 
 
+def exported_facts(folder: Path) -> dict[str, Any]:
+    """Return what an exported model says of itself in ``folder``; {} where it is none."""
+    found = read_json(folder / "config.json").get("bandbridge")
+    return found if isinstance(found, dict) else {}
+
+
 def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple, Triple]:
-    """Return architecture, classes, preparation, mean and std of the run in ``folder``.
+    """Return architecture, classes, preparation, mean and std of the run, or the exported model, in ``folder``.
 
     Raises :class:`UserError` for a folder that is no run and for a damaged file.
     """
-    config = read_json(folder / "config.json")
+    config = exported_facts(folder) or read_json(folder / "config.json")
     if not config:
         raise UserError(
             f"{folder} is not the folder of a run: it holds no config.json.",
             "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
+        )
+    if "classes" not in config and "num_classes" in config:
+        raise UserError(
+            f"{folder} is a model folder as timm writes it: it does not say how images are prepared, nor which classes "
+            "there are.",
+            "Name the folder of the run that it was made from, runs/<task>/<architecture>/<approach>/fold0-<id>.",
         )
     try:
         mean, std = ((float(a), float(b), float(c)) for a, b, c in (config["mean"], config["std"]))

@@ -38,8 +38,9 @@ class AskedImage:
 
 def gather_images(
     arguments: Sequence[Path], data_dir: Path | None, limit: int, seed: int, held_out: frozenset[str] = frozenset()
-) -> tuple[list[AskedImage], list[str]]:
-    """Return the images that ``arguments`` name, in their order, and a line for each argument that names none.
+) -> tuple[list[AskedImage], list[str], bool]:
+    """Return the images that ``arguments`` name, in their order; a line for each that names none; whether some of a
+    dataset or folder were left out.
 
     An argument is an image file; an image inside a zipped dataset (``set.zip/images/1a.png``); a dataset, folder or
     zip; or any folder of images. Of datasets and folders at most ``limit`` images are drawn by ``seed``, classes by
@@ -56,9 +57,10 @@ def gather_images(
         places = [argument] if folder is None or argument.is_absolute() else [argument, folder / argument]
         found = next((images_ for place in places if (images_ := finder.at(place))), [])
         if not found:
-            problems.append(f"{argument}: there is no image or dataset of this name")
+            empty = any(is_present(place) and place.is_dir() for place in places)
+            problems.append(f"{argument}: {'holds no image' if empty else 'there is no image or dataset of this name'}")
         images += found
-    return images, problems
+    return images, problems, finder.left_out
 
 
 class _Finder:
@@ -67,6 +69,7 @@ class _Finder:
     def __init__(self, limit: int, seed: int, held_out: frozenset[str]) -> None:
         self._limit, self._seed, self._held_out = limit, seed, held_out
         self._opened: dict[Path, ImageFolder] = {}
+        self.left_out = False
 
     def at(self, place: Path) -> list[AskedImage]:
         """Return the images that ``place`` names; none where there is nothing."""
@@ -87,6 +90,7 @@ class _Finder:
         return [self._lone(place)]
 
     def _draw(self, rows: pd.DataFrame) -> list[str]:
+        self.left_out |= len(rows) > self._limit
         return sorted(draw_images(rows, self._limit, self._seed)["image"])
 
     def _lone(self, path: Path) -> AskedImage:
