@@ -60,3 +60,4 @@ def test_moves_that_make_no_sense_are_refused(sheet):
 
 def test_a_finding_in_words():
     assert CountFinding("21", 3, 2, 4.2).text == "3 of chromosome 21, 2 expected"
+    assert CountFinding("21", 3, 2, -1.5).text == "possibly 3 of chromosome 21, sorted as 2"

@@ -1,11 +1,14 @@
-"""``bandbridge models``: the architectures with their weights, size and compute."""
+"""``bandbridge models``: the architectures with their weights, size and compute; and a trained model to pass on."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from bandbridge.cli.explain import Checkpoint
 
 if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity
@@ -17,6 +20,47 @@ _NUMERIC = {"Year", "Parameters (M)", "GFLOPs"}
 _PIPE_WIDTH = 160
 
 
+class _ListedByDefault(TyperGroup):
+    """``bandbridge models [NAMES]`` lists; only a verb of its own is anything else."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default verb before arguments that name none."""
+        if not args or (args[0] not in self.commands and args[0] not in ("--help", "-h")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ListedByDefault,
+    help="List the architectures, or hand a trained model on. Without a verb: list.",
+)
+
+
+@app.command("export")
+def export_model(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.")
+    ] = None,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.last,
+) -> None:
+    """Write a trained model as a folder to pass on: weights, timm's config.json, its confidence, a model card.
+
+    timm loads it as "local-dir:FOLDER", and bandbridge predict, explain, review and export take it as a MODEL.
+    """
+    from bandbridge.explain.classifier import read_config
+    from bandbridge.predict.folder import export_folder
+    from bandbridge.progress import note
+    from bandbridge.study.ledger import read_json
+
+    read_config(run)  # a folder that is no run is said to be none before a name is made of it
+    facts = read_json(run / "run.json")
+    default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
+    folder = export_folder(run, out or Path("models") / default, checkpoint.value)
+    note(f"written to {folder}; its README.md says what it is")
+
+
+@app.command("list")
 def models(
     names: list[str] | None = typer.Argument(
         None, help="Names to show: rows of the paper or any timm model; without any, the paper's eleven."

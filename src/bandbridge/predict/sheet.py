@@ -27,7 +27,8 @@ class Chromosome:
     file: its name in what was given. image: uint8 [H, W], as photographed. predicted: the most probable class by
     itself. placed: the class it is sorted into, "" for none: the joint assignment's, or a person's. probabilities:
     float64 [K], calibrated, in the order of the cell's ``classes``. labels: the prediction set. reasons: why a person
-    should look, none where nobody needs to. corrected: whether a person has placed it.
+    should look, none where nobody needs to. corrected: whether a person has placed it. margin: what the next best
+    placing of the whole cell that puts it elsewhere costs more, in nats; NaN where no cell was assigned as a whole.
     """
 
     file: str
@@ -39,13 +40,15 @@ class Chromosome:
     reasons: tuple[str, ...] = ()
     pose: Pose = Pose()
     corrected: bool = False
+    margin: float = float("nan")
 
 
 @dataclass(frozen=True)
 class CountFinding:
     """A class with another number of chromosomes than expected: something for a person to look at, no diagnosis.
 
-    log_odds: by how much the evidence speaks for ``copies`` rather than ``expected``, natural logarithm.
+    log_odds: by how much the evidence speaks for ``copies`` rather than ``expected``, natural logarithm. Below 0 the
+    cell is sorted as if the count were normal, and the finding says what may have been sorted away.
     """
 
     label: str
@@ -54,8 +57,15 @@ class CountFinding:
     log_odds: float
 
     @property
+    def overruled(self) -> bool:
+        """Whether the cell is sorted as if this were not so."""
+        return self.log_odds <= 0
+
+    @property
     def text(self) -> str:
-        """Return "3 of chromosome 21, 2 expected"."""
+        """Return "3 of chromosome 21, 2 expected", or "possibly 3 of chromosome 21, sorted as 2"."""
+        if self.overruled:
+            return f"possibly {self.copies} of chromosome {self.label}, sorted as {self.expected}"
         return f"{self.copies} of chromosome {self.label}, {self.expected} expected"
 
 

@@ -176,7 +176,8 @@ def _sentences(
     elif count > 1:
         helped = int((complete["approach"] > complete["reference"]).sum())
         yield f"It raised the score of {helped} of {count} architectures, none clearly by itself."
-    if verdict in ("unclear", "leans-help", "leans-hurt") and not math.isnan(evidence.detectable):
+    told = evidence.wide[1] - evidence.wide[0] <= _USELESS  # False for NaN too
+    if told and verdict in ("unclear", "leans-help", "leans-hurt") and not math.isnan(evidence.detectable):
         yield f"These folds would have shown a difference of {evidence.detectable:.1f} points four times in five."
 
 

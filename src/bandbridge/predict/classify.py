@@ -1,0 +1,197 @@
+"""From images to decisions: a class for each chromosome, who should look at it and why, and each cell as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bandbridge.evaluation.assignment import REJECTED, assign_cell
+from bandbridge.karyotype import CLASSES
+from bandbridge.predict.confidence import no_experience
+from bandbridge.predict.intake import Handed, decoded
+from bandbridge.predict.models import BATCH, Ensemble
+from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
+from bandbridge.progress import track
+
+#: Smallest probability that enters a logarithm.
+_TINY = 1e-12
+#: A cell with fewer chromosomes is no metaphase: its counts say nothing.
+FEWEST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """Every cell's sheet, chromosomes without a cell in one sheet named "", and the images that could not be read.
+
+    labels: the known label of each image by name, "" where none is. joint: whether cells were assigned as a whole.
+    refused: (name, reason).
+    """
+
+    classes: tuple[str, ...]
+    sheets: tuple[CellSheet, ...]
+    labels: dict[str, str]
+    refused: tuple[tuple[str, str], ...]
+    joint: bool
+
+
+def classify(
+    ensemble: Ensemble, handed: Sequence[Handed], *, flips: bool = False, joint: bool = True, keep_images: bool = True
+) -> Classified:
+    """Classify every image of ``handed``.
+
+    ``flips`` averages over mirror images. ``joint`` assigns the chromosomes of each cell together, where the classes
+    are a human's 24; each keeps its own opinion beside that. ``keep_images`` False drops the pictures, with which a
+    large set would fill the memory. Images that cannot be read are listed and stop nothing.
+    """
+    found: list[tuple[Handed, Chromosome]] = []
+    refused: list[tuple[str, str]] = []
+    batches = decoded(list(handed), BATCH)
+    for kept, images, failed in track(batches, -(-len(handed) // BATCH), "classifying"):
+        refused += failed
+        if kept:
+            opinion = ensemble.judge(images, flips)
+            found += [
+                (one, _chromosome(ensemble, one.name, image, row, bool(strange), keep_images))
+                for one, image, row, strange in zip(kept, images, opinion.probabilities, opinion.unlike, strict=True)
+            ]
+    whole = joint and ensemble.classes == CLASSES
+    sheets = [
+        assign_sheet(CellSheet(cell, ensemble.classes, members), ensemble)
+        if whole and cell
+        else CellSheet(cell, ensemble.classes, members)
+        for cell, members in _by_cell(found)
+    ]
+    labels = {one.name: one.label for one in handed}
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), whole)
+
+
+def _by_cell(found: Sequence[tuple[Handed, Chromosome]]) -> Iterator[tuple[str, tuple[Chromosome, ...]]]:
+    cells: dict[str, list[Chromosome]] = {}
+    for one, chromosome in found:
+        cells.setdefault(one.cell, []).append(chromosome)
+    for cell, members in cells.items():
+        yield cell, tuple(members)
+
+
+def _chromosome(
+    ensemble: Ensemble, name: str, image: np.ndarray, probabilities: np.ndarray, unlike: bool, keep: bool
+) -> Chromosome:
+    """One chromosome by itself, with the reasons to look at it."""
+    order = np.argsort(-probabilities, kind="stable")
+    best, second = (ensemble.classes[int(index)] for index in order[:2])
+    thresholds = ensemble.thresholds
+    fitting = probabilities >= 1 - thresholds if thresholds is not None else probabilities >= probabilities.max()
+    labels = tuple(ensemble.classes[int(index)] for index in order if fitting[index])
+    reasons = []
+    if unlike:
+        reasons.append("looks unlike the images the model was trained on")
+    elif not labels:
+        reasons.append("fits no class well")
+    below = ensemble.review_below
+    if below is not None and below > 1:
+        reasons.append("nothing is known of this model that would spare a look")
+    elif below is not None and probabilities[order[0]] < below:
+        reasons.append(f"unsure: {best} ({probabilities[order[0]]:.0%}) or {second} ({probabilities[order[1]]:.0%})")
+    picture = image if keep else np.zeros((0, 0), dtype=np.uint8)
+    return Chromosome(name, picture, best, best, probabilities, labels, tuple(reasons))
+
+
+def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
+    """Return ``sheet`` with its chromosomes placed together and its unusual counts found.
+
+    What the cell as a whole changes is a reason to look, and so is a class with too many chromosomes. Nothing is
+    hidden: the opinion on each chromosome by itself stays. A cell of fewer than ``FEWEST`` chromosomes is left alone.
+    Raises ValueError for classes that are not a human's 24.
+    """
+    if len(sheet.chromosomes) < FEWEST:
+        return sheet
+    likely = np.stack([one.probabilities for one in sheet.chromosomes])
+    costs = ensemble.confidence.costs() if ensemble.confidence is not None else no_experience()
+    found = assign_cell(np.log(np.clip(likely, _TINY, 1.0)), costs)
+    counts = ensemble.confidence.counts if ensemble.confidence is not None else None
+    noted = 0.0 if counts is None else counts.suspect_above
+    suspects = [one for one in found.suspects if one.log_odds > 0 or one.log_odds >= noted]
+    findings = tuple(
+        CountFinding(sheet.classes[one.class_index], one.copies, one.expected, one.log_odds) for one in suspects
+    )
+    surplus = {one.label: one.text for one in findings if one.copies > one.expected and not one.overruled}
+    placed = tuple(
+        _placed(one, index, margin, sheet.classes, surplus)
+        for one, index, margin in zip(sheet.chromosomes, found.classes, found.margins, strict=True)
+    )
+    return replace(sheet, chromosomes=placed, findings=findings)
+
+
+def _placed(
+    one: Chromosome, index: int, margin: float, classes: tuple[str, ...], surplus: dict[str, str]
+) -> Chromosome:
+    label = "" if index == REJECTED else classes[int(index)]
+    reasons = list(one.reasons)
+    if not label:
+        reasons.append("has no place in this cell")
+    elif label != one.predicted:
+        reasons.append(f"{label} by the cell's counts, {one.predicted} by itself")
+    if label in surplus:
+        reasons.append(f"the cell shows {surplus[label]}")
+    return replace(one, placed=label, reasons=tuple(reasons), margin=float(margin))
+
+
+def prediction_table(result: Classified) -> pd.DataFrame:
+    """Return a row for each chromosome, in the order of the cells.
+
+    Columns: file, cell, label (where one is known), class (where the chromosome is sorted, "" nowhere), probability of
+    that class, by_itself and its probability, runner_up and its probability, set (the classes that cannot be ruled
+    out), flag ("yes" or ""), reason, and the calibrated probability of every class, ``p_1`` to ``p_Y``.
+    """
+    rows = [_row(sheet, one, result) for sheet in result.sheets for one in sheet.chromosomes]
+    return pd.DataFrame(rows)
+
+
+def _row(sheet: CellSheet, one: Chromosome, result: Classified) -> dict[str, Any]:
+    first, second = (int(index) for index in np.argsort(-one.probabilities, kind="stable")[:2])
+    row: dict[str, Any] = {"file": one.file, "cell": sheet.name}
+    if any(result.labels.values()):
+        row["label"] = result.labels.get(one.file, "")
+    placed = sheet.classes.index(one.placed) if one.placed else None
+    row |= {
+        "class": one.placed,
+        "probability": round(float(one.probabilities[placed]), 6) if placed is not None else None,
+        "by_itself": one.predicted,
+        "by_itself_probability": round(float(one.probabilities[first]), 6),
+        "runner_up": sheet.classes[second],
+        "runner_up_probability": round(float(one.probabilities[second]), 6),
+        "set": " ".join(one.labels),
+        "flag": "yes" if one.reasons else "",
+        "reason": "; ".join(one.reasons),
+    }
+    return row | {
+        f"p_{name}": round(float(value), 6) for name, value in zip(sheet.classes, one.probabilities, strict=True)
+    }
+
+
+def cell_table(result: Classified) -> pd.DataFrame:
+    """Return a row for each cell: its chromosomes, how many are flagged, and its unusual counts in words.
+
+    ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one.
+    """
+    rows = []
+    for sheet in result.sheets:
+        if not sheet.name:
+            continue
+        rows.append(
+            {
+                "cell": sheet.name,
+                "chromosomes": len(sheet.chromosomes),
+                "flagged": sum(bool(one.reasons) for one in sheet.chromosomes),
+                "moved": sum(one.placed != one.predicted for one in sheet.chromosomes),
+                "not_placed": len(sheet.of("")),
+                "findings": "; ".join(finding.text for finding in sheet.findings),
+                "evidence": sheet.findings[0].log_odds if sheet.findings else None,
+            }
+        )
+    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence"]
+    return pd.DataFrame(rows, columns=names)

@@ -1,0 +1,287 @@
+"""How far a classifier can be believed, learned from its out-of-fold predictions and carried with the model.
+
+Every image of the training set has been predicted by a model of the cross-validation that had not seen it. Those
+predictions give the temperature, the thresholds of the prediction sets, the threshold below which a person should
+look, how a real chromosome scores, and how many chromosomes of each class real cells show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from scipy.special import logsumexp, softmax
+
+from bandbridge.errors import UserError
+from bandbridge.evaluation.assignment import assign_cell
+from bandbridge.evaluation.assignment_trial import CellLogits, choose_weight, perturb_cell
+from bandbridge.evaluation.calibration import expected_calibration_error
+from bandbridge.evaluation.conformal import Guarantee, calibrate, lac_scores
+from bandbridge.evaluation.counts import Constitution, CountCosts, learn_costs
+from bandbridge.evaluation.flagging import ReviewThreshold, choose_threshold
+from bandbridge.evaluation.pooled import grouping_unit
+from bandbridge.evaluation.predictions import logits_of
+from bandbridge.evaluation.temperature import apply_temperature, cross_fitted, fit_temperature
+from bandbridge.files import write_text
+from bandbridge.karyotype import CLASSES
+
+FILE = "confidence.json"
+#: Of the training images this share scores lower than what is still taken for one of them.
+UNLIKE_SHARE = 0.005
+#: Errors to fall back to where the wanted one cannot be promised.
+LARGER_ERRORS = (0.02, 0.05, 0.1, 0.2)
+#: Of normal cells this share may raise a suspicion that the prices of counts have overruled.
+SUSPECTED_SHARE = 0.1
+
+#: JSON has no infinity: a threshold that nothing passes is null there.
+Threshold = Annotated[
+    float,
+    BeforeValidator(lambda value: math.inf if value is None else value),
+    PlainSerializer(lambda value: None if math.isinf(value) else value, when_used="json"),
+]
+Maybe = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    PlainSerializer(lambda value: None if math.isnan(value) else value, when_used="json"),
+]
+
+
+class Counts(BaseModel):
+    """:class:`CountCosts` as JSON, learned from ``cells`` cells.
+
+    suspect_above: a deviation that the prices overruled is still worth a word when its log-odds reach this.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cells: int
+    constitutions: tuple[tuple[str, tuple[int, ...], float, bool], ...]
+    losses: tuple[tuple[float, ...], ...]
+    gains: tuple[tuple[float, ...], ...]
+    rejection: float
+    weight: float
+    suspect_above: float
+
+    def costs(self) -> CountCosts:
+        """Return the prices for :func:`bandbridge.evaluation.assignment.assign_cell`."""
+        constitutions = tuple(
+            Constitution(name, np.array(expected), price, normal)
+            for name, expected, price, normal in self.constitutions
+        )
+        return CountCosts(constitutions, np.array(self.losses), np.array(self.gains), self.rejection, self.weight)
+
+
+class Confidence(BaseModel):
+    """What out-of-fold predictions say of a classifier.
+
+    images, groups, unit: what it was learned from; the unit (patient, cell or image) is what is independent.
+    accuracy: of those predictions, 0..1. temperature with its 95% interval; ece_before, ece_after: expected
+    calibration error, the latter with each fold scaled by the temperature of the others (NaN for one fold). coverage,
+    thresholds: of the prediction sets, the largest 1 - p with which each class enters (infinity: always), for a
+    chromosome of a new ``sets_unit``, which is finer than ``unit`` where there are too few of those. wanted_error,
+    review_below: chromosomes with a probability below it are for a person to check, ``review_share`` of those known,
+    so that of the others at most ``wanted_error`` are wrong (``review_bound``: the 95% upper bound); it is larger than
+    what was asked for where that could not be promised. energy_low: the
+    log-sum-exp of the logits below which an image looks unlike those. counts: the prices of a cell's counts, None where
+    no whole cell was held out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = 1
+    classes: tuple[str, ...]
+    images: int
+    groups: int
+    unit: str
+    accuracy: float
+    temperature: float
+    temperature_low: Maybe
+    temperature_high: Maybe
+    ece_before: float
+    ece_after: Maybe
+    coverage: float
+    thresholds: tuple[Threshold, ...]
+    sets_unit: str
+    wanted_error: float
+    review_below: Threshold
+    review_share: float
+    review_bound: Maybe
+    energy_low: float
+    counts: Counts | None = None
+
+    def costs(self) -> CountCosts:
+        """Return the prices of a cell's counts; those of no experience where none were learned."""
+        return self.counts.costs() if self.counts is not None else no_experience()
+
+
+def no_experience() -> CountCosts:
+    """Return prices of counts from one normal cell: what there is to go by without whole cells."""
+    normal = np.full((1, len(CLASSES)), 2)
+    normal[0, -2:] = 1
+    return learn_costs(normal)
+
+
+def fit_confidence(
+    folds: Sequence[pd.DataFrame], checkpoint: str, *, coverage: float = 0.95, wanted_error: float = 0.01, seed: int = 0
+) -> Confidence:
+    """Learn from the predictions of each fold of one cross-validation (as ``predictions.parquet`` holds them).
+
+    ``coverage`` of the prediction sets for a chromosome of a new cell, ``wanted_error`` among what is not flagged (the
+    smallest of :data:`LARGER_ERRORS` that can be promised where it cannot), both in 0..1; ``seed`` draws the abnormal
+    cells planted for choosing the weight of the counts. Raises :class:`UserError` where the folds hold no such
+    checkpoint or predict different classes.
+    """
+    parts = [logits_of(frame, checkpoint) for frame in folds]
+    names = parts[0][2]
+    if any(part[2] != names for part in parts):
+        raise UserError("the folds predict different classes", "Give the folds of one training.")
+    truth, logits = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
+    frame = pd.concat([one.loc[one["checkpoint"] == checkpoint] for one in folds], ignore_index=True)
+    numbers = np.repeat(np.arange(len(folds)), [len(part[0]) for part in parts])
+    unit = grouping_unit(frame)
+    groups = None if unit == "image" else frame[unit].to_numpy()
+    cells = frame["cell"].to_numpy() if (frame["cell"] != "").all() else None
+    fitted = fit_temperature(logits, truth, groups)
+    scaled = apply_temperature(logits, fitted.value)
+    likely = softmax(scaled, axis=1)
+    correct, sure = likely.argmax(axis=1) == truth, likely.max(axis=1)
+    sets_unit, thresholds = _thresholds(likely, truth, frame, 1 - coverage)
+    review = _promise(sure, correct, wanted_error, groups)
+    after = math.nan
+    if len(folds) > 1:
+        after = expected_calibration_error(softmax(cross_fitted(logits, truth, numbers, groups).logits, axis=1), truth)
+    return Confidence(
+        classes=names,
+        images=len(truth),
+        groups=len(truth) if groups is None else len(np.unique(groups)),
+        unit=unit,
+        accuracy=float(correct.mean()),
+        temperature=fitted.value,
+        temperature_low=fitted.low,
+        temperature_high=fitted.high,
+        ece_before=expected_calibration_error(softmax(logits.astype(np.float64), axis=1), truth),
+        ece_after=after,
+        coverage=coverage,
+        thresholds=thresholds,
+        sets_unit=sets_unit,
+        wanted_error=review.wanted_error,
+        review_below=review.threshold,
+        review_share=review.review_share,
+        review_bound=review.upper_bound,
+        energy_low=float(np.quantile(energies(logits), UNLIKE_SHARE)),
+        counts=_learn_counts(names, scaled, truth, cells, numbers, seed),
+    )
+
+
+def _promise(sure: np.ndarray, correct: np.ndarray, wanted_error: float, groups: np.ndarray | None) -> ReviewThreshold:
+    """The threshold for ``wanted_error``, or for the smallest larger error that can be promised."""
+    for error in (wanted_error, *(each for each in LARGER_ERRORS if each > wanted_error)):
+        review = choose_threshold(sure, correct, error, groups)
+        if not math.isinf(review.threshold):
+            break
+    return review
+
+
+def _thresholds(
+    likely: np.ndarray, truth: np.ndarray, frame: pd.DataFrame, alpha: float
+) -> tuple[str, tuple[float, ...]]:
+    """The coarsest unit that there are enough of for ``alpha``, and the thresholds that hold for a new one."""
+    for unit in ("patient", "cell"):
+        groups = frame[unit].to_numpy()
+        if (groups != "").all() and len(np.unique(groups)) >= 1 / alpha - 1:
+            found = calibrate(lac_scores(likely), truth, Guarantee(alpha, "hierarchical"), groups)
+            return unit, tuple(found.values.tolist())
+    found = calibrate(lac_scores(likely), truth, Guarantee(alpha, "chromosome"))
+    return "image", tuple(found.values.tolist())
+
+
+def energies(logits: np.ndarray) -> np.ndarray:
+    """Return the log-sum-exp of ``logits`` [N, K], float64 [N]: low for what the classifier has not met.
+
+    It is the negative free energy of Liu, Wang, Owens & Li 2020 ("Energy-based out-of-distribution detection").
+    """
+    return np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=1))
+
+
+def _learn_counts(
+    names: tuple[str, ...],
+    scaled: np.ndarray,
+    truth: np.ndarray,
+    cells: np.ndarray | None,
+    numbers: np.ndarray,
+    seed: int,
+) -> Counts | None:
+    """The prices from whole cells: those held out together. None for other classes than a human's or split cells."""
+    if cells is None or names != CLASSES or len(set(zip(cells, numbers, strict=True))) > len(set(cells)):
+        return None
+    whole = [CellLogits(str(cell), scaled[cells == cell], truth[cells == cell]) for cell in np.unique(cells)]
+    costs = learn_costs(np.stack([cell.copies for cell in whole]))
+    planted = list(_plant(whole, np.random.default_rng(seed)))
+    weight = choose_weight([*whole, *planted], costs)
+    weighted = replace(costs, weight=weight)
+    constitutions = tuple(
+        (one.name, tuple(int(value) for value in one.expected), one.price, one.normal) for one in costs.constitutions
+    )
+    losses, gains = (tuple(map(tuple, table.tolist())) for table in (costs.losses, costs.gains))
+    return Counts(
+        cells=len(whole),
+        constitutions=constitutions,
+        losses=losses,
+        gains=gains,
+        rejection=costs.rejection,
+        weight=weight,
+        suspect_above=_suspect_above(whole, weighted),
+    )
+
+
+def _suspect_above(cells: Sequence[CellLogits], costs: CountCosts) -> float:
+    """The log-odds that a wrong suspicion reaches in ``SUSPECTED_SHARE`` of the cells; 0 where it would be above."""
+    strongest = []
+    for cell in cells:
+        suspects = assign_cell(cell.log_probabilities, costs).suspects
+        wrong = [one.log_odds for one in suspects if cell.copies[one.class_index] != one.copies]
+        strongest.append(max(wrong, default=-math.inf))
+    return min(0.0, float(np.quantile(strongest, 1 - SUSPECTED_SHARE)))
+
+
+def _plant(cells: Sequence[CellLogits], generator: np.random.Generator) -> Iterator[CellLogits]:
+    """Abnormal cells made of real ones: by turns one chromosome too many, one too few, and both at once.
+
+    A gain and a loss together leave the number of chromosomes as it was: on single changes alone the weight would
+    grow until it sorts such cells as normal.
+    """
+    autosomes = len(CLASSES) - 2
+    for number, cell in enumerate(cells):
+        gained, lost = (int(index) for index in generator.choice(autosomes, 2, replace=False))
+        changes = ({gained: 1}, {lost: -1}, {gained: 1, lost: -1})[number % 3]
+        try:
+            yield perturb_cell(cell, changes, cells, generator)
+        except ValueError:
+            continue  # no other cell has such a chromosome to give, or this one has none to lose
+
+
+def write_confidence(confidence: Confidence, folder: Path) -> None:
+    """Write it beside a model."""
+    write_text(folder / FILE, confidence.model_dump_json(indent=2) + "\n")
+
+
+def read_confidence(folder: Path) -> Confidence | None:
+    """Return the confidence beside the model in ``folder``, None where there is none.
+
+    Raises :class:`UserError` when the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return Confidence.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault

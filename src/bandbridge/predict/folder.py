@@ -1,0 +1,137 @@
+"""A model folder that travels: weights, a configuration that timm loads, what its confidence is worth, a model card.
+
+``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads it, and ``hf_hub:`` once it is uploaded. The card says
+what the model was trained on, under which protocol it was scored, how images are to be prepared, and whose licences
+bind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from timm.models import save_for_hf
+
+from bandbridge import __version__
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.evaluation.metrics import score_predictions
+from bandbridge.evaluation.predictions import logits_of, read_predictions
+from bandbridge.explain.classifier import Classifier, open_classifier
+from bandbridge.files import write_text
+from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.models import confidence_of_folds, is_run, sibling_folds
+from bandbridge.study.ledger import read_json
+
+_APPROACHES = {
+    "scratch": "random weights, then the target images",
+    "imagenet": "ImageNet weights, then the target images",
+    "two-step": "ImageNet weights, then the intermediate domain, then the target images",
+    "domain": "random weights, then the intermediate domain, then the target images",
+}
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Out-of-fold scores of the training, shares in 0..1; ``folds`` were pooled."""
+
+    folds: int
+    images: int
+    accuracy: float
+    macro_f1: float
+
+
+def export_folder(run: Path, out: Path, checkpoint: str = "last") -> Path:
+    """Write the model that ``run`` kept as ``checkpoint`` into the folder ``out``; return ``out``.
+
+    The confidence comes from the out-of-fold predictions of all finished folds of the run's training. Raises
+    :class:`UserError` when ``run`` is no finished run or ``out`` holds something else than an exported model.
+    """
+    classifier = open_classifier(run, checkpoint, "cpu")
+    if not is_run(run):
+        raise UserError(f"{run} is an exported model already", "Name the folder of a run.")
+    if out.exists() and any(out.iterdir()) and "bandbridge" not in read_json(out / "config.json"):
+        raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
+    folds = sibling_folds(run)
+    confidence = confidence_of_folds(folds, checkpoint)
+    size = classifier.preparation.size
+    mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
+    own = {
+        "format": 1,
+        "version": __version__,
+        "architecture": read_json(run / "config.json")["architecture"],
+        "classes": list(classifier.classes),
+        "preparation": classifier.preparation.model_dump(),
+        "mean": mean,
+        "std": std,
+        "checkpoint": checkpoint,
+        "run": classifier.facts,
+    }
+    preprocessing = {"input_size": (3, size, size), "mean": tuple(mean), "std": tuple(std), "crop_pct": 1.0}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        save_for_hf(
+            classifier.model,
+            str(out),
+            model_config={"label_names": list(classifier.classes), "bandbridge": own},
+            safe_serialization=True,
+            data_config={**preprocessing, "interpolation": "bilinear"},
+        )
+    except OSError as fault:
+        raise EnvironmentFault(
+            f"cannot write the model into {out}: {fault.strerror or fault}", "Free some space or name another folder."
+        ) from fault
+    if confidence is not None:
+        write_confidence(confidence, out)
+    write_text(out / "README.md", model_card(classifier, confidence, folds))
+    return out
+
+
+def model_card(classifier: Classifier, confidence: Confidence | None, folds: Sequence[Path]) -> str:
+    """Return the README of an exported model, Markdown with the header that the Hugging Face hub reads."""
+    facts = classifier.facts
+    environment = read_json(classifier.folder / "environment.json")
+    weights = environment.get("imagenet_weights") or {}
+    environment_ = jinja2.Environment(
+        loader=jinja2.PackageLoader("bandbridge.predict"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    return environment_.get_template("card.md.j2").render(
+        version=__version__,
+        name=f"{facts.get('task', '')} {facts.get('architecture', '')}".strip(),
+        facts=facts,
+        approach=_APPROACHES.get(str(facts.get("approach")), str(facts.get("approach"))),
+        record=facts.get("record", {}),
+        recipe=facts.get("record", {}).get("recipe", {}),
+        preparation=classifier.preparation,
+        classes=classifier.classes,
+        mean=[round(float(value), 4) for value in classifier.mean.flatten()],
+        std=[round(float(value), 4) for value in classifier.std.flatten()],
+        checkpoint=classifier.checkpoint,
+        scores=_scores(folds, classifier.checkpoint),
+        confidence=confidence,
+        licence=weights.get("licence") or "not known",
+        pretrained=weights.get("architecture"),
+    )
+
+
+def _scores(folds: Sequence[Path], checkpoint: str) -> _Scores | None:
+    if not folds:
+        return None
+    parts = [logits_of(read_predictions(folder / "predictions.parquet"), checkpoint) for folder in folds]
+    truth, logits = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
+    found = score_predictions(truth, logits)
+    return _Scores(len(folds), found.n, found.accuracy, found.macro_f1)
+
+
+def describe(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return how many chromosomes, cells and flags a table of predictions has."""
+    named = frame.loc[frame["cell"] != "", "cell"]
+    return {"chromosomes": len(frame), "cells": int(named.nunique()), "flagged": int((frame["flag"] == "yes").sum())}

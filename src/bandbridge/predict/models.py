@@ -1,0 +1,164 @@
+"""One classifier or several as one: run folders and exported models, calibrated, on images as they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.explain.classifier import Classifier, open_classifier
+from bandbridge.predict.confidence import Confidence, energies, fit_confidence, read_confidence
+from bandbridge.study.ledger import read_json
+
+#: Images that go through a model at a time.
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], and ``unlike`` bool [n].
+
+    An image is unlike when every member that knows how its training images score finds it scoring below them.
+    """
+
+    probabilities: np.ndarray
+    unlike: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Classifiers of the same classes. ``confidences`` has one for each member, None where nothing is known of it."""
+
+    members: tuple[Classifier, ...]
+    confidences: tuple[Confidence | None, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in karyotype order."""
+        return self.members[0].classes
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """The confidence whose promises are printed: the first member's that has one."""
+        return next((one for one in self.confidences if one is not None), None)
+
+    @property
+    def review_below(self) -> float | None:
+        """The probability below which a person should look, of the most cautious member; None if none knows."""
+        known = [one.review_below for one in self.confidences if one is not None]
+        return max(known) if known else None
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """The largest 1 - p with which each class enters a prediction set, float64 [K], of the most cautious member."""
+        known = [one.thresholds for one in self.confidences if one is not None]
+        return np.max(known, axis=0) if known else None
+
+    def judge(self, images: Sequence[np.ndarray], flips: bool = False) -> Opinion:
+        """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
+
+        The opinion is the mean of the members' calibrated probabilities, over the four mirror images with ``flips``.
+        """
+        prepared: dict[Preparation, np.ndarray] = {}
+        total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
+        for member, confidence in zip(self.members, self.confidences, strict=True):
+            if member.preparation not in prepared:
+                prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
+            views = list(_mirrored(prepared[member.preparation], flips))
+            logits = [logits_of_images(member, view) for view in views]
+            temperature = confidence.temperature if confidence is not None else 1.0
+            total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
+            if confidence is not None:
+                unlike &= energies(logits[0]) < confidence.energy_low
+        known = any(one is not None for one in self.confidences)
+        return Opinion(total / len(self.members), unlike & known)
+
+
+def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
+    if not flips:
+        return [images]
+    return [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+
+
+def logits_of_images(classifier: Classifier, prepared: np.ndarray) -> np.ndarray:
+    """Return float64 [N, K] for uint8 ``prepared`` [N, S, S], in batches."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(prepared), BATCH):
+            batch = classifier.normalised(np.ascontiguousarray(prepared[start : start + BATCH]))
+            parts.append(classifier.model(batch).float().cpu().numpy())
+    return np.concatenate(parts).astype(np.float64)
+
+
+def open_models(folders: Sequence[Path], checkpoint: str = "last", device: str = "auto") -> Ensemble:
+    """Open every model of ``folders``: runs (their ``checkpoint``) or exported models.
+
+    A run's confidence comes from the out-of-fold predictions of its training's finished folds. Raises
+    :class:`ManyErrors` naming each folder that is no model, :class:`UserError` when their classes differ.
+    """
+    members: list[Classifier] = []
+    confidences: list[Confidence | None] = []
+    problems: list[str] = []
+    fitted: dict[tuple[Path, ...], Confidence | None] = {}
+    for folder in folders:
+        try:
+            members.append(open_classifier(folder, checkpoint, device))
+            if is_run(folder):
+                siblings = tuple(sibling_folds(folder))
+                if siblings not in fitted:
+                    fitted[siblings] = confidence_of_folds(siblings, checkpoint)
+                confidences.append(fitted[siblings])
+            else:
+                confidences.append(read_confidence(folder))
+        except UserError as error:
+            problems.append(f"{error.message} {error.remedy}".strip())
+    if problems:
+        if len(problems) == 1 and len(folders) == 1:
+            raise UserError(*problems)
+        raise ManyErrors("models that cannot be opened:", problems)
+    for member in members:
+        if member.classes != members[0].classes:
+            raise UserError(
+                f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
+            )
+    return Ensemble(tuple(members), tuple(confidences))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` is that of a run, as opposed to an exported model."""
+    return (folder / "run.json").exists()
+
+
+def sibling_folds(folder: Path) -> list[Path]:
+    """Return the finished folds of the cross-validation that the run in ``folder`` belongs to, itself included.
+
+    They lie beside it and have the same record but for the fold (and the parent, which has folds of its own).
+    """
+    own = _training(read_json(folder / "run.json"))
+    found = []
+    for other in sorted(folder.resolve().parent.iterdir()):
+        facts = read_json(other / "run.json") if other.is_dir() else {}
+        if facts and facts.get("fold") is not None and _training(facts) == own and (other / "done.json").exists():
+            found.append(other)
+    return found
+
+
+def _training(facts: dict[str, Any]) -> dict[str, Any]:
+    record = dict(facts.get("record", {}))
+    record.pop("fold", None)
+    record["init"] = {**record.get("init", {}), "run": None}
+    return record
+
+
+def confidence_of_folds(folders: Sequence[Path], checkpoint: str, **wishes: float) -> Confidence | None:
+    """Learn the confidence of a training from its folds; None without any. ``wishes`` go to :func:`fit_confidence`."""
+    frames = [read_predictions(folder / "predictions.parquet") for folder in folders]
+    return fit_confidence(frames, checkpoint, **wishes) if frames else None  # type: ignore[arg-type]
