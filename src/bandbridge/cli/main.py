@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import advise, data, explain, models, similarity, study
+from bandbridge.cli import advise, data, explain, models, predict, review, similarity, study
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import console
 
@@ -50,9 +50,11 @@ def main(
 app.add_typer(data.app, name="data")
 app.command("similarity")(similarity.similarity)
 app.command("advise")(advise.advise)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")
 app.command("explain")(explain.explain)
+app.command("predict")(predict.predict)
+app.command("review")(review.review)
 
 
 def run() -> None:

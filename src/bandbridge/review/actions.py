@@ -1,0 +1,172 @@
+"""What the page may ask to have done with a cell, each a function of values and a plain answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from starlette.exceptions import HTTPException
+
+from bandbridge import __version__
+from bandbridge.dataset.archive import Bounds
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
+from bandbridge.predict.sheet import Chromosome, Pose
+from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
+from bandbridge.review.picture import tile
+from bandbridge.review.schema import StoredSheet
+from bandbridge.review.session import list_cell, show_sheet
+from bandbridge.review.store import Store
+from bandbridge.review.worker import Worker
+
+_LONGEST_TEXT = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """What the server works with. bounds: what an archive handed in may unpack to."""
+
+    store: Store
+    worker: Worker
+    bounds: Bounds = field(default_factory=lambda: Bounds(total=2**30))
+
+
+def absent(what: str) -> HTTPException:
+    """Return the answer for ``what`` that is not there."""
+    return HTTPException(404, f"there is no such {what}")
+
+
+def read_pose(values: Any) -> Pose:
+    """Return the pose in ``values`` (a mapping with angle and flipped), or raise the answer that says what is wrong."""
+    try:
+        angle = float(values.get("angle", 0))
+    except (TypeError, ValueError):
+        raise HTTPException(400, "the angle is a number of degrees") from None
+    if not -360 <= angle <= 360:
+        raise HTTPException(400, "the angle is a number of degrees, -360 to 360")
+    return Pose(angle, str(values.get("flipped", "0")) in ("1", "True"))
+
+
+def describe(review: Review) -> dict[str, Any]:
+    """Return what the page shows beside a sheet: the cells, the model, what is being classified."""
+    records = review.store.cells()
+    waiting = sum(record.state == "waiting" for record in records)
+    return {
+        "version": __version__,
+        "model": review.worker.model,
+        "folder": str(review.store.folder),
+        "cells": [list_cell(record) for record in records],
+        "waiting": waiting,
+        "current": review.worker.current,
+        "limits": {"file": MAX_IMAGE_BYTES, "files": MAX_FILES, "upload": MAX_UPLOAD_BYTES},
+    }
+
+
+def read_sheet(review: Review, cell: int) -> StoredSheet:
+    """Return the sheet of a cell, or raise the answer that there is none."""
+    try:
+        return review.store.sheet(cell)
+    except KeyError:
+        raise absent("cell, or it is not classified yet,") from None
+
+
+def show(review: Review, cell: int) -> dict[str, Any]:
+    """Return all that the page shows of a cell."""
+    store = review.store
+
+    def size_of(one: Chromosome, image: str) -> tuple[int, int]:
+        return _tile_size(image, one.pose, store.read_image)
+
+    stored = read_sheet(review, cell)
+    standing = [event.undone for event in store.history(cell)]
+    may = {"undo": not all(standing), "redo": bool(standing) and standing[-1]}
+    return show_sheet(stored, size_of, may)
+
+
+@lru_cache(maxsize=8192)
+def _tile_size(image: str, pose: Pose, read: Callable[[str], np.ndarray]) -> tuple[int, int]:
+    height, width = tile(read(image), pose).shape
+    return height, width
+
+
+def _place(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    stored, label = _correctable(review, cell), values.get("label")
+    if not isinstance(label, str) or label not in ("", *stored.sheet.classes):
+        raise HTTPException(400, f"there is no class {str(label)[:20]!r}")
+    review.store.change(cell, "place", (label, 1), _number(stored, values))
+    return show(review, cell)
+
+
+def _turn(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    pose = read_pose(values)
+    stored = _correctable(review, cell)
+    # A person is certain which arm is up.
+    review.store.change(cell, "turn", (pose.angle, int(pose.flipped), 1.0), _number(stored, values))
+    return show(review, cell)
+
+
+def _accept(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    accepted = values.get("accepted")
+    if not isinstance(accepted, bool):
+        raise HTTPException(400, "accepted is true or false")
+    if read_sheet(review, cell).record.accepted != accepted:
+        review.store.change(cell, "accept", (int(accepted),))
+    return show(review, cell)
+
+
+def _undo(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
+    read_sheet(review, cell)
+    event = review.store.undo(cell)
+    return {**show(review, cell), "chromosome": event.chromosome if event else None}
+
+
+def _redo(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
+    read_sheet(review, cell)
+    event = review.store.redo(cell)
+    return {**show(review, cell), "chromosome": event.chromosome if event else None}
+
+
+def _name(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    patient, stain = (clean(str(values.get(key, ""))[:_LONGEST_TEXT]) for key in ("patient", "stain"))
+    read_sheet(review, cell)
+    review.store.describe(cell, patient, stain)
+    return show(review, cell)
+
+
+def _remove(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
+    review.store.remove(cell)
+    return describe(review)
+
+
+def _retry(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
+    review.store.retry(cell)
+    review.worker.submit(cell)
+    return describe(review)
+
+
+ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
+    "place": _place,
+    "turn": _turn,
+    "accept": _accept,
+    "undo": _undo,
+    "redo": _redo,
+    "describe": _name,
+    "remove": _remove,
+    "retry": _retry,
+}
+
+
+def _correctable(review: Review, cell: int) -> StoredSheet:
+    stored = read_sheet(review, cell)
+    if stored.record.accepted:
+        raise HTTPException(409, "this cell is accepted; open it again (key a) to correct it")
+    return stored
+
+
+def _number(stored: StoredSheet, values: dict[str, Any]) -> int:
+    number = values.get("chromosome")
+    if not isinstance(number, int) or number not in stored.ids:
+        raise absent("chromosome in this cell")
+    return number

@@ -1,0 +1,146 @@
+"""Image files and archives that a person hands in, sorted into cells; what cannot be used is named and refused."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from bandbridge.dataset.archive import Bounds, read_images
+from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
+from bandbridge.dataset.imagefolder import METADATA, open_dataset
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.review.schema import Incoming
+from bandbridge.review.store import Store
+
+#: The longest chromosome 1 of a high-resolution camera is a third of this; a whole metaphase is larger.
+MAX_SIDE = 1024
+#: Three times a human karyotype: more images under one name are not one cell.
+MAX_CELL_IMAGES = 150
+MAX_UPLOAD_BYTES = 512 * 2**20
+MAX_FILES = 4000
+_LONGEST_NAME = 200
+_TOLD = ("cell", "patient", "stain")
+_QUIETLY_SKIPPED = frozenset({"thumbs.db", "desktop.ini"})
+_SINGLE = "Hand in single, cut-out chromosomes as PNG, TIFF, BMP or JPEG, or a zip of them."
+
+
+class HandedIn(NamedTuple):
+    """One image file: its relative name with "/", its bytes, and what a dataset says of it."""
+
+    name: str
+    data: bytes
+    cell: str = ""
+    patient: str = ""
+    stain: str = ""
+
+
+@dataclass
+class Sorted:
+    """The cells found, and a sentence for each file that was refused."""
+
+    cells: list[Incoming] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) -> Iterator[HandedIn]:
+    """Yield the images of a folder or archive; cells, patients and stains from its metadata.csv where it has one.
+
+    ``shown`` is what to call it; its cells are called so, too, where folders do not name them. Raises
+    :class:`UserError` for what :func:`~bandbridge.dataset.archive.read_images` refuses.
+    """
+    shown = shown or path.name
+    known = _known_rows(path)
+    home = PurePosixPath(shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")).name
+    try:
+        for name, data in read_images(path, bounds):
+            row = known.get(name) or known.get(name.partition("/")[2]) or {}
+            flat = "/" not in name
+            yield HandedIn(
+                f"{home}/{name}" if flat else name,
+                data,
+                *(row.get(column, "") for column in _TOLD),
+            )
+    except EnvironmentFault:
+        raise
+    except UserError as error:
+        raise UserError(error.message.replace(str(path), shown), error.remedy) from error
+
+
+def _known_rows(path: Path) -> dict[str, dict[str, str]]:
+    """Return what metadata.csv says of each file; nothing where there is no such table or not one of a dataset.
+
+    A table without labels, as of images not yet looked at, is none: folders then name the cells.
+    """
+    if path.is_dir() and not (path / METADATA).is_file():
+        return {}
+    try:
+        samples = open_dataset(path).samples
+    except UserError:
+        return {}
+    columns = [samples[name].tolist() for name in ("file_name", *_TOLD)]
+    return {row[0]: dict(zip(_TOLD, row[1:], strict=True)) for row in zip(*columns, strict=True)}
+
+
+def sort_into_cells(files: Iterable[HandedIn], store: Store) -> Sorted:
+    """Decode ``files``, keep their pictures in ``store`` and return the cells, named by dataset or by folder.
+
+    An image that cannot be read is named among the problems, and in the notes of its cell: a chromosome that is not
+    there must not look like a missing one.
+    """
+    found = Sorted()
+    images: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    with quiet_pillow():
+        for one in files:
+            path = PurePosixPath(one.name)
+            if path.name.startswith(".") or path.name.lower() in _QUIETLY_SKIPPED:
+                continue
+            key = (clean(one.cell) or clean("/".join(path.parts[:-1])), clean(one.patient), clean(one.stain))
+            try:
+                file = _free_name(clean(path.name), images[key])
+                images[key][file] = _keep(one, clean(one.name), store)
+            except UserError as error:
+                found.problems.append(f"{error.message}. {error.remedy}")
+                notes[key].append(f"not shown, could not be read: {error.message}")
+    names = _short_names([key[0] for key in images])
+    for key, of_cell in images.items():
+        name = names[key[0]] or "cell"
+        if len(of_cell) > MAX_CELL_IMAGES:
+            found.problems.append(
+                f"{name}: {len(of_cell)} images are not one cell; at most {MAX_CELL_IMAGES}. "
+                "Put the images of each cell into a folder of its own."
+            )
+        elif of_cell:
+            found.cells.append(Incoming(name, tuple(of_cell.items()), key[1], key[2], tuple(notes[key])))
+    return found
+
+
+def _keep(one: HandedIn, shown: str, store: Store) -> str:
+    pixels = decode_gray(one.data, shown)
+    if max(pixels.shape) > MAX_SIDE:
+        height, width = pixels.shape
+        raise DecodeError(shown, f"{width} x {height} pixels are more than one chromosome", _SINGLE)
+    return store.put_image(pixels)
+
+
+def clean(text: str) -> str:
+    """Return ``text`` fit to be shown and to stand in a table: no control signs, no formula, 200 signs at most."""
+    printable = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return printable.strip().lstrip("=+-@").strip()[:_LONGEST_NAME]
+
+
+def _free_name(file: str, taken: dict[str, str]) -> str:
+    number, free = 2, file
+    while free in taken:
+        free, number = f"{file} ({number})", number + 1
+    return free
+
+
+def _short_names(folders: list[str]) -> dict[str, str]:
+    """Return for each folder its last part, or all of it where two would be called alike."""
+    last = {folder: folder.rpartition("/")[2] for folder in folders}
+    twice = {name for name in last.values() if list(last.values()).count(name) > 1}
+    return {folder: folder if name in twice else name for folder, name in last.items()}

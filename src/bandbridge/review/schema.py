@@ -1,0 +1,152 @@
+"""The review's database: its tables, and what a row of each is as a value."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding, Pose
+
+State = Literal["waiting", "ready", "failed"]
+#: What each kind of change sets, in which table.
+CHANGES = {
+    "place": ("chromosomes", ("placed", "corrected")),
+    "turn": ("chromosomes", ("angle", "flipped", "certainty")),
+    "accept": ("cells", ("accepted",)),
+}
+VERSION = 1
+SCHEMA = """
+CREATE TABLE cells (
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL, patient TEXT NOT NULL,
+    stain TEXT NOT NULL, notes TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', problem TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '', classes TEXT NOT NULL DEFAULT '[]', findings TEXT NOT NULL DEFAULT '[]',
+    accepted INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE chromosomes (
+    id INTEGER PRIMARY KEY, cell INTEGER NOT NULL REFERENCES cells, file TEXT NOT NULL, image TEXT NOT NULL,
+    predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
+    corrected INTEGER NOT NULL DEFAULT 0, probabilities TEXT NOT NULL DEFAULT '[]', labels TEXT NOT NULL DEFAULT '[]',
+    reasons TEXT NOT NULL DEFAULT '[]', angle REAL NOT NULL DEFAULT 0, flipped INTEGER NOT NULL DEFAULT 0,
+    certainty REAL NOT NULL DEFAULT 0.5, UNIQUE (cell, file));
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, cell INTEGER NOT NULL REFERENCES cells, chromosome INTEGER,
+    kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX events_of_cell ON events (cell, undone, id);
+"""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A cell to be reviewed: its images as (file, hash of the stored picture). notes: what a reviewer should know."""
+
+    name: str
+    images: tuple[tuple[str, str], ...]
+    patient: str = ""
+    stain: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A cell as listed. problem: why it could not be classified. model: what classified it. flagged: still to check."""
+
+    id: int
+    name: str
+    patient: str
+    stain: str
+    notes: tuple[str, ...]
+    state: State
+    problem: str
+    model: str
+    accepted: bool
+    images: int
+    flagged: int
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSheet:
+    """A cell's sheet as corrected so far. ``ids``, ``images`` (hashes) and ``suggested`` go with its chromosomes."""
+
+    record: CellRecord
+    sheet: CellSheet
+    ids: tuple[int, ...]
+    images: tuple[str, ...]
+    suggested: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change: of what kind, to which chromosome (None: the cell), from what to what, when (UTC)."""
+
+    id: int
+    chromosome: int | None
+    kind: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    at: str
+    undone: bool
+
+
+CELLS = """
+SELECT cells.*, count(chromosomes.id) AS images, sum(reasons != '[]' AND NOT corrected) AS flagged
+FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id WHERE {condition} GROUP BY cells.id ORDER BY cells.id
+"""
+CHROMOSOMES = "SELECT * FROM chromosomes WHERE cell = ? ORDER BY id"
+SAVE = """
+UPDATE chromosomes SET predicted = ?, suggested = ?, placed = ?, corrected = ?, probabilities = ?, labels = ?,
+    reasons = ?, angle = ?, flipped = ?, certainty = ? WHERE id = ?
+"""
+REDO = """
+SELECT * FROM events WHERE cell = ? AND undone = 1
+    AND id > (SELECT coalesce(max(id), 0) FROM events WHERE cell = ? AND undone = 0) ORDER BY id LIMIT 1
+"""
+
+
+def which(table: str, cell: int, chromosome: int | None) -> tuple[str, tuple[int | None, ...]]:
+    """Return the condition, and its values, that finds a cell or a chromosome in it."""
+    return ("id = ?", (cell,)) if table == "cells" else ("cell = ? AND id = ?", (cell, chromosome))
+
+
+def read_record(row: sqlite3.Row) -> CellRecord:
+    """Return a row of ``CELLS``."""
+    plain = {name: row[name] for name in ("id", "name", "patient", "stain", "state", "problem", "model", "images")}
+    return CellRecord(
+        **plain, notes=tuple(json.loads(row["notes"])), accepted=bool(row["accepted"]), flagged=row["flagged"] or 0
+    )
+
+
+def read_event(row: sqlite3.Row) -> Event:
+    """Return a row of the table events."""
+    before, after = json.loads(row["before"]), json.loads(row["after"])
+    return Event(row["id"], row["chromosome"], row["kind"], before, after, row["at"], bool(row["undone"]))
+
+
+def write_findings(findings: Sequence[CountFinding]) -> str:
+    """Return the findings as the column of the table cells."""
+    return json.dumps([[one.label, one.copies, one.expected, one.log_odds] for one in findings])
+
+
+def sheet_columns(one: Chromosome) -> tuple[object, ...]:
+    """Return the values of ``SAVE`` but the last, which is the id."""
+    texts = [json.dumps(list(value)) for value in (one.probabilities.tolist(), one.labels, one.reasons)]
+    pose = (one.pose.angle, one.pose.flipped, one.pose.certainty)
+    return (one.predicted, one.placed, one.placed, one.corrected, *texts, *pose)
+
+
+def read_chromosome(row: sqlite3.Row, image: np.ndarray) -> Chromosome:
+    """Return a row of the table chromosomes, with its picture."""
+    return Chromosome(
+        row["file"],
+        image,
+        row["predicted"],
+        row["placed"],
+        np.array(json.loads(row["probabilities"]), dtype=np.float64),
+        tuple(json.loads(row["labels"])),
+        tuple(json.loads(row["reasons"])),
+        Pose(row["angle"], bool(row["flipped"]), row["certainty"]),
+        bool(row["corrected"]),
+    )

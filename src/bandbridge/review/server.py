@@ -1,0 +1,191 @@
+"""The review's web server: one page, its pictures, and the few requests it makes. No address of it is a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from bandbridge.dataset.prepare import background_level
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.explain.overlay import display_factor, enlarge
+from bandbridge.predict.sheet import Pose
+from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, show
+from bandbridge.review.export import export_accepted
+from bandbridge.review.guard import Door, Guard
+from bandbridge.review.intake import MAX_FILES
+from bandbridge.review.picture import encode_png, tile, turn
+from bandbridge.review.store import Store
+from bandbridge.review.uploads import Upload, take_in
+
+_STATIC = {
+    "review.css": "text/css; charset=utf-8",
+    "review.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_HASH = re.compile(r"[0-9a-f]{64}")
+_EXPORT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z(-[0-9]+)?")
+
+
+def make_app(review: Review, door: Door) -> Starlette:
+    """Return the application; its start starts the worker, its end stops it."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        review.worker.start()
+        yield
+        await run_in_threadpool(review.worker.stop)
+
+    routes = [
+        Route("/", _page),
+        Route("/static/{name}", _static),
+        Route("/images/{image}/{kind}.png", _image),
+        Route("/exports/{name}.zip", _archive),
+        Route("/api/state", _state),
+        Route("/api/cells", _add_cells, methods=["POST"]),
+        Route("/api/cells/{cell:int}", _show),
+        Route("/api/cells/{cell:int}/{action}", _act, methods=["POST"]),
+        Route("/api/chromosomes/{cell:int}/{chromosome:int}/{label}.png", _cam),
+        Route("/api/export", _export, methods=["POST"]),
+    ]
+    handlers: dict[Any, Callable[..., Any]] = {HTTPException: _http_fault, UserError: _user_fault}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.state.review = review
+    app.add_middleware(Guard, door=door)
+    return app
+
+
+def _review(request: Request) -> Review:
+    review: Review = request.app.state.review
+    return review
+
+
+# Answers to what goes wrong
+
+
+async def _http_fault(_: Request, fault: HTTPException) -> Response:
+    return JSONResponse({"message": str(fault.detail), "remedy": ""}, fault.status_code)
+
+
+async def _user_fault(_: Request, error: UserError) -> Response:
+    status = 500 if isinstance(error, EnvironmentFault) else 400
+    return JSONResponse({"message": error.message, "remedy": error.remedy}, status)
+
+
+# The page and its pictures
+
+
+async def _page(_: Request) -> Response:
+    return Response(_static_file("review.html"), media_type="text/html")
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        raise absent("file")
+    return Response(_static_file(name), media_type=_STATIC[name])
+
+
+def _static_file(name: str) -> bytes:
+    return resources.files("bandbridge.review").joinpath("static", name).read_bytes()
+
+
+async def _image(request: Request) -> Response:
+    """A chromosome turned upright: ``tile`` trimmed for the sheet, ``whole`` enlarged, as much as was photographed."""
+    image, kind = request.path_params["image"], request.path_params["kind"]
+    if not _HASH.fullmatch(image) or kind not in ("tile", "whole"):
+        raise absent("picture")
+    store = _review(request).store
+    if not store.image_path(image).is_file():
+        raise absent("picture")
+    data = await run_in_threadpool(_picture, store, image, kind, read_pose(request.query_params))
+    # The name says all that the picture shows.
+    return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=31536000, immutable"})
+
+
+@lru_cache(maxsize=8192)
+def _picture(store: Store, image: str, kind: str, pose: Pose) -> bytes:
+    pixels = store.read_image(image)
+    if kind == "tile":
+        return encode_png(tile(pixels, pose))
+    return encode_png(turn(enlarge(pixels, display_factor(pixels)), pose, background_level(pixels)))
+
+
+async def _cam(request: Request) -> Response:
+    """What in a chromosome speaks for a class, laid over it and turned as the chromosome is."""
+    cell, number, label = (request.path_params[name] for name in ("cell", "chromosome", "label"))
+    review = _review(request)
+    data = await run_in_threadpool(_cam_picture, review, cell, number, label)
+    return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=600"})
+
+
+def _cam_picture(review: Review, cell: int, number: int, label: str) -> bytes:
+    stored = read_sheet(review, cell)
+    if number not in stored.ids or label not in review.worker.analyst.classes:
+        raise absent("chromosome or class")
+    one = stored.sheet.chromosomes[stored.ids.index(number)]
+    return encode_png(turn(review.worker.cam(one.image, label), one.pose, background_level(one.image)))
+
+
+# What the page asks
+
+
+async def _state(request: Request) -> Response:
+    return JSONResponse(await run_in_threadpool(describe, _review(request)))
+
+
+async def _show(request: Request) -> Response:
+    return JSONResponse(await run_in_threadpool(show, _review(request), request.path_params["cell"]))
+
+
+# What the page does
+
+
+async def _act(request: Request) -> Response:
+    try:
+        values = await request.json()
+    except ValueError:
+        raise HTTPException(400, "the request is not JSON") from None
+    action = ACTIONS.get(request.path_params["action"])
+    if action is None or not isinstance(values, dict):
+        raise absent("action")
+    return JSONResponse(await run_in_threadpool(action, _review(request), request.path_params["cell"], values))
+
+
+# Cells in, datasets out
+
+
+async def _add_cells(request: Request) -> Response:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise HTTPException(415, "images come as files of a form")
+    async with request.form(max_files=MAX_FILES, max_fields=10) as form:
+        parts = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+        files = [Upload(part.filename or "", part.file) for part in parts]
+        if not files:
+            raise HTTPException(400, "no file was handed in")
+        return JSONResponse(await run_in_threadpool(take_in, _review(request), files))
+
+
+async def _export(request: Request) -> Response:
+    made = await run_in_threadpool(export_accepted, _review(request).store)
+    shown = {"name": made.name, "cells": made.cells, "images": made.images, "unplaced": made.unplaced}
+    return JSONResponse({**shown, "folder": str(made.folder), "address": f"/exports/{made.name}.zip"})
+
+
+async def _archive(request: Request) -> Response:
+    name = request.path_params["name"]
+    path = _review(request).store.folder / "exports" / f"{name}.zip"
+    if not _EXPORT.fullmatch(name) or not path.is_file():
+        raise absent("export")
+    return FileResponse(path, filename=f"bandbridge-review-{name}.zip", media_type="application/zip")

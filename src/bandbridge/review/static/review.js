@@ -1,0 +1,662 @@
+"use strict";
+// The review page. Whatever comes from files is only ever set as text; nothing is shown as done before it is saved.
+
+const $ = (id) => document.getElementById(id);
+const LIMITS = { longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 6 };
+const page = { state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0 };
+
+function make(tag, values = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(values)) {
+    if (name === "text") node.textContent = value;
+    else if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// Talking to the server
+
+class Refusal extends Error {}
+
+async function ask(address, values) {
+  const options = values === undefined ? {} : {
+    method: "POST", headers: { "content-type": "application/json", "x-bandbridge": "review" }, body: JSON.stringify(values),
+  };
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch {
+    throw new Refusal("The program does not answer: this was not saved. Start 'bandbridge review' again, then repeat it.");
+  }
+  const content = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "));
+  return content;
+}
+
+// One at a time, in the order of the keys.
+function inTurn(task) {
+  page.queue = page.queue.then(task).catch((error) => {
+    if (!(error instanceof Refusal)) throw error;
+    complain([error.message]);
+  });
+  return page.queue;
+}
+
+function say(text) { $("status").textContent = text; }
+
+function complain(sentences) {
+  const list = make("ul", {}, ...sentences.map((text) => make("li", { text })));
+  const close = make("button", { type: "button", text: "Dismiss", onclick: () => { $("alert").hidden = true; fit(); back(); } });
+  $("alert").replaceChildren(list, close);
+  $("alert").hidden = false;
+  fit();
+}
+
+// Cells
+
+async function refresh() {
+  page.state = await ask("/api/state");
+  showCells();
+  clearTimeout(page.polling);
+  if (page.state.waiting) page.polling = setTimeout(() => inTurn(refresh), LIMITS.poll);
+  const chosen = page.state.cells.find((cell) => cell.id === page.open);
+  if (!chosen) {
+    const first = page.state.cells.find((cell) => cell.state === "ready" && !cell.accepted) || page.state.cells[0];
+    await openCell(first ? first.id : null);
+  } else if (!page.sheet && chosen.state !== "waiting") await openCell(chosen.id);
+}
+
+function stateOf(cell) {
+  if (cell.state === "waiting") return ["", page.state.current === cell.name ? "… being sorted" : "… waits"];
+  if (cell.state === "failed") return ["bad", "✕ not sorted"];
+  if (cell.accepted) return ["good", "✓ accepted"];
+  return cell.flagged ? ["doubt", `⚑ ${cell.flagged} to check`] : ["", "○ to accept"];
+}
+
+function showCells() {
+  const { cells, waiting } = page.state;
+  $("cells").replaceChildren(...cells.map((cell) => {
+    const [kind, text] = stateOf(cell);
+    const name = make("span", { class: "name", text: cell.name });
+    const button = make("button", {
+      type: "button", "aria-current": cell.id === page.open ? "true" : null, title: `${cell.name}, ${cell.images} images`,
+      onclick: () => inTurn(() => openCell(cell.id)),
+    }, name, make("span", { class: `state ${kind}`, text }));
+    return make("li", {}, button);
+  }));
+  $("model").textContent = page.state.model;
+  $("export").disabled = !cells.some((cell) => cell.accepted);
+  $("progress").hidden = !waiting;
+  if (waiting) {
+    $("progress-text").textContent = `Sorting ${page.state.current || "…"}: ${cells.length - waiting} of ${cells.length} cells done`;
+    $("progress-bar").max = cells.length;
+    $("progress-bar").value = cells.length - waiting;
+  }
+  $("empty").hidden = cells.length > 0;
+}
+
+async function openCell(id) {
+  page.open = id;
+  page.picked = null;
+  page.entry = "";
+  page.sheet = null;
+  history.replaceState(null, "", id === null ? "/" : `/#cell=${id}`);
+  const cell = page.state.cells.find((one) => one.id === id);
+  if (cell && cell.state === "ready") {
+    take(await ask(`/api/cells/${id}`));
+    const first = page.sheet.chromosomes.find((one) => one.open) || one(order()[0]);
+    if (first) pick(first.id);
+    say(`Cell ${cell.name}: ${cell.images} images, ${cell.flagged} to check.`);
+  } else {
+    show();
+  }
+  $("trouble").hidden = !cell || cell.state !== "failed";
+  if (cell) $("trouble-text").textContent = cell.problem;
+  showCells();
+}
+
+function neighbour(step) {
+  const cells = page.state.cells;
+  const place = cells.findIndex((cell) => cell.id === page.open);
+  return cells[(place + step + cells.length) % cells.length];
+}
+
+// The sheet
+
+const one = (id) => page.sheet && page.sheet.chromosomes.find((item) => item.id === id);
+const labels = () => page.sheet.rows.flat().flatMap((group) => group.labels);
+const order = () => [...labels(), ""].flatMap((label) => page.sheet.order[label]);
+const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `${Math.round(100 * value)} %`);
+
+function take(sheet) {
+  page.sheet = sheet;
+  const cell = page.state.cells.find((item) => item.id === sheet.id);
+  if (cell) Object.assign(cell, { accepted: sheet.accepted, flagged: sheet.flagged });
+  if (!one(page.picked)) page.picked = order()[0] ?? null;
+  show();
+  showCells();
+}
+
+function show() {
+  const sheet = page.sheet;
+  const held = document.activeElement && document.activeElement.closest("#sheet, #detail") !== null;
+  for (const id of ["sheet", "panel"]) $(id).hidden = !sheet;
+  for (const id of ["previous", "next", "accept", "undo", "redo"]) $(id).disabled = !sheet;
+  $("title").textContent = sheet ? sheet.name : "Review";
+  document.title = sheet ? `${sheet.name} · Bandbridge review` : "Bandbridge review";
+  if (!sheet) { $("summary").textContent = ""; $("flagged").textContent = ""; return; }
+  const placed = sheet.chromosomes.filter((item) => item.placed).length;
+  $("summary").textContent = [
+    `${sheet.chromosomes.length} images`, `${placed} placed`, sheet.patient && `patient ${sheet.patient}`, sheet.stain && `${sheet.stain}-banded`,
+  ].filter(Boolean).join(" · ");
+  $("flagged").textContent = sheet.flagged ? `⚑ ${sheet.flagged} to check` : "✓ all checked";
+  $("flagged").classList.toggle("open", sheet.flagged > 0);
+  $("undo").disabled = !sheet.undo;
+  $("redo").disabled = !sheet.redo;
+  $("accept").textContent = sheet.accepted ? "Open again" : "Accept cell";
+  $("sheet").classList.toggle("accepted", sheet.accepted);
+  $("sheet").setAttribute("aria-label", `Karyogram of ${sheet.name}${sheet.accepted ? ", accepted" : ""}`);
+  $("sheet").replaceChildren(...sheet.rows.map(showRow), showTray());
+  fit();
+  showFindings();
+  showDetail();
+  $("patient").value = sheet.patient;
+  $("stain").value = sheet.stain;
+  $("sorted-by").textContent = sheet.model;
+  if (held) back();
+}
+
+function showRow(groups) {
+  return make("div", { class: "line", role: "row" }, ...groups.map((group) => {
+    const letter = make("span", { class: "letter", "aria-hidden": "true", text: group.name === "sex" ? "" : group.name });
+    return make("div", { class: "group", role: "none" }, letter, ...group.labels.map(showClass));
+  }));
+}
+
+function showClass(label) {
+  const finding = page.sheet.findings.find((item) => item.label === label);
+  const members = page.sheet.order[label];
+  const off = finding ? make("span", { class: "off", text: `${finding.extra ? "▲" : "▼"}${members.length}`, title: finding.text }) : "";
+  const name = `Chromosome ${label}, ${finding ? finding.text : `${members.length} placed`}`;
+  return make("div", { class: finding ? "class off" : "class", role: "gridcell", "data-label": label, "aria-label": name },
+    make("div", { class: "plate" }, ...members.map(showOne)),
+    make("div", { class: "label", "aria-hidden": "true" }, make("span", { text: label }), off));
+}
+
+function showTray() {
+  const members = page.sheet.order[""];
+  const text = members.length ? `Not placed: ${members.length}` : "Not placed: none";
+  return make("div", { class: "line", role: "row" },
+    make("div", { class: "tray group", role: "gridcell", "data-label": "", "aria-label": text },
+      make("span", { class: "label", "aria-hidden": "true", text }), make("div", { class: "plate" }, ...members.map(showOne))));
+}
+
+function showOne(id) {
+  const item = one(id);
+  const mark = item.open ? "⚑" : item.corrected ? "✓" : "";
+  const sure = `${mark}${Math.round(100 * item.probability)}`;
+  const about = [
+    item.placed ? `placed in ${item.placed}` : `not placed, likeliest ${item.predicted}`, percent(item.probability),
+    item.open ? `to check: ${item.reasons.join("; ")}` : item.corrected ? "checked by a person" : "", item.file,
+  ].filter(Boolean).join(", ");
+  return make("button", {
+    type: "button", class: `one${item.open ? " open" : ""}${item.corrected ? " by-person" : ""}`, "data-id": id, "aria-label": about,
+    title: about, tabindex: id === page.picked ? "0" : "-1", "aria-current": id === page.picked ? "true" : null,
+    onclick: () => pick(id), onfocus: () => { if (page.picked !== id) pick(id); }, onpointerdown: startDrag,
+  }, make("img", { src: item.tile, alt: "", draggable: "false" }), make("span", { class: "sure", "aria-hidden": "true", text: sure }));
+}
+
+// All chromosomes at one scale: the largest at which the whole sheet is seen.
+function fit() {
+  if (!page.sheet || $("sheet").hidden) return;
+  const main = $("main");
+  const tight = window.matchMedia("(max-width: 1100px)").matches;
+  const width = main.clientWidth - 16;
+  const height = tight ? Infinity : main.clientHeight - 16 - ($("progress").hidden ? 0 : 34);
+  let scale = 4;
+  while (scale > 0.5 && !fits(scale, width, height)) scale -= 0.05;
+  page.scale = scale;
+  for (const button of document.querySelectorAll(".one")) {
+    const item = one(Number(button.dataset.id));
+    const picture = button.firstChild;
+    picture.style.width = `${item.width * scale}px`;
+    picture.style.height = `${item.height * scale}px`;
+  }
+  for (const plate of document.querySelectorAll(".plate")) {
+    plate.style.background = `rgb(${page.sheet.ground}, ${page.sheet.ground}, ${page.sheet.ground})`;
+  }
+}
+
+function fits(scale, width, height) {
+  let used = 0;
+  const lines = [...page.sheet.rows, [{ labels: [""] }]];
+  for (const groups of lines) {
+    let across = (groups.length - 1) * 14;
+    let tallest = 0;
+    for (const group of groups) {
+      across += 17 + (group.labels.length - 1) * 4;
+      for (const label of group.labels) {
+        const members = page.sheet.order[label].map(one);
+        const widths = members.map((item) => Math.max(26, item.width * scale + 4) + 2);
+        across += Math.max(34, widths.reduce((sum, value) => sum + value, 6));
+        tallest = Math.max(tallest, ...members.map((item) => item.height * scale + 19));
+      }
+    }
+    if (across > width) return false;
+    used += Math.max(36, tallest + 6) + 6 + (groups[0].labels[0] === "" ? 8 : 20);
+  }
+  return used <= height;
+}
+
+function pick(id) {
+  page.picked = id;
+  page.entry = "";
+  page.cam = "";
+  for (const button of document.querySelectorAll(".one")) {
+    const mine = Number(button.dataset.id) === id;
+    button.tabIndex = mine ? 0 : -1;
+    if (mine) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
+  }
+  showEntry();
+  showDetail();
+  back();
+}
+
+function back() {
+  const button = document.querySelector(`.one[data-id="${page.picked}"]`);
+  if (button && !document.querySelector("dialog[open]")) button.focus({ preventScroll: !window.matchMedia("(max-width: 1100px)").matches });
+}
+
+// What to check, and the chromosome at hand
+
+function showFindings() {
+  const { findings, notes, flagged } = page.sheet;
+  const items = [
+    ...notes.map((text) => make("div", { class: "note bad", text: `✕ ${text}` })),
+    ...findings.map((item) => make("button", {
+      type: "button", class: "note bad", text: `${item.extra ? "▲" : "▼"} ${item.text}`, onclick: () => pickClass(item.label),
+    })),
+  ];
+  if (flagged) items.push(make("button", { type: "button", class: "note doubt", text: `⚑ ${flagged} chromosomes to check`, onclick: () => nextFlagged(1) }));
+  if (!items.length) items.push(make("div", { class: "note good", text: "✓ Counts as in a normal cell, nothing to check" }));
+  $("findings").replaceChildren(make("h2", { text: "To check in this cell" }), make("ul", {}, ...items.map((item) => make("li", {}, item))));
+}
+
+function pickClass(label) {
+  const [first] = page.sheet.order[label];
+  if (first !== undefined) pick(first); else say(`Nothing is placed in ${label}.`);
+}
+
+function showDetail() {
+  const item = one(page.picked);
+  if (!item) { $("detail").replaceChildren(); return; }
+  const shown = page.cam || item.placed || item.predicted;
+  const locked = page.sheet.accepted;
+  const who = item.corrected ? "by a person" : "by the model";
+  const heading = item.placed ? `Placed in ${item.placed}` : "Not placed";
+  const left = make("div", {},
+    make("h2", { text: item.file }),
+    make("p", { class: "placed", text: `${heading} · ${percent(item.probability)}` }),
+    make("p", { class: "soft", text: item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
+    make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` }))),
+    make("div", { class: "pictures" },
+      make("figure", {}, make("div", { class: "hold" }, make("img", { src: item.whole, alt: `${item.file}, turned upright` })), make("figcaption", { text: "as photographed" })),
+      make("figure", {}, make("div", { class: "hold" }, camPicture(item, shown)), make("figcaption", { text: `speaks for ${shown}` }))));
+  const ranked = make("div", { class: "ranked", role: "group", "aria-label": "Likeliest classes" },
+    ...item.ranked.slice(0, LIMITS.shown).map(([label, value]) => showOption(item, label, value, shown, locked)));
+  const pad = make("div", { class: "pad", role: "group", "aria-label": "Place in" }, ...page.sheet.classes.map((label) => make("button", {
+    type: "button", text: label, class: label === item.placed ? "here" : "", disabled: locked, "aria-label": `Place in ${label}`, onclick: () => place(item.id, label),
+  })));
+  const tools = make("div", { class: "row" },
+    make("button", { type: "button", text: "Unplace", title: "u", disabled: locked, onclick: () => place(item.id, "") }),
+    make("button", { type: "button", text: "Flip", title: "f", disabled: locked, onclick: () => turn(item, item.angle, !item.flipped) }),
+    make("button", { type: "button", text: "⟲", "aria-label": "Turn left by 5 degrees", title: "[", disabled: locked, onclick: () => turnBy(item, LIMITS.step) }),
+    make("button", { type: "button", text: "⟳", "aria-label": "Turn right by 5 degrees", title: "]", disabled: locked, onclick: () => turnBy(item, -LIMITS.step) }),
+    make("button", { type: "button", text: "Confirm", title: "Enter", disabled: locked || !item.placed, onclick: () => place(item.id, item.placed) }));
+  $("detail").replaceChildren(left, make("div", {}, make("h2", { text: "Likeliest classes" }), ranked, pad, tools));
+}
+
+function showOption(item, label, value, shown, locked) {
+  const button = make("button", {
+    type: "button", class: "show", "aria-pressed": String(label === shown), "aria-label": `${label}, ${percent(value)}, show what speaks for it`,
+    onclick: () => { page.cam = label; showDetail(); document.querySelector('.show[aria-pressed="true"]').focus(); },
+  }, make("strong", { text: label }), make("meter", { min: 0, max: 1, value, "aria-hidden": "true" }), make("span", { class: "value", text: percent(value) }));
+  const put = make("button", { type: "button", text: "Place", disabled: locked || label === item.placed, "aria-label": `Place in ${label}`, onclick: () => place(item.id, label) });
+  return make("div", { class: "option" }, button, put);
+}
+
+let camTimer = 0;
+function camPicture(item, label) {
+  const picture = make("img", { class: "old", src: item.whole, alt: `What speaks for class ${label}` });
+  clearTimeout(camTimer);
+  // Walking over chromosomes with the arrows should not ask for the map of each.
+  camTimer = setTimeout(() => {
+    picture.addEventListener("load", () => picture.classList.remove("old"), { once: true });
+    const pose = new URLSearchParams({ angle: item.angle, flipped: item.flipped });
+    picture.src = `/api/chromosomes/${page.sheet.id}/${item.id}/${encodeURIComponent(label)}.png?${pose}`;
+  }, LIMITS.camDelay);
+  return picture;
+}
+
+// Corrections
+
+function act(action, values) { return ask(`/api/cells/${page.sheet.id}/${action}`, values); }
+
+function place(id, label) {
+  const item = one(id);
+  page.entry = "";
+  showEntry();
+  return inTurn(async () => {
+    take(await act("place", { chromosome: id, label }));
+    pick(id);
+    const what = label === "" ? "placed nowhere" : label === item.placed ? `confirmed in ${label}` : `placed in ${label}`;
+    say(`${item.file} ${what}${label !== item.placed && item.placed ? `, was in ${item.placed}` : ""}. ${countText(label, item.placed)} Saved.`);
+  });
+}
+
+function countText(...touched) {
+  const found = page.sheet.findings.filter((item) => touched.includes(item.label));
+  return found.length ? `${found.map((item) => item.text).join("; ")}.` : "";
+}
+
+function turn(item, angle, flipped) {
+  return inTurn(async () => {
+    take(await act("turn", { chromosome: item.id, angle, flipped: flipped ? "1" : "0" }));
+    pick(item.id);
+    say(`${item.file} turned. Saved.`);
+  });
+}
+
+function turnBy(item, step) {
+  const angle = item.angle + step;
+  return turn(item, angle > 180 ? angle - 360 : angle < -180 ? angle + 360 : angle, item.flipped);
+}
+
+function step(action) {
+  return inTurn(async () => {
+    const answer = await act(action, {});
+    take(answer);
+    if (answer.chromosome) pick(answer.chromosome);
+    say(action === "undo" ? "The last change is taken back." : "The change is made again.");
+  });
+}
+
+function accept() {
+  const { accepted, flagged, findings, notes, order: places } = page.sheet;
+  if (accepted) return setAccepted(false);
+  const open = [...notes, ...findings.map((item) => item.text)];
+  if (flagged) open.push(`${flagged} chromosomes flagged and not confirmed`);
+  if (places[""].length) open.push(`${places[""].length} chromosomes not placed`);
+  if (!open.length) return setAccepted(true);
+  const list = make("ul", {}, ...open.map((text) => make("li", { text })));
+  confirm("Accept this cell with", list, "Accept as it is (a)", () => setAccepted(true));
+}
+
+function setAccepted(accepted) {
+  return inTurn(async () => {
+    take(await act("accept", { accepted }));
+    say(accepted ? `${page.sheet.name} is accepted. Saved.` : `${page.sheet.name} is open again.`);
+    const next = accepted && page.state.cells.find((cell) => cell.state === "ready" && !cell.accepted);
+    if (next) { const before = page.sheet.name; await openCell(next.id); say(`${before} is accepted. Now ${next.name}: ${next.flagged} to check.`); }
+  });
+}
+
+let afterYes = null;
+function confirm(title, body, yes, then) {
+  $("ask-title").textContent = title;
+  $("ask-body").replaceChildren(body);
+  $("ask-yes").textContent = yes;
+  afterYes = then;
+  $("ask").showModal();
+  $("ask-no").focus();
+}
+
+function remove() {
+  const name = (page.state.cells.find((cell) => cell.id === page.open) || {}).name;
+  const text = make("p", { text: "Nothing is deleted: handed in again, the same images come back with their corrections." });
+  confirm(`Remove ${name} from the list?`, text, "Remove", () => inTurn(async () => {
+    await ask(`/api/cells/${page.open}/remove`, {});
+    page.open = null;
+    await refresh();
+    say(`${name} is off the list.`);
+  }));
+}
+
+// Keys
+
+function showEntry() {
+  $("entry").hidden = !page.entry;
+  $("entry").textContent = `Place in ${page.entry} — Enter`;
+}
+
+function type(sign) {
+  const grown = /^[0-9]$/.test(sign) && /^[0-9]+$/.test(page.entry) ? (page.entry + sign).slice(-LIMITS.longestEntry) : sign.toUpperCase();
+  page.entry = grown;
+  showEntry();
+  say(`Place in ${grown}: press Enter.`);
+}
+
+function enter() {
+  const item = one(page.picked);
+  if (!item) return;
+  if (!page.entry) {
+    if (item.placed) place(item.id, item.placed); else say("It is placed nowhere: type a class first.");
+  } else if (page.sheet.classes.includes(page.entry)) place(item.id, page.entry);
+  else { say(`There is no class ${page.entry}.`); page.entry = ""; showEntry(); }
+}
+
+function nextFlagged(step) {
+  const ids = order();
+  const from = ids.indexOf(page.picked);
+  for (let far = 1; far <= ids.length; far += 1) {
+    const item = one(ids[(from + step * far + ids.length * 2) % ids.length]);
+    if (item.open) { pick(item.id); say(`${item.file}: ${item.reasons.join("; ")}.`); return; }
+  }
+  say("Nothing is left to check.");
+}
+
+function along(step) {
+  const ids = order();
+  const next = ids[ids.indexOf(page.picked) + step];
+  if (next !== undefined) pick(next);
+}
+
+function across(step) {
+  const here = document.querySelector(`.one[data-id="${page.picked}"]`);
+  if (!here) return;
+  const lines = [...document.querySelectorAll(".line")];
+  const middle = (node) => { const box = node.getBoundingClientRect(); return box.left + box.width / 2; };
+  for (let at = lines.indexOf(here.closest(".line")) + step; lines[at]; at += step) {
+    const near = [...lines[at].querySelectorAll(".one")].sort((a, b) => Math.abs(middle(a) - middle(here)) - Math.abs(middle(b) - middle(here)))[0];
+    if (near) { pick(Number(near.dataset.id)); return; }
+  }
+}
+
+const correct = (then) => () => { const item = one(page.picked); if (item) then(item); };
+const KEYS = {
+  ArrowLeft: () => along(-1), ArrowRight: () => along(1), ArrowUp: () => across(-1), ArrowDown: () => across(1),
+  Home: () => pick(order()[0]), End: () => pick(order().at(-1)),
+  n: () => nextFlagged(1), p: () => nextFlagged(-1), Enter: enter,
+  u: correct((item) => place(item.id, "")), f: correct((item) => turn(item, item.angle, !item.flipped)),
+  "[": correct((item) => turnBy(item, LIMITS.step)), "]": correct((item) => turnBy(item, -LIMITS.step)),
+  z: () => step("undo"), Z: () => step("redo"), a: accept,
+  ",": () => inTurn(() => openCell(neighbour(-1).id)), ".": () => inTurn(() => openCell(neighbour(1).id)),
+  Escape: () => { page.entry = ""; showEntry(); }, Backspace: () => { page.entry = page.entry.slice(0, -1); showEntry(); },
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const target = event.target;
+  if ($("ask").open && event.key === "a" && $("ask-yes").textContent.includes("(a)")) { event.preventDefault(); $("ask-yes").click(); return; }
+  if (target.closest("input, textarea, select, dialog, summary")) return;
+  const single = event.key.length === 1;
+  if (single && !$("single-keys").checked) return;
+  if (event.key === "?") { event.preventDefault(); $("keys").showModal(); return; }
+  if (!page.sheet) return;
+  const onButton = target.closest("button, a") && !target.closest(".one");
+  // Enter on a button presses that button; arrows scroll the panel.
+  if (!single && (onButton || target.closest("#panel"))) return;
+  if (/^[0-9xyXY]$/.test(event.key)) { event.preventDefault(); type(event.key); return; }
+  const known = KEYS[event.key];
+  if (known) { event.preventDefault(); known(); }
+}
+
+// Dragging, with mouse, pen or finger
+
+function startDrag(event) {
+  if (event.button !== 0 || page.sheet.accepted) return;
+  const button = event.currentTarget;
+  const from = { x: event.clientX, y: event.clientY };
+  let ghost = null;
+  let over = null;
+  const move = (moved) => {
+    if (!ghost) {
+      if (Math.hypot(moved.clientX - from.x, moved.clientY - from.y) < LIMITS.dragStart) return;
+      ghost = button.firstChild.cloneNode();
+      ghost.className = "ghost";
+      document.body.append(ghost);
+      button.classList.add("dragged");
+    }
+    ghost.style.left = `${moved.clientX - ghost.offsetWidth / 2}px`;
+    ghost.style.top = `${moved.clientY - ghost.offsetHeight / 2}px`;
+    const below = document.elementFromPoint(moved.clientX, moved.clientY);
+    const found = below && below.closest("[data-label]");
+    if (found !== over) {
+      if (over) over.classList.remove("over");
+      if (found) found.classList.add("over");
+      over = found;
+    }
+  };
+  const end = (keep) => {
+    for (const [name, handler] of Object.entries(handlers)) window.removeEventListener(name, handler, true);
+    if (ghost) ghost.remove();
+    button.classList.remove("dragged");
+    if (over) over.classList.remove("over");
+    const id = Number(button.dataset.id);
+    if (keep && ghost && over && over.dataset.label !== one(id).placed) place(id, over.dataset.label);
+  };
+  const handlers = {
+    pointermove: move, pointerup: () => end(true), pointercancel: () => end(false),
+    keydown: (pressed) => { if (pressed.key === "Escape") { pressed.stopPropagation(); end(false); } },
+  };
+  for (const [name, handler] of Object.entries(handlers)) window.addEventListener(name, handler, true);
+}
+
+// Handing in and taking out
+
+async function filesOf(entry, above = "") {
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    return [[above + file.name, file]];
+  }
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!entries.length) return found;
+    for (const inner of entries) found.push(...await filesOf(inner, `${above}${entry.name}/`));
+  }
+}
+
+function handIn(files) {
+  const { file: largest, files: most, upload } = page.state.limits;
+  const archive = (name) => /\.(zip|tar|gz|tgz)$/i.test(name);
+  const large = files.filter(([name, file]) => file.size > (archive(name) ? upload : largest));
+  const problems = large.map(([name]) => `${name} is too large. An image of one chromosome is far smaller.`);
+  const kept = files.filter((pair) => !large.includes(pair));
+  const total = kept.reduce((sum, [, file]) => sum + file.size, 0);
+  if (kept.length > most) problems.push(`${kept.length} files at once are too many. Hand in at most ${most}.`);
+  else if (total > upload) problems.push(`${Math.round(total / 2 ** 20)} MiB at once are too much. Hand in fewer cells at a time.`);
+  else if (kept.length) { send(kept, problems); return; }
+  if (problems.length) complain(problems);
+}
+
+function send(files, problems) {
+  const form = new FormData();
+  for (const [name, file] of files) form.append("files", file, name);
+  const request = new XMLHttpRequest();
+  request.open("POST", "/api/cells");
+  request.setRequestHeader("x-bandbridge", "review");
+  request.responseType = "json";
+  $("progress").hidden = false;
+  $("progress-bar").removeAttribute("value");
+  $("progress-text").textContent = `Reading ${files.length} ${files.length === 1 ? "file" : "files"} …`;
+  request.onload = () => inTurn(async () => {
+    const answer = request.response || {};
+    if (request.status !== 200) problems.push([answer.message || `refused (${request.status})`, answer.remedy].filter(Boolean).join(". "));
+    else problems.push(...answer.problems);
+    await refresh();
+    if (problems.length) complain(problems);
+    if (answer.cells && answer.cells.length) {
+      await openCell(answer.cells[0]);
+      const known = answer.cells.length - answer.new;
+      say(`${answer.new} new ${answer.new === 1 ? "cell" : "cells"}${known ? `, ${known} already here` : ""}.`);
+    }
+  });
+  request.onerror = () => { $("progress").hidden = true; complain([...problems, "The program did not take the files. See that it still runs, and hand them in again."]); };
+  request.send(form);
+}
+
+function exportAccepted() {
+  return inTurn(async () => {
+    const made = await ask("/api/export", {});
+    const text = `${made.images} images of ${made.cells} accepted ${made.cells === 1 ? "cell" : "cells"}, ${made.unplaced} left out because they are placed nowhere.`;
+    const body = make("div", {}, make("p", { text }), make("p", { text: `Folder: ${made.folder}` }),
+      make("p", { text: "A study trains on it as it is; corrections.csv tells what was changed." }));
+    confirm("The dataset is written", body, "Download as zip", () => { make("a", { href: made.address, download: "" }).click(); });
+    $("ask-no").textContent = "Close";
+    say("The dataset is written.");
+  });
+}
+
+// Start
+
+function listen() {
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("resize", fit);
+  const buttons = {
+    previous: () => nextFlagged(-1), next: () => nextFlagged(1), undo: () => step("undo"), redo: () => step("redo"), accept,
+    help: () => $("keys").showModal(), export: exportAccepted, remove, "trouble-remove": remove,
+    "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
+    "ask-yes": () => { $("ask").close(); if (afterYes) afterYes(); },
+    retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, {}); $("trouble").hidden = true; await refresh(); }),
+    "add-files": () => $("files").click(), "choose-files": () => $("files").click(),
+    "add-folder": () => $("folder").click(), "choose-folder": () => $("folder").click(),
+  };
+  for (const [id, then] of Object.entries(buttons)) $(id).addEventListener("click", then);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", () => { $("ask-no").textContent = "Look again"; back(); });
+  for (const input of [$("files"), $("folder")]) {
+    input.addEventListener("change", () => {
+      handIn([...input.files].map((file) => [file.webkitRelativePath || file.name, file]));
+      input.value = "";
+    });
+  }
+  $("about").addEventListener("submit", (event) => {
+    event.preventDefault();
+    inTurn(async () => { take(await act("describe", { patient: $("patient").value, stain: $("stain").value })); say("Kept."); });
+  });
+  try { $("single-keys").checked = localStorage.getItem("single-keys") !== "off"; } catch { /* a browser without storage starts with keys on */ }
+  $("single-keys").addEventListener("change", () => { try { localStorage.setItem("single-keys", $("single-keys").checked ? "on" : "off"); } catch { /* kept for this visit only */ } });
+  let depth = 0;
+  const carriesFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
+  window.addEventListener("dragenter", (event) => { if (carriesFiles(event)) { depth += 1; $("drop").hidden = false; } });
+  window.addEventListener("dragleave", (event) => { if (carriesFiles(event) && (depth -= 1) <= 0) { depth = 0; $("drop").hidden = true; } });
+  window.addEventListener("dragover", (event) => event.preventDefault());
+  window.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    depth = 0;
+    $("drop").hidden = true;
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry()).filter(Boolean);
+    const found = [];
+    for (const entry of entries) found.push(...await filesOf(entry));
+    if (found.length) handIn(found);
+  });
+}
+
+listen();
+page.open = Number((location.hash.match(/^#cell=(\d+)$/) || [])[1]) || null;
+inTurn(refresh);

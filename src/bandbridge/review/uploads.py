@@ -1,0 +1,74 @@
+"""Files that the page hands in, within bounds; each refused one gets a sentence that names it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
+from bandbridge.errors import UserError, in_one_line
+from bandbridge.review.actions import Review
+from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+class Upload(NamedTuple):
+    """A file as the browser calls it, and its content."""
+
+    name: str
+    file: IO[bytes]
+
+
+def take_in(review: Review, files: list[Upload]) -> dict[str, Any]:
+    """Sort uploaded ``files`` into cells and have them classified; returns as :func:`add_cells` does."""
+    refused: list[str] = []
+    found = sort_into_cells(_read_uploads(review, files, refused), review.store)
+    return add_cells(review, Sorted(found.cells, refused + found.problems))
+
+
+def add_cells(review: Review, found: Sorted) -> dict[str, Any]:
+    """Have the cells ``found`` classified; return the ids of all, how many are new, and the problems."""
+    added = [review.store.add_cell(cell) for cell in found.cells]
+    for cell, new in added:
+        if new:
+            review.worker.submit(cell)
+    return {"cells": [cell for cell, _ in added], "new": sum(new for _, new in added), "problems": found.problems}
+
+
+def _read_uploads(review: Review, files: list[Upload], refused: list[str]) -> Iterator[HandedIn]:
+    """Yield the images of uploaded files, archives opened; a sentence for each file refused goes to ``refused``."""
+    for part in files:
+        name = (part.name or "unnamed").replace("\\", "/").lstrip("/")
+        try:
+            if name.lower().endswith(_ARCHIVES):
+                yield from _read_archive(review, part, name)
+            else:
+                yield HandedIn(name, _read_part(part, name))
+        except UserError as error:
+            refused.append(in_one_line(clean(error.message), error.remedy))
+
+
+def _read_part(part: Upload, name: str) -> bytes:
+    data = part.file.read(MAX_IMAGE_BYTES + 1)
+    if len(data) > MAX_IMAGE_BYTES:
+        limit = f"{MAX_IMAGE_BYTES // 2**20} MiB"
+        raise UserError(f"{name} is larger than {limit}", "An image of one chromosome is far smaller.")
+    return data
+
+
+def _read_archive(review: Review, part: Upload, name: str) -> list[HandedIn]:
+    with tempfile.NamedTemporaryFile(dir=review.store.folder, prefix=".incoming-") as kept:
+        while block := part.file.read(2**20):
+            kept.write(block)
+        kept.flush()
+        # As a whole: half of a refused archive would be a cell that seems to lack chromosomes.
+        found = list(islice(read_handed_in(Path(kept.name), name, review.bounds), MAX_FILES + 1))
+    if len(found) > MAX_FILES:
+        raise UserError(f"{name} holds more than {MAX_FILES} images", "Hand in fewer cells at a time.")
+    if not found:
+        raise UserError(f"{name} holds no image", "Zip PNG, TIFF, BMP or JPEG files, a folder for each cell.")
+    return found

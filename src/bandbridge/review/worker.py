@@ -1,0 +1,89 @@
+"""Classifies waiting cells in a thread of its own, so that the page answers meanwhile."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bandbridge.errors import UserError
+from bandbridge.progress import note
+from bandbridge.review.analysis import Analyst
+from bandbridge.review.session import with_twins_flagged
+from bandbridge.review.store import Store
+
+
+@dataclass(eq=False)
+class Worker:
+    """The one user of the model; ``cam`` and the thread take turns."""
+
+    store: Store
+    analyst: Analyst
+    model: str
+    current: str = ""
+    done: int = 0
+    _asked: queue.Queue[int | None] = field(default_factory=queue.Queue)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin with the cells that a stopped program left waiting."""
+        for record in self.store.cells():
+            if record.state == "waiting":
+                self._asked.put(record.id)
+        self._thread = threading.Thread(target=self._work, name="classify", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the cell at hand; those still waiting are classified next time."""
+        with self._asked.mutex:
+            self._asked.queue.clear()
+        self._asked.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, cell: int) -> None:
+        """Have a cell classified."""
+        self._asked.put(cell)
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when nothing waits any more; TimeoutError after ``timeout`` seconds."""
+        end = time.monotonic() + timeout
+        while any(record.state == "waiting" for record in self.store.cells()):
+            if time.monotonic() > end:
+                raise TimeoutError
+            time.sleep(0.02)
+
+    def cam(self, image: np.ndarray, label: str) -> np.ndarray:
+        """Return the analyst's overlay, uint8 RGB."""
+        with self._turn:
+            return self.analyst.cam(image, label)
+
+    def _work(self) -> None:
+        while (cell := self._asked.get()) is not None:
+            try:
+                self._classify(cell)
+            except UserError as error:
+                self.store.fail(cell, str(error))
+            except Exception as fault:
+                # A fault in one cell must not end the thread, and with it all others; the page names it.
+                note(traceback.format_exc())
+                self.store.fail(cell, f"the classifier failed: {type(fault).__name__}: {fault}")
+            finally:
+                self.current = ""
+                self.done += 1
+
+    def _classify(self, cell: int) -> None:
+        record = self.store.cell(cell)
+        if record.state != "waiting":
+            return
+        self.current = record.name
+        held = self.store.images_of(cell)
+        images = [(file, self.store.read_image(image)) for file, image in held]
+        with self._turn:
+            sheet = self.analyst.sheet(record.name, images)
+        self.store.save_sheet(cell, with_twins_flagged(sheet, dict(held)), self.model)
