@@ -1,0 +1,74 @@
+"""``bandbridge predict`` and ``models export`` from the outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from bandbridge.study.ledger import Ledger
+from bandbridge.study.plan import open_study
+
+
+@pytest.fixture
+def run(small_study):
+    study, ledger = open_study(small_study.path), Ledger(small_study.runs)
+    return next(ledger.folder(run) for run in study.runs if run.approach == "imagenet" and run.task == "Q")
+
+
+def test_a_dataset_becomes_tables(bandbridge, small_study, run, tmp_path):
+    images = small_study.path.parent / "q"
+    result = bandbridge("predict", run, images, "--out", tmp_path, "--device", "cpu")
+    assert result.code == 0 and "184 chromosomes" in result.out and "4 cells" in result.out
+    table = pd.read_csv(tmp_path / "predictions.csv", dtype={"class": str}, keep_default_na=False)
+    assert len(table) == 184 and list(table.columns[:4]) == ["file", "cell", "label", "class"]
+    rows = json.loads((tmp_path / "predictions.json").read_text())
+    assert [row["class"] for row in rows] == table["class"].tolist()
+    assert len(pd.read_csv(tmp_path / "cells.csv")) == 4
+
+
+def test_json_is_all_that_standard_output_holds(bandbridge, small_study, run, tmp_path):
+    result = bandbridge("predict", run, small_study.path.parent / "q", "--out", tmp_path, "--json", "--no-cells")
+    assert len(json.loads(result.out)) == 184
+
+
+def test_an_unreadable_image_is_listed_and_the_rest_is_done(bandbridge, small_study, run, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(small_study.path.parent / "q" / "images", folder)
+    (folder / "broken.png").write_bytes(b"nothing")
+    result = bandbridge("predict", run, folder, "--out", tmp_path / "out", "--device", "cpu")
+    assert result.code == 2 and "broken.png" in result.err and "The others are classified" in result.err
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 184
+
+
+def test_a_model_alone_is_a_mistake(bandbridge, run):
+    result = bandbridge("predict", run)
+    assert result.code == 2 and "name a model and images" in result.err
+
+
+def test_what_is_no_model_is_said(bandbridge, small_study, tmp_path):
+    result = bandbridge("predict", tmp_path, small_study.path.parent / "q", "--out", tmp_path / "out")
+    assert result.code == 2 and str(tmp_path) in result.err and not (tmp_path / "out").exists()
+
+
+def test_an_exported_model_predicts_like_its_run(bandbridge, small_study, run, tmp_path):
+    model = tmp_path / "model"
+    assert bandbridge("models", "export", run, "--out", model).code == 0
+    images = small_study.path.parent / "g"
+    for name, place in (("a", run), ("b", model)):
+        assert bandbridge("predict", place, images, "--out", tmp_path / name, "--device", "cpu").code == 0
+    first, second = ((tmp_path / name / "predictions.csv").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_models_lists_by_default_and_by_name(bandbridge):
+    assert "test_resnet" in bandbridge("models", "test_resnet").out
+    assert json.loads(bandbridge("models", "test_resnet", "--json").out)[0]["name"] == "test_resnet"
+    assert "export" in bandbridge("models", "--help").out
+
+
+def test_exporting_what_is_no_run_is_said(bandbridge, tmp_path):
+    result = bandbridge("models", "export", tmp_path)
+    assert result.code == 2 and "not the folder of a run" in result.err

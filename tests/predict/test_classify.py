@@ -1,0 +1,149 @@
+"""From opinions to decisions, on an ensemble whose opinions are made up: reasons, cells as a whole, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pytest
+
+from bandbridge.karyotype import CLASSES
+from bandbridge.predict.classify import FEWEST, cell_table, classify, prediction_table
+from bandbridge.predict.confidence import Confidence, no_experience
+from bandbridge.predict.intake import Handed
+from bandbridge.predict.models import Opinion
+
+NORMAL = [label for label in CLASSES[:22] for _ in range(2)] + ["X", "Y"]
+
+
+@dataclass
+class Oracle:
+    """An ensemble that reads its opinion from the image: pixel values are (class, second class, percent, unlike)."""
+
+    classes: tuple[str, ...] = CLASSES
+    confidence: Confidence | None = None
+    review_below: float | None = 0.9
+    thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
+
+    def judge(self, images, flips=False):
+        rows, unlike = [], []
+        for image in images:
+            first, second, percent, strange = (int(value) for value in image[0, :4])
+            row = np.full(len(self.classes), 1e-6)
+            row[first] = percent / 100
+            row[second] += 1 - row.sum()
+            rows.append(row)
+            unlike.append(bool(strange))
+        return Opinion(np.array(rows), np.array(unlike))
+
+
+def handed(name, cell, first, second="1", percent=99, unlike=False, label=""):
+    """An image file, as it would be read, that says what the oracle is to think."""
+    import io
+
+    from PIL import Image
+
+    values = np.array([[CLASSES.index(first), CLASSES.index(second), percent, unlike]], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, format="PNG")
+    return Handed(name, cell, label, partial(bytes, buffer.getvalue()))
+
+
+def cell_of(labels, cell="c1"):
+    return [
+        handed(f"{cell}/{index}.png", cell, label, "2" if label == "1" else "1") for index, label in enumerate(labels)
+    ]
+
+
+def test_a_sure_normal_cell_gives_no_reason_to_look():
+    result = classify(Oracle(), cell_of(NORMAL))
+    (sheet,) = result.sheets
+    assert sheet.findings == () and not any(one.reasons for one in sheet.chromosomes)
+    assert [one.placed for one in sheet.chromosomes] == NORMAL
+
+
+def test_three_sure_copies_stay_three_and_are_reported():
+    (sheet,) = classify(Oracle(), cell_of([*NORMAL, "21"])).sheets
+    assert len(sheet.of("21")) == 3
+    assert "3 of chromosome 21, 2 expected" in [finding.text for finding in sheet.findings]
+    assert all("3 of chromosome 21" in "; ".join(one.reasons) for one in sheet.of("21"))
+
+
+def test_the_cell_settles_a_doubt_and_says_so():
+    doubtful = [one for one in cell_of(NORMAL) if one.name != "c1/3.png"]  # one of the two chromosomes 2 is left out
+    doubtful.append(handed("c1/doubt.png", "c1", "9", "2", percent=55))
+    (sheet,) = classify(Oracle(), doubtful).sheets
+    (one,) = [one for one in sheet.chromosomes if one.file == "c1/doubt.png"]
+    assert (one.predicted, one.placed) == ("9", "2")
+    assert "2 by the cell's counts, 9 by itself" in one.reasons and one.margin > 0
+
+
+def test_without_cells_or_by_wish_each_stands_for_itself():
+    loose = [handed(f"{index}.png", "", label) for index, label in enumerate([*NORMAL, "21"])]
+    apart = classify(Oracle(), cell_of([*NORMAL, "21"]), joint=False)
+    for sheet in (*classify(Oracle(), loose).sheets, *apart.sheets):
+        assert sheet.findings == () and all(one.placed == one.predicted for one in sheet.chromosomes)
+
+
+def test_a_few_chromosomes_are_no_cell():
+    (sheet,) = classify(Oracle(), cell_of(NORMAL[: FEWEST - 1])).sheets
+    assert sheet.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("second", "percent", "unlike", "reason"),
+    [
+        ("4", 95, False, ""),
+        ("4", 80, False, "unsure: 3 (80%) or 4 (20%)"),
+        ("4", 95, True, "looks unlike"),
+        ("4", 12, False, "unsure: 4 (88%) or 3 (12%)"),
+    ],
+)
+def test_each_reason_by_itself(second, percent, unlike, reason):
+    (sheet,) = classify(Oracle(), [handed("a.png", "", "3", second, percent, unlike)]).sheets
+    text = "; ".join(sheet.chromosomes[0].reasons)
+    assert text.startswith(reason) and bool(text) == bool(reason)
+
+
+def test_the_set_holds_every_class_that_cannot_be_ruled_out():
+    (sheet,) = classify(Oracle(), [handed("a.png", "", "3", "4", 70)]).sheets
+    assert sheet.chromosomes[0].labels == ("3", "4")  # 0.70 and 0.30 are both 0.2 or more
+    (sheet,) = classify(Oracle(), [handed("a.png", "", "3", "4", 90)]).sheets
+    assert sheet.chromosomes[0].labels == ("3",)
+
+
+def test_nothing_known_flags_nothing_and_hopeless_flags_all():
+    unknown = Oracle(review_below=None, thresholds=None)
+    (sheet,) = classify(unknown, [handed("a.png", "", "3", "4", 40)]).sheets
+    assert sheet.chromosomes[0].reasons == ()
+    (sheet,) = classify(Oracle(review_below=np.inf), [handed("a.png", "", "3", "4", 99)]).sheets
+    assert "nothing is known" in sheet.chromosomes[0].reasons[0]
+
+
+def test_unreadable_images_stop_nothing():
+    broken = Handed("bad.png", "c1", "", lambda: b"\x89PNG nothing")
+    result = classify(Oracle(), [*cell_of(NORMAL), broken])
+    assert [name for name, _ in result.refused] == ["bad.png"]
+    assert len(prediction_table(result)) == 46
+
+
+def test_the_tables_hold_what_the_sheets_say():
+    images = [*cell_of([*NORMAL, "21"]), handed("lone.png", "", "3", "4", 80, label="4")]
+    result = classify(Oracle(), images)
+    table = prediction_table(result).set_index("file")
+    probabilities = table[[f"p_{name}" for name in CLASSES]]
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    row = table.loc["lone.png"]
+    assert row["class"] == row["by_itself"] == "3" and row["runner_up"] == "4" and row["label"] == "4"
+    assert row["probability"] == pytest.approx(0.8) and row["flag"] == "yes"
+    cells = cell_table(result).set_index("cell")
+    assert list(cells.index) == ["c1"] and cells.loc["c1", "chromosomes"] == 47
+    assert cells.loc["c1", "flagged"] == (table.loc[table["cell"] == "c1", "flag"] == "yes").sum() == 3
+    assert "3 of chromosome 21" in cells.loc["c1", "findings"] and cells.loc["c1", "evidence"] > 0
+
+
+def test_prices_without_experience_are_used_where_nothing_was_learned():
+    assert no_experience().weight == 1.0
+    (sheet,) = classify(Oracle(confidence=None), cell_of(NORMAL[:-1])).sheets
+    assert [finding.text for finding in sheet.findings if not finding.overruled] == ["0 of chromosome Y, 1 expected"]

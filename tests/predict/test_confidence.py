@@ -1,0 +1,140 @@
+"""What is learned from out-of-fold predictions, against the functions behind it and simulated classifiers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp, softmax
+
+from bandbridge.errors import UserError
+from bandbridge.evaluation.calibration import expected_calibration_error
+from bandbridge.evaluation.temperature import fit_temperature
+from bandbridge.karyotype import CLASSES
+from bandbridge.predict.confidence import (
+    Confidence,
+    energies,
+    fit_confidence,
+    no_experience,
+    read_confidence,
+    write_confidence,
+)
+
+
+def make_fold(fold: int, cells: int = 12, sharpness: float = 6.0, seed: int = 0) -> pd.DataFrame:
+    """Whole cells of 46 chromosomes by a classifier that is overconfident by a factor of two."""
+    rng = np.random.default_rng([seed, fold])
+    truth = np.tile(np.repeat(np.arange(24), [2] * 22 + [1, 1]), cells)
+    logits = rng.normal(size=(len(truth), 24))
+    logits[np.arange(len(truth)), truth] += sharpness
+    frame = pd.DataFrame(
+        {
+            "image": [f"{fold}-{index}.png" for index in range(len(truth))],
+            "cell": [f"f{fold}c{index // 46}" for index in range(len(truth))],
+            "patient": "",
+            "label": np.array(CLASSES)[truth],
+            "checkpoint": "last",
+        }
+    )
+    columns = pd.DataFrame((2 * logits).astype(np.float32), columns=[f"logit_{name}" for name in CLASSES])
+    return pd.concat([frame, columns], axis=1)
+
+
+@pytest.fixture(scope="module")
+def folds() -> list[pd.DataFrame]:
+    return [make_fold(0, sharpness=3.0), make_fold(1, sharpness=3.0)]
+
+
+@pytest.fixture(scope="module")
+def confidence(folds) -> Confidence:
+    return fit_confidence(folds, "last")
+
+
+def pooled(folds: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+    frame = pd.concat(folds)
+    truth = np.array([CLASSES.index(label) for label in frame["label"]])
+    return frame[[f"logit_{name}" for name in CLASSES]].to_numpy(dtype=np.float64), truth
+
+
+def test_temperature_and_calibration_are_those_of_the_pooled_predictions(folds, confidence):
+    logits, truth = pooled(folds)
+    assert confidence.temperature == pytest.approx(fit_temperature(logits, truth).value, rel=1e-9)
+    assert confidence.ece_before == pytest.approx(expected_calibration_error(softmax(logits, axis=1), truth))
+    assert confidence.ece_after < confidence.ece_before
+    assert confidence.accuracy == pytest.approx((logits.argmax(axis=1) == truth).mean())
+    assert (confidence.images, confidence.groups, confidence.unit) == (2 * 12 * 46, 24, "cell")
+
+
+def test_sets_and_review_keep_their_promises_on_new_cells(confidence):
+    logits, truth = pooled([make_fold(9, cells=200, sharpness=3.0, seed=5)])
+    likely = softmax(logits / confidence.temperature, axis=1)
+    covered = 1 - likely[np.arange(len(truth)), truth] <= np.array(confidence.thresholds)[truth]
+    assert 0.94 <= covered.mean() <= 0.99  # the promise is 0.95; a hierarchical quantile of 24 cells errs upwards
+    kept = likely.max(axis=1) >= confidence.review_below
+    assert (likely.argmax(axis=1) != truth)[kept].mean() <= confidence.wanted_error
+    assert kept.mean() == pytest.approx(1 - confidence.review_share, abs=0.03)
+
+
+def test_one_image_in_two_hundred_scores_below_what_is_taken_for_a_chromosome(folds, confidence):
+    logits, _ = pooled(folds)
+    below = logsumexp(logits, axis=1) < confidence.energy_low
+    assert below.mean() == pytest.approx(0.005, abs=1 / len(logits))
+    assert energies(logits) == pytest.approx(np.log(np.exp(logits).sum(axis=1)))
+
+
+def test_counts_are_learned_from_whole_cells(confidence):
+    assert confidence.counts.cells == 24
+    names = [name for name, *_ in confidence.counts.constitutions]
+    prices = dict(zip(names, [price for _, _, price, _ in confidence.counts.constitutions], strict=True))
+    assert min(prices, key=prices.get) == "XY"  # every cell was one
+    assert confidence.counts.suspect_above <= 0
+
+
+def test_split_cells_teach_no_counts(folds):
+    mixed = [frame.assign(cell=frame["cell"].str.slice(2)) for frame in folds]  # f0c3 and f1c3 become one cell
+    assert fit_confidence(mixed, "last").counts is None
+
+
+def test_other_classes_than_a_humans_teach_no_counts(folds):
+    few = [frame.drop(columns="logit_Y").loc[frame["label"] != "Y"].reset_index(drop=True) for frame in folds]
+    assert fit_confidence(few, "last").counts is None
+
+
+def test_an_error_that_cannot_be_promised_gives_way_to_the_next(folds):
+    weak = [make_fold(fold, cells=6, sharpness=2.0) for fold in (0, 1)]
+    found = fit_confidence(weak, "last", wanted_error=0.001)
+    assert found.wanted_error in (0.02, 0.05, 0.1, 0.2)
+
+
+def test_folds_of_different_classes_are_refused(folds):
+    fewer = folds[1].drop(columns="logit_Y").loc[folds[1]["label"] != "Y"]
+    with pytest.raises(UserError, match="different classes"):
+        fit_confidence([folds[0], fewer], "last")
+
+
+def test_it_comes_back_from_its_file_also_where_nothing_can_be_promised(confidence, tmp_path):
+    hopeless = confidence.model_copy(
+        update={"thresholds": (math.inf,) * 24, "review_below": math.inf, "review_bound": math.nan}
+    )
+    for one in (confidence, hopeless):
+        write_confidence(one, tmp_path)
+        assert read_confidence(tmp_path).model_dump_json() == one.model_dump_json()
+    assert math.isinf(read_confidence(tmp_path).review_below)
+    costs, again = confidence.costs(), Confidence.model_validate_json(confidence.model_dump_json()).costs()
+    assert np.array_equal(costs.losses, again.losses) and costs.weight == again.weight
+
+
+def test_a_damaged_file_is_named(confidence, tmp_path):
+    (tmp_path / "confidence.json").write_text('{"version": 1}')
+    with pytest.raises(UserError, match=r"confidence\.json is damaged"):
+        read_confidence(tmp_path)
+    assert read_confidence(tmp_path / "nowhere") is None
+
+
+def test_without_experience_a_normal_cell_costs_least():
+    costs = no_experience()
+    normal = [one for one in costs.constitutions if one.normal]
+    assert {one.name for one in normal} == {"XX", "XY"}
+    assert (costs.losses > 0).all() and (costs.gains > 0).all()
