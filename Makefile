@@ -13,7 +13,9 @@ demo: $(STAMP)
 	$(BIN)/bandbridge data synth demo/g --stain G --cells 12 --seed 2
 	$(BIN)/bandbridge study run studies/demo.yaml --data-dir demo --runs demo/runs --skip-unavailable \
 	  $(if $(WEIGHTS),--weights-dir $(WEIGHTS))
-	$(BIN)/bandbridge study tables studies/demo.yaml --data-dir demo --runs demo/runs --out demo/tables
+	$(BIN)/bandbridge study report studies/demo.yaml --data-dir demo --runs demo/runs --out demo/report --limit 2 \
+	  --architecture tf_mobilenetv3_small_100 $(if $(WEIGHTS),--weights-dir $(WEIGHTS))
+	@echo "Open demo/report/report.html in a browser."
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

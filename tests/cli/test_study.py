@@ -110,3 +110,19 @@ def test_report_of_a_folder_that_cannot_be_written_is_one_error(bandbridge, stud
     (tmp_path / "file").write_text("")
     result = bandbridge("study", "report", study, "--runs", tmp_path / "runs", "--out", tmp_path / "file" / "deep")
     assert result.code in (1, 2) and str(tmp_path / "file") in result.err and "Traceback" not in result.err
+
+
+def test_lab_judges_every_fold_by_the_others(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/*")
+    result = bandbridge("study", "lab", study, *runs, "--out", tmp_path / "lab")
+    assert result.code == 0 and "Chromosomes by themselves and in their cells" in result.out
+    names = {path.name for path in (tmp_path / "lab").iterdir()}
+    assert {"laboratory-cells.csv", "laboratory-confidence.tex", "abnormal.md"} <= names
+
+
+def test_lab_without_two_folds_says_what_is_needed(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/fold0")
+    result = bandbridge("study", "lab", study, *runs, "--out", tmp_path / "lab")
+    assert result.code == 2 and "one fold only" in result.err and "two folds or more" in result.err

@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import advise, data, explain, models, predict, review, similarity, study
+from bandbridge.cli import advise, data, explain, export, models, predict, review, similarity, study
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import console
 
@@ -43,7 +43,7 @@ def main(
 
     Start with [bold]bandbridge data check[/bold] on your images, and write a study file.
 
-    Then [bold]bandbridge study run[/bold] trains, and [bold]bandbridge study tables[/bold] says what came out.
+    Then [bold]bandbridge study run[/bold] trains, and [bold]bandbridge study report[/bold] says what came out.
     """
 
 
@@ -54,6 +54,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")
 app.command("explain")(explain.explain)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("review")(review.review)
 
 

@@ -234,6 +234,40 @@ def _domains(
 
 
 @app.command()
+def lab(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the planted abnormal cells.")] = 0,
+) -> None:
+    """Measure what the classifiers are worth to a laboratory: whole cells, calibration, review, abnormal counts.
+
+    Every fold is judged with what the other folds taught, so it needs two folds or more, divided by cell or patient.
+    """
+    from bandbridge.report.laboratory import laboratory_tables, laboratory_trials
+    from bandbridge.report.rendering import to_markdown, write_table
+    from bandbridge.report.study import study_predictions, table_context
+
+    study, _ = _open(study_file, data_dir, None, need_data=False)
+    context = table_context(study)
+    trials, refused = laboratory_trials(study_predictions(study, runs), context, seed)
+    for line in refused:
+        note(f"left out: {line}")
+    tables = laboratory_tables(trials, context)
+    if not tables:
+        raise UserError(
+            f"no finished training of {study_file} can be judged",
+            "Finish two folds or more of a study whose split is by cell or patient (protocol: strict).",
+        )
+    folder = out or Path("results") / study.spec.name
+    for table in tables:
+        write_table(folder, table)
+    typer.echo("\n".join(map(to_markdown, tables)))
+    note(f"written to {folder}")
+
+
+@app.command()
 def split(
     study_file: StudyFile,
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.")],
