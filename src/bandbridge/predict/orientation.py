@@ -40,6 +40,8 @@ _HIGHEST = 0.995
 _WAIST_CERTAINTY = 0.9
 #: SD of the logarithm of a class's slope about that of all classes.
 _SLOPE_SPREAD = 0.4
+#: The slope before anything was held out: half of what photographs show.
+_CAUTIOUS_SLOPE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,21 +121,22 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 def _held_out_scores(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The cosine of each row with the mean of the rows of other groups; 0 where there is no other group."""
     own = groups[:, None] == groups[None, :]
-    others = rows.sum(axis=0) - own.astype(np.float64) @ rows
+    others = (~own).astype(np.float64) @ rows
     return np.array([row @ _unit(other) for row, other in zip(rows, others, strict=True)])
 
 
 def _fit_slopes(scores: dict[str, np.ndarray]) -> dict[str, float]:
     """The most probable slope of each class, drawn to that of all of them so that few images promise little."""
-    everything = np.concatenate(list(scores.values()))
-    common = _most_probable(everything, None)
-    return {label: float(np.exp(_most_probable(own, common))) for label, own in scores.items()}
+    common = _most_probable(np.concatenate(list(scores.values())), np.log(_CAUTIOUS_SLOPE), 1.0)
+    return {label: float(np.exp(_most_probable(own, common, _SLOPE_SPREAD))) for label, own in scores.items()}
 
 
-def _most_probable(scores: np.ndarray, common: float | None) -> float:
+def _most_probable(scores: np.ndarray, centre: float, spread: float) -> float:
+    """The logarithm of the slope that fits scores of upright images best; before any is seen, ``centre``."""
+
     def cost(log_slope: float) -> float:
         misfit = float(np.logaddexp(0, -np.exp(log_slope) * scores).sum())
-        return misfit + (0 if common is None else ((log_slope - common) / _SLOPE_SPREAD) ** 2 / 2)
+        return misfit + ((log_slope - centre) / spread) ** 2 / 2
 
     return float(minimize_scalar(cost, bounds=(np.log(0.05), np.log(60)), method="bounded").x)
 
