@@ -1,0 +1,147 @@
+"""``bandbridge export``: a trained classifier as one file for ONNX Runtime or OpenVINO, checked against PyTorch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bandbridge.cli.explain import Checkpoint
+from bandbridge.errors import UserError
+from bandbridge.progress import note
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bandbridge.dataset.imagefolder import ImageFolder
+    from bandbridge.explain.classifier import Classifier
+    from bandbridge.predict.export import Exportable
+    from bandbridge.predict.quantise import Trial
+
+
+class Kind(StrEnum):
+    """The kind of file."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model folder.")],
+    kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8-bit weights and activations; what that costs is measured and written.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="DATASET", help="Images with labels, for --int8; also for the comparison.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=16, help="Images of it to calibrate with, and as many others to measure on.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
+) -> None:
+    """Write a trained classifier as one file that runs without PyTorch, and compare the two.
+
+    The file takes gray images and normalises them itself; example.py beside it shows the rest. Research use only.
+    """
+    from bandbridge.predict.export import TOLERANCE
+    from bandbridge.predict.export import export as write
+
+    if int8 and calibrate is None:
+        raise UserError("--int8 needs images to learn the ranges of 8 bits from.", "Add --calibrate DATASET.")
+    source, classifier = open_exportable(model, checkpoint.value)
+    folder = out or Path("exports") / _default_name(source, kind.value, int8)
+    images, trial = _images(classifier, calibrate, int8, limit, seed)
+    done = write(source, folder, kind.value, images, trial)
+    for one in done.differences:
+        typer.echo(
+            f"{one.batch} images: logits differ from PyTorch by at most {one.largest:.2g}, "
+            f"allowed {TOLERANCE * one.logit_range:.2g}"
+        )
+    if done.loss is not None:
+        typer.echo(done.loss.sentence())
+        note("the thresholds for checking were learned with float32: the 8-bit model marks every image for a person")
+    note(f"written to {folder}")
+
+
+def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifier]:
+    """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
+    from bandbridge.predict.export import Exportable
+    from bandbridge.predict.models import open_models
+    from bandbridge.study.ledger import read_json
+
+    ensemble = open_models([folder], checkpoint, "cpu")
+    classifier, confidence = ensemble.members[0], ensemble.confidence
+    weights = read_json(folder / "environment.json").get("imagenet_weights") or {}
+    source = Exportable(
+        classifier.model.eval(),
+        tuple(classifier.mean.flatten().tolist()),
+        tuple(classifier.std.flatten().tolist()),
+        classifier.preparation,
+        classifier.classes,
+        classifier.facts,
+        confidence.temperature if confidence is not None else 1.0,
+        confidence.review_below if confidence is not None else None,
+        str(weights.get("licence") or "not known"),
+    )
+    if confidence is None:
+        note(
+            "no held-out predictions are known: the probabilities are not calibrated, and every image is to be checked"
+        )
+    return source, classifier
+
+
+def _default_name(source: Exportable, kind: str, int8: bool) -> str:
+    from bandbridge.model.architectures import find_architecture
+
+    architecture = str(source.facts.get("architecture", ""))
+    slug = find_architecture(architecture).slug if architecture else ""
+    parts = (str(source.facts.get("task", "")), slug, str(source.facts.get("id", "")), kind, "int8" if int8 else "")
+    return "-".join(part for part in parts if part).replace("/", "-")
+
+
+def _images(
+    classifier: Classifier, calibrate: Path | None, int8: bool, limit: int, seed: int
+) -> tuple[np.ndarray, Trial | None]:
+    """Return images to compare with PyTorch on, drawn ones where no dataset is at hand, and the trial of 8 bits."""
+    import numpy as np
+
+    from bandbridge.dataset.imagefolder import open_dataset
+    from bandbridge.dataset.prepare import prepare_image
+    from bandbridge.dataset.synthetic import draw_cell
+    from bandbridge.predict.export import BATCHES
+    from bandbridge.predict.quantise import Trial, divide
+
+    most = max(BATCHES)
+    if calibrate is None:
+        drawn = [one.image for one in draw_cell("G", 0, 0)][: 2 * most : 2]
+        return np.stack([prepare_image(image, classifier.preparation) for image in drawn]), None
+    dataset = open_dataset(calibrate)
+    unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
+    if unknown:
+        raise UserError(f"{calibrate} has labels that the model does not know: {', '.join(unknown[:5])}")
+    ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
+    if not int8:
+        return _prepared(classifier, dataset, measured[:most]), None
+    labels = dataset.samples.drop_duplicates("file_name").set_index("file_name")["label"]
+    truth = np.array([classifier.classes.index(labels[name]) for name in measured])
+    images = _prepared(classifier, dataset, measured)
+    return images, Trial(_prepared(classifier, dataset, ranges), images, truth, held_out)
+
+
+def _prepared(classifier: Classifier, dataset: ImageFolder, names: list[str]) -> np.ndarray:
+    """Return uint8 [N, S, S]."""
+    import numpy as np
+
+    from bandbridge.dataset.decode import decode_gray
+    from bandbridge.dataset.prepare import prepare_image
+
+    return np.stack(
+        [prepare_image(decode_gray(dataset.read_bytes(name), name), classifier.preparation) for name in names]
+    )
