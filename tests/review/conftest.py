@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from bandbridge.explain.overlay import display_factor
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.review.actions import Review
@@ -42,7 +43,8 @@ class NamedAnalyst:
         return Chromosome(file, image, label, label, row, reasons=("unsure",) if sure < 0.8 else ())
 
     def cam(self, image: np.ndarray, label: str) -> np.ndarray:
-        return np.full((*image.shape, 3), CLASSES.index(label), np.uint8)
+        factor = display_factor(image)
+        return np.full((image.shape[0] * factor, image.shape[1] * factor, 3), CLASSES.index(label), np.uint8)
 
 
 def picture(seed: int, height: int = 12, width: int = 6) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from bandbridge.predict.sheet import Pose
-from bandbridge.review.picture import decode_png, encode_png, pixel_hash, tile, trim_ground, turn
+from bandbridge.review.picture import close_up, decode_png, encode_png, pixel_hash, tile, trim_ground, turn
 
 
 @pytest.fixture
@@ -66,3 +66,16 @@ def test_a_tile_is_upright_and_trimmed():
     shown = tile(image, Pose(90.0))
     assert shown.shape == (24, 7) and shown[2, 3] == 90 and shown[-3, 3] == 200
     np.testing.assert_array_equal(tile(image, Pose(90.0, True)), shown[::-1, ::-1])
+
+
+def test_a_close_up_of_the_overlay_is_of_the_same_place():
+    image = np.zeros((100, 60), np.uint8)
+    image[40:70, 20:28] = 180
+    overlay = np.repeat(np.kron(image, np.ones((2, 2), np.uint8))[:, :, None], 3, axis=2)
+    overlay[:, :, 2] = 9
+    for pose in (Pose(), Pose(7.0), Pose(-30.0, True)):
+        bare, laid = close_up(image, pose), close_up(image, pose, overlay)
+        np.testing.assert_array_equal(bare[:, :, 0], laid[:, :, 0])
+        inner = laid[2:-2, 2:-2, 2]
+        assert set(np.unique(inner)) <= {0, 9} and bare.shape[0] < 200
+    assert close_up(image, Pose()).shape == (2 * (30 + 16), 2 * (8 + 16), 3)

@@ -111,14 +111,11 @@ def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+        return socket.create_server((host, port), family=family)
     except OSError as fault:
         raise EnvironmentFault(
             f"cannot listen on {host}, port {port}: {fault.strerror or fault}", "Choose another with --port or --host."
         ) from fault
-    return listening
 
 
 def _key(work: Path) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bandbridge.dataset.archive import Bounds, read_images
 from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import METADATA, open_dataset
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.review.schema import Incoming
 from bandbridge.review.store import Store
 
@@ -102,8 +102,8 @@ def sort_into_cells(files: Iterable[HandedIn], store: Store) -> Sorted:
             try:
                 file = _free_name(clean(path.name), images[key])
                 images[key][file] = _keep(one, clean(one.name), store)
-            except UserError as error:
-                found.problems.append(f"{error.message}. {error.remedy}")
+            except DecodeError as error:
+                found.problems.append(in_one_line(error.message, _SINGLE))
                 notes[key].append(f"not shown, could not be read: {error.message}")
     names = _short_names([key[0] for key in images])
     for key, of_cell in images.items():
@@ -122,7 +122,7 @@ def _keep(one: HandedIn, shown: str, store: Store) -> str:
     pixels = decode_gray(one.data, shown)
     if max(pixels.shape) > MAX_SIDE:
         height, width = pixels.shape
-        raise DecodeError(shown, f"{width} x {height} pixels are more than one chromosome", _SINGLE)
+        raise DecodeError(shown, f"{width} x {height} pixels are more than one chromosome")
     return store.put_image(pixels)
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from PIL import Image
 
 from bandbridge.dataset.prepare import background_level
+from bandbridge.explain.overlay import display_factor, enlarge
 from bandbridge.predict.sheet import Pose
 
 #: Gray values that a pixel may differ from the ground and still be trimmed away. Far below Otsu's threshold, and each
 #: single pixel counts: satellites and thin fibres must stay in the picture.
 _GROUND_SPREAD = 12
 _MARGIN = 2
+_LARGE_MARGIN = 8
 
 
 def pixel_hash(pixels: np.ndarray) -> str:
@@ -51,17 +53,33 @@ def turn(pixels: np.ndarray, pose: Pose, ground: int) -> np.ndarray:
 
 def trim_ground(image: np.ndarray, ground: int) -> np.ndarray:
     """Return uint8 ``image`` [H, W] without its empty edges, all but a margin; whole where it is all ground."""
+    return image[_seen(image, ground, _MARGIN)]
+
+
+def _seen(image: np.ndarray, ground: int, margin: int) -> tuple[slice, slice]:
+    """Return the rows and columns of uint8 ``image`` [H, W] that are not ground, with ``margin`` pixels around."""
     seen = np.abs(image.astype(np.int16) - ground) > _GROUND_SPREAD
     if not seen.any():
-        return image
-    spans = []
-    for axis in (1, 0):
-        places = np.flatnonzero(seen.any(axis=axis))
-        spans.append(slice(max(0, places[0] - _MARGIN), places[-1] + 1 + _MARGIN))
-    return image[spans[0], spans[1]]
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + 1 + margin),
+    )
 
 
 def tile(image: np.ndarray, pose: Pose) -> np.ndarray:
     """Return uint8 ``image`` [H, W] as it stands on the sheet: upright and trimmed, one pixel to a pixel."""
     ground = background_level(image)
     return trim_ground(turn(image, pose, ground), ground)
+
+
+def close_up(image: np.ndarray, pose: Pose, overlay: np.ndarray | None = None) -> np.ndarray:
+    """Return uint8 ``image`` [H, W], or an ``overlay`` on it, upright and enlarged with ample margin: uint8 RGB.
+
+    ``overlay`` is uint8 [H x f, W x f, 3] with f the ``display_factor`` of ``image``, which enlarges the image alone.
+    """
+    ground, factor = background_level(image), display_factor(image)
+    bare = turn(enlarge(image, factor), pose, ground)
+    place = _seen(bare[:, :, 0], ground, _LARGE_MARGIN * factor)
+    return (bare if overlay is None else turn(overlay, pose, ground))[place]

@@ -17,15 +17,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from bandbridge.dataset.prepare import background_level
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.explain.overlay import display_factor, enlarge
 from bandbridge.predict.sheet import Pose
 from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, show
 from bandbridge.review.export import export_accepted
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
-from bandbridge.review.picture import encode_png, tile, turn
+from bandbridge.review.picture import close_up, encode_png, tile
 from bandbridge.review.store import Store
 from bandbridge.review.uploads import Upload, take_in
 
@@ -102,9 +100,9 @@ def _static_file(name: str) -> bytes:
 
 
 async def _image(request: Request) -> Response:
-    """A chromosome turned upright: ``tile`` trimmed for the sheet, ``whole`` enlarged, as much as was photographed."""
+    """A chromosome turned upright: ``tile`` trimmed for the sheet, ``large`` with what is around it, enlarged."""
     image, kind = request.path_params["image"], request.path_params["kind"]
-    if not _HASH.fullmatch(image) or kind not in ("tile", "whole"):
+    if not _HASH.fullmatch(image) or kind not in ("tile", "large"):
         raise absent("picture")
     store = _review(request).store
     if not store.image_path(image).is_file():
@@ -119,7 +117,7 @@ def _picture(store: Store, image: str, kind: str, pose: Pose) -> bytes:
     pixels = store.read_image(image)
     if kind == "tile":
         return encode_png(tile(pixels, pose))
-    return encode_png(turn(enlarge(pixels, display_factor(pixels)), pose, background_level(pixels)))
+    return encode_png(close_up(pixels, pose))
 
 
 async def _cam(request: Request) -> Response:
@@ -135,7 +133,7 @@ def _cam_picture(review: Review, cell: int, number: int, label: str) -> bytes:
     if number not in stored.ids or label not in review.worker.analyst.classes:
         raise absent("chromosome or class")
     one = stored.sheet.chromosomes[stored.ids.index(number)]
-    return encode_png(turn(review.worker.cam(one.image, label), one.pose, background_level(one.image)))
+    return encode_png(close_up(one.image, one.pose, review.worker.cam(one.image, label)))
 
 
 # What the page asks

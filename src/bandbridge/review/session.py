@@ -133,7 +133,7 @@ def _show(
         "id": number,
         "file": one.file,
         "tile": f"/images/{image}/tile.png?angle={pose.angle:g}&flipped={int(pose.flipped)}",
-        "whole": f"/images/{image}/whole.png?angle={pose.angle:g}&flipped={int(pose.flipped)}",
+        "large": f"/images/{image}/large.png?angle={pose.angle:g}&flipped={int(pose.flipped)}",
         "height": size[0],
         "width": size[1],
         "predicted": one.predicted,
@@ -151,4 +151,5 @@ def _show(
 
 
 def _show_finding(one: CountFinding) -> dict[str, Any]:
-    return {"label": one.label, "text": one.text, "extra": one.copies > one.expected}
+    plain = {"label": one.label, "copies": one.copies, "expected": one.expected}
+    return {**plain, "text": one.text, "extra": one.copies > one.expected}

@@ -2,7 +2,7 @@
 // The review page. Whatever comes from files is only ever set as text; nothing is shown as done before it is saved.
 
 const $ = (id) => document.getElementById(id);
-const LIMITS = { longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 6 };
+const LIMITS = { longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 5 };
 const page = { state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0 };
 
 function make(tag, values = {}, ...children) {
@@ -130,6 +130,8 @@ function neighbour(step) {
 const one = (id) => page.sheet && page.sheet.chromosomes.find((item) => item.id === id);
 const labels = () => page.sheet.rows.flat().flatMap((group) => group.labels);
 const order = () => [...labels(), ""].flatMap((label) => page.sheet.order[label]);
+const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+const short = (value) => (value > 0.995 ? ">99" : String(Math.round(100 * value)));
 const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `${Math.round(100 * value)} %`);
 
 function take(sheet) {
@@ -181,9 +183,10 @@ function showClass(label) {
   const finding = page.sheet.findings.find((item) => item.label === label);
   const members = page.sheet.order[label];
   const off = finding ? make("span", { class: "off", text: `${finding.extra ? "▲" : "▼"}${members.length}`, title: finding.text }) : "";
-  const name = `Chromosome ${label}, ${finding ? finding.text : `${members.length} placed`}`;
-  return make("div", { class: finding ? "class off" : "class", role: "gridcell", "data-label": label, "aria-label": name },
+  const spoken = `Chromosome ${label}, ${finding ? finding.text : `${members.length} placed`}`;
+  return make("div", { class: finding ? "class off" : "class", role: "gridcell", "data-label": label },
     make("div", { class: "plate" }, ...members.map(showOne)),
+    make("span", { class: "hidden", text: spoken }),
     make("div", { class: "label", "aria-hidden": "true" }, make("span", { text: label }), off));
 }
 
@@ -191,14 +194,13 @@ function showTray() {
   const members = page.sheet.order[""];
   const text = members.length ? `Not placed: ${members.length}` : "Not placed: none";
   return make("div", { class: "line", role: "row" },
-    make("div", { class: "tray group", role: "gridcell", "data-label": "", "aria-label": text },
-      make("span", { class: "label", "aria-hidden": "true", text }), make("div", { class: "plate" }, ...members.map(showOne))));
+    make("div", { class: "tray", role: "gridcell", "data-label": "" }, make("span", { class: "label", text }),
+      ...(members.length ? [make("div", { class: "plate" }, ...members.map(showOne))] : [])));
 }
 
 function showOne(id) {
   const item = one(id);
-  const mark = item.open ? "⚑" : item.corrected ? "✓" : "";
-  const sure = `${mark}${Math.round(100 * item.probability)}`;
+  const sure = item.corrected ? "✓" : `${item.open ? "⚑" : ""}${short(item.probability)}`;
   const about = [
     item.placed ? `placed in ${item.placed}` : `not placed, likeliest ${item.predicted}`, percent(item.probability),
     item.open ? `to check: ${item.reasons.join("; ")}` : item.corrected ? "checked by a person" : "", item.file,
@@ -278,12 +280,12 @@ function showFindings() {
   const items = [
     ...notes.map((text) => make("div", { class: "note bad", text: `✕ ${text}` })),
     ...findings.map((item) => make("button", {
-      type: "button", class: "note bad", text: `${item.extra ? "▲" : "▼"} ${item.text}`, onclick: () => pickClass(item.label),
+      type: "button", class: "note bad", title: item.text, text: `${item.extra ? "▲" : "▼"} ${item.copies} of ${item.label}, not ${item.expected}`, onclick: () => pickClass(item.label),
     })),
   ];
-  if (flagged) items.push(make("button", { type: "button", class: "note doubt", text: `⚑ ${flagged} chromosomes to check`, onclick: () => nextFlagged(1) }));
+  if (flagged) items.push(make("button", { type: "button", class: "note doubt", text: `⚑ ${many(flagged, "chromosome")} to check`, onclick: () => nextFlagged(1) }));
   if (!items.length) items.push(make("div", { class: "note good", text: "✓ Counts as in a normal cell, nothing to check" }));
-  $("findings").replaceChildren(make("h2", { text: "To check in this cell" }), make("ul", {}, ...items.map((item) => make("li", {}, item))));
+  $("findings").replaceChildren(make("h2", { text: "To check in this cell" }), make("ul", { class: "findings" }, ...items.map((item) => make("li", { class: item.classList.contains("bad") && item.type === "button" ? "" : "wide" }, item))));
 }
 
 function pickClass(label) {
@@ -304,7 +306,7 @@ function showDetail() {
     make("p", { class: "soft", text: item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
     make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` }))),
     make("div", { class: "pictures" },
-      make("figure", {}, make("div", { class: "hold" }, make("img", { src: item.whole, alt: `${item.file}, turned upright` })), make("figcaption", { text: "as photographed" })),
+      make("figure", {}, make("div", { class: "hold" }, make("img", { src: item.large, alt: `${item.file}, turned upright` })), make("figcaption", { text: "upright" })),
       make("figure", {}, make("div", { class: "hold" }, camPicture(item, shown)), make("figcaption", { text: `speaks for ${shown}` }))));
   const ranked = make("div", { class: "ranked", role: "group", "aria-label": "Likeliest classes" },
     ...item.ranked.slice(0, LIMITS.shown).map(([label, value]) => showOption(item, label, value, shown, locked)));
@@ -331,7 +333,7 @@ function showOption(item, label, value, shown, locked) {
 
 let camTimer = 0;
 function camPicture(item, label) {
-  const picture = make("img", { class: "old", src: item.whole, alt: `What speaks for class ${label}` });
+  const picture = make("img", { class: "old", src: item.large, alt: `What speaks for class ${label}` });
   clearTimeout(camTimer);
   // Walking over chromosomes with the arrows should not ask for the map of each.
   camTimer = setTimeout(() => {
@@ -350,12 +352,19 @@ function place(id, label) {
   const item = one(id);
   page.entry = "";
   showEntry();
+  if (isClosed()) return null;
   return inTurn(async () => {
     take(await act("place", { chromosome: id, label }));
     pick(id);
     const what = label === "" ? "placed nowhere" : label === item.placed ? `confirmed in ${label}` : `placed in ${label}`;
-    say(`${item.file} ${what}${label !== item.placed && item.placed ? `, was in ${item.placed}` : ""}. ${countText(label, item.placed)} Saved.`);
+    const was = label !== item.placed && item.placed ? `, was in ${item.placed}` : "";
+    say([`${item.file} ${what}${was}.`, countText(label, item.placed), "Saved."].filter(Boolean).join(" "));
   });
+}
+
+function isClosed() {
+  if (page.sheet.accepted) say("This cell is accepted: open it again with the key a to correct it.");
+  return page.sheet.accepted;
 }
 
 function countText(...touched) {
@@ -364,6 +373,7 @@ function countText(...touched) {
 }
 
 function turn(item, angle, flipped) {
+  if (isClosed()) return null;
   return inTurn(async () => {
     take(await act("turn", { chromosome: item.id, angle, flipped: flipped ? "1" : "0" }));
     pick(item.id);
@@ -389,8 +399,8 @@ function accept() {
   const { accepted, flagged, findings, notes, order: places } = page.sheet;
   if (accepted) return setAccepted(false);
   const open = [...notes, ...findings.map((item) => item.text)];
-  if (flagged) open.push(`${flagged} chromosomes flagged and not confirmed`);
-  if (places[""].length) open.push(`${places[""].length} chromosomes not placed`);
+  if (flagged) open.push(`${many(flagged, "chromosome")} flagged and not confirmed`);
+  if (places[""].length) open.push(`${many(places[""].length, "chromosome")} not placed`);
   if (!open.length) return setAccepted(true);
   const list = make("ul", {}, ...open.map((text) => make("li", { text })));
   confirm("Accept this cell with", list, "Accept as it is (a)", () => setAccepted(true));

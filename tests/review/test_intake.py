@@ -1,0 +1,78 @@
+"""How files become cells: by dataset, by folder, by the archive's name."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+from tests.review.conftest import png
+
+from bandbridge.errors import UserError
+from bandbridge.review.intake import HandedIn, clean, read_handed_in, sort_into_cells
+
+
+def found(store, *names: str) -> list[tuple[str, list[str]]]:
+    files = [HandedIn(name, png(seed)) for seed, name in enumerate(names)]
+    return [(cell.name, [file for file, _ in cell.images]) for cell in sort_into_cells(files, store).cells]
+
+
+def test_a_folder_is_a_cell_and_folders_called_alike_are_told_apart(store):
+    assert found(store, "p1/c1/a.png", "p1/c2/a.png", "p1/c1/b.png") == [("c1", ["a.png", "b.png"]), ("c2", ["a.png"])]
+    assert [name for name, _ in found(store, "p1/c1/a.png", "p2/c1/a.png")] == ["p1/c1", "p2/c1"]
+    assert found(store, "a.png", "b.png") == [("cell", ["a.png", "b.png"])]
+
+
+def test_two_files_of_one_name_are_both_kept(store):
+    assert found(store, "c/a.png", "c/a.png", "c/a.png") == [("c", ["a.png", "a.png (2)", "a.png (3)"])]
+
+
+def test_files_that_systems_leave_behind_are_no_problem(store):
+    files = [HandedIn(name, b"junk") for name in ("c/.DS_Store", "c/Thumbs.db", "c/desktop.ini")]
+    assert sort_into_cells(files, store).problems == []
+
+
+def test_a_dataset_names_cells_patients_and_stains(store, chromosome_set, tmp_path):
+    folder = chromosome_set("G", 2)
+    packed = tmp_path / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, f"top/{path.relative_to(folder)}")
+    of_folder, of_zip = (sort_into_cells(read_handed_in(path), store).cells for path in (folder, packed))
+    assert [(cell.name, cell.stain, len(cell.images)) for cell in of_folder] == [
+        ("synthetic-g0001", "G", 46),
+        ("synthetic-g0002", "G", 46),
+    ]
+    assert sorted(cell.images for cell in of_zip) == sorted(cell.images for cell in of_folder)
+    assert {cell.stain for cell in of_zip} == {"G"}
+
+
+def test_a_table_without_labels_leaves_cells_to_the_folders(store, tmp_path):
+    (tmp_path / "c7").mkdir()
+    (tmp_path / "c7" / "x.png").write_bytes(png(1))
+    (tmp_path / "metadata.csv").write_text("file_name,label\nc7/x.png,\n")
+    assert [cell.name for cell in sort_into_cells(read_handed_in(tmp_path), store).cells] == ["c7"]
+
+
+def test_a_flat_archive_is_one_cell_of_its_name_and_errors_call_it_by_that(store, tmp_path):
+    packed = tmp_path / ".incoming-17"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("1a.png", png(1))
+    assert [cell.name for cell in sort_into_cells(read_handed_in(packed, "up/slide 3.zip"), store).cells] == ["slide 3"]
+    packed.write_bytes(b"text")
+    with pytest.raises(UserError) as refused:
+        list(read_handed_in(packed, "slide 3.zip"))
+    assert refused.value.message.startswith("slide 3.zip is not") and ".incoming" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("=HYPERLINK(1)", "HYPERLINK(1)"),
+        (" -+@=x", "x"),
+        ("a\nb\x00\u202ec", "a\N{REPLACEMENT CHARACTER}b" + "\N{REPLACEMENT CHARACTER}" * 2 + "c"),
+        ("x" * 300, "x" * 200),
+        ("Zelle 7 – äö", "Zelle 7 – äö"),
+    ],
+)
+def test_names_are_made_fit_for_pages_and_tables(given, kept):
+    assert clean(given) == kept
