@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 
+from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import UserError
 from bandbridge.explain.classifier import open_classifier
 from bandbridge.predict.folder import export_folder
@@ -85,3 +86,18 @@ def test_a_model_folder_without_weights_is_said_to_be_so(exported, tmp_path):
     (tmp_path / "config.json").write_text((exported / "config.json").read_text())
     with pytest.raises(UserError, match="holds no model"):
         open_models([tmp_path], device="cpu")
+
+
+def test_with_its_images_a_model_knows_other_stains(small_study, run, tmp_path):
+    dataset = open_study(small_study.path).tasks["Q"].dataset
+    ensemble = open_models([export_folder(run, tmp_path / "model", images=dataset)], device="cpu")
+    own = [decode_gray(dataset.read_bytes(name), name) for name in dataset.samples["file_name"].iloc[:40]]
+    assert ensemble.judge([255 - image for image in own]).unlike.mean() > 0.9
+    assert ensemble.judge(own).unlike.mean() < 0.1
+
+
+def test_images_of_another_dataset_are_refused(small_study, run, tmp_path):
+    other = open_study(small_study.path).tasks["G"].dataset
+    with pytest.raises(UserError, match="not the dataset"):
+        export_folder(run, tmp_path / "model", images=other)
+    assert not (tmp_path / "model").exists()

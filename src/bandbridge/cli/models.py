@@ -43,11 +43,15 @@ def export_model(
         Path | None, typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.")
     ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.last,
+    images: Annotated[
+        Path | None, typer.Option(help="The dataset it was trained on: the model then flags what looks otherwise.")
+    ] = None,
 ) -> None:
     """Write a trained model as a folder to pass on: weights, timm's config.json, its confidence, a model card.
 
     timm loads it as "local-dir:FOLDER", and bandbridge predict, explain, review and export take it as a MODEL.
     """
+    from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.explain.classifier import read_config
     from bandbridge.predict.folder import export_folder
     from bandbridge.progress import note
@@ -56,7 +60,10 @@ def export_model(
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
     facts = read_json(run / "run.json")
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
-    folder = export_folder(run, out or Path("models") / default, checkpoint.value)
+    dataset = open_dataset(images) if images is not None else None
+    folder = export_folder(run, out or Path("models") / default, checkpoint.value, dataset)
+    if dataset is None:
+        note("without --images the model cannot tell images of another stain from its own")
     note(f"written to {folder}; its README.md says what it is")
 
 

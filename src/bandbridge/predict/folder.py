@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 from timm.models import save_for_hf
 
 from bandbridge import __version__
+from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.explain.classifier import Classifier, open_classifier
 from bandbridge.files import write_text
 from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.likeness import Likeness, describe_image, fit_likeness, write_likeness
 from bandbridge.predict.models import confidence_of_folds, is_run, sibling_folds
+from bandbridge.progress import track
 from bandbridge.study.ledger import read_json
 
 _APPROACHES = {
@@ -45,17 +48,21 @@ class _Scores:
     macro_f1: float
 
 
-def export_folder(run: Path, out: Path, checkpoint: str = "last") -> Path:
+def export_folder(run: Path, out: Path, checkpoint: str = "last", images: ImageFolder | None = None) -> Path:
     """Write the model that ``run`` kept as ``checkpoint`` into the folder ``out``; return ``out``.
 
+    ``images`` is the dataset that the run was trained on: with it the model learns how its images look, and to flag
+    what looks otherwise.
     The confidence comes from the out-of-fold predictions of all finished folds of the run's training. Raises
-    :class:`UserError` when ``run`` is no finished run or ``out`` holds something else than an exported model.
+    :class:`UserError` when ``run`` is no finished run, ``images`` are others than it was trained on, or ``out`` holds
+    something else than an exported model.
     """
     classifier = open_classifier(run, checkpoint, "cpu")
     if not is_run(run):
         raise UserError(f"{run} is an exported model already", "Name the folder of a run.")
     if out.exists() and any(out.iterdir()) and "bandbridge" not in read_json(out / "config.json"):
         raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
+    likeness = None if images is None else learn_likeness(images, classifier)
     folds = sibling_folds(run)
     confidence = confidence_of_folds(folds, checkpoint)
     size = classifier.preparation.size
@@ -87,8 +94,25 @@ def export_folder(run: Path, out: Path, checkpoint: str = "last") -> Path:
         ) from fault
     if confidence is not None:
         write_confidence(confidence, out)
+    if likeness is not None:
+        write_likeness(likeness, out)
     write_text(out / "README.md", model_card(classifier, confidence, folds))
     return out
+
+
+def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:
+    """Learn how the images of a run's dataset look. Raises :class:`UserError` when it is another dataset."""
+    trained_on = classifier.facts.get("record", {}).get("dataset")
+    if dataset_fingerprint(images) != trained_on:
+        raise UserError(
+            f"{images.path} is not the dataset that this run was trained on", "Name that one, unchanged, with --images."
+        )
+    samples = images.samples
+    names = samples["file_name"].tolist()
+    shown = track(names, len(names), "looking at the training images")
+    statistics = np.array([describe_image(decode_gray(images.read_bytes(name), name)) for name in shown])
+    cells = samples["cell"].to_numpy()
+    return fit_likeness(statistics, cells if len(set(cells)) > 1 else np.arange(len(names)))
 
 
 def model_card(classifier: Classifier, confidence: Confidence | None, folds: Sequence[Path]) -> str:
@@ -129,9 +153,3 @@ def _scores(folds: Sequence[Path], checkpoint: str) -> _Scores | None:
     truth, logits = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
     found = score_predictions(truth, logits)
     return _Scores(len(folds), found.n, found.accuracy, found.macro_f1)
-
-
-def describe(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return how many chromosomes, cells and flags a table of predictions has."""
-    named = frame.loc[frame["cell"] != "", "cell"]
-    return {"chromosomes": len(frame), "cells": int(named.nunique()), "flagged": int((frame["flag"] == "yes").sum())}

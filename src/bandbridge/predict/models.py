@@ -16,6 +16,7 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.explain.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import Confidence, energies, fit_confidence, read_confidence
+from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.study.ledger import read_json
 
 #: Images that go through a model at a time.
@@ -26,7 +27,8 @@ BATCH = 64
 class Opinion:
     """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], and ``unlike`` bool [n].
 
-    An image is unlike when every member that knows how its training images score finds it scoring below them.
+    An image is unlike when every member that knows its training images finds it unlike them: by the statistics of the
+    photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs.
     """
 
     probabilities: np.ndarray
@@ -35,10 +37,14 @@ class Opinion:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Classifiers of the same classes. ``confidences`` has one for each member, None where nothing is known of it."""
+    """Classifiers of the same classes.
+
+    confidences, likenesses: one for each member, None where nothing is known of it; no likenesses where none has any.
+    """
 
     members: tuple[Classifier, ...]
     confidences: tuple[Confidence | None, ...]
+    likenesses: tuple[Likeness | None, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,16 +75,25 @@ class Ensemble:
         """
         prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
-        for member, confidence in zip(self.members, self.confidences, strict=True):
+        likenesses = self.likenesses or (None,) * len(self.members)
+        looks: dict[Likeness, np.ndarray] = {}
+        for member, confidence, likeness in zip(self.members, self.confidences, likenesses, strict=True):
             if member.preparation not in prepared:
                 prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
             views = list(_mirrored(prepared[member.preparation], flips))
             logits = [logits_of_images(member, view) for view in views]
             temperature = confidence.temperature if confidence is not None else 1.0
             total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
+            strange = np.zeros(len(images), dtype=bool)
             if confidence is not None:
-                unlike &= energies(logits[0]) < confidence.energy_low
-        known = any(one is not None for one in self.confidences)
+                strange |= energies(logits[0]) < confidence.energy_low
+            if likeness is not None:
+                if likeness not in looks:
+                    looks[likeness] = likeness.unlike(images)
+                strange |= looks[likeness]
+            if confidence is not None or likeness is not None:
+                unlike &= strange
+        known = any(one is not None for one in (*self.confidences, *likenesses))
         return Opinion(total / len(self.members), unlike & known)
 
 
@@ -129,7 +144,7 @@ def open_models(folders: Sequence[Path], checkpoint: str = "last", device: str =
             raise UserError(
                 f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
             )
-    return Ensemble(tuple(members), tuple(confidences))
+    return Ensemble(tuple(members), tuple(confidences), tuple(read_likeness(member.folder) for member in members))
 
 
 def is_run(folder: Path) -> bool:

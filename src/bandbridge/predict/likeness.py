@@ -1,0 +1,150 @@
+"""Whether an image looks like those a classifier was trained on, by plain statistics of the photograph.
+
+A classifier's own scores do not tell: its last layer puts a chromosome of another stain among those it knows. The
+ground, the contrast, the size and the outline do. They are compared by their Mahalanobis distance from the training
+images, with the shrunk covariance of Ledoit & Wolf 2004 (J. Multivariate Analysis 88:365-411).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy import ndimage
+from sklearn.covariance import LedoitWolf
+
+from bandbridge.dataset.prepare import background_level, foreground_mask
+from bandbridge.errors import UserError
+from bandbridge.files import write_text
+
+FILE = "likeness.json"
+#: What is measured of an image, in the order of :func:`describe_image`.
+STATISTICS = (
+    "ground",
+    "foreground, mean above ground",
+    "foreground, SD",
+    "foreground, 10% quantile above ground",
+    "foreground, median above ground",
+    "foreground, 90% quantile above ground",
+    "ground, SD",
+    "share of foreground",
+    "log longer side",
+    "log shorter side",
+    "log aspect",
+    "gradient",
+    "gradient in foreground",
+    "share of the largest piece",
+    "log area",
+    "log outline",
+    "outline over root of area",
+)
+#: Of the training images this share is farther from the others than what is still taken for one of them.
+UNLIKE_SHARE = 0.005
+_SMALLEST_SD = 1e-6
+
+
+class Likeness(BaseModel):
+    """The training images by their statistics: ``mean`` and ``sd`` of each, and the ``precision`` of the standardised.
+
+    An image whose squared Mahalanobis distance exceeds ``farthest`` is unlike them. images: how many there were.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
+    farthest: float
+
+    def distances(self, statistics: np.ndarray) -> np.ndarray:
+        """Return squared Mahalanobis distances, float64 [N], of float ``statistics`` [N, S]."""
+        z = (statistics - np.array(self.mean)) / np.array(self.sd)
+        return np.einsum("ni,ij,nj->n", z, np.array(self.precision), z)
+
+    def unlike(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return which uint8 ``images`` [H, W] look unlike the training images, bool [N]."""
+        return self.distances(np.array([describe_image(image) for image in images])) > self.farthest
+
+
+def describe_image(image: np.ndarray) -> np.ndarray:
+    """Return :data:`STATISTICS` of a uint8 image [H, W], float64 [S]; gray values in 0..255, lengths in pixels."""
+    values, ground = image.astype(np.float64), background_level(image)
+    mask = foreground_mask(image)
+    inside = values[mask] - ground if mask.any() else np.zeros(1)
+    outside = values[~mask] if not mask.all() else np.zeros(1)
+    gradient = np.hypot(ndimage.sobel(values, 0), ndimage.sobel(values, 1))
+    pieces, count = ndimage.label(mask)
+    largest = np.bincount(pieces.ravel())[1:].max() / mask.sum() if count else 0.0
+    outline = int((mask & ~ndimage.binary_erosion(mask)).sum())
+    height, width = image.shape
+    return np.array(
+        [
+            ground,
+            inside.mean(),
+            inside.std(),
+            *np.quantile(inside, (0.1, 0.5, 0.9)),
+            outside.std(),
+            mask.mean(),
+            np.log(max(height, width)),
+            np.log(min(height, width)),
+            np.log(max(height, width) / min(height, width)),
+            gradient.mean(),
+            gradient[mask].mean() if mask.any() else 0.0,
+            largest,
+            np.log1p(mask.sum()),
+            np.log1p(outline),
+            outline / np.sqrt(mask.sum() + 1),
+        ]
+    )
+
+
+def fit_likeness(statistics: np.ndarray, groups: np.ndarray) -> Likeness:
+    """Learn from the ``statistics`` of the training images, float [N, S]; ``groups`` [N] are their cells.
+
+    How far an image of a new cell may be is measured on one half of the cells with what the other half taught. Raises
+    ValueError for fewer than two groups.
+    """
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise ValueError("likeness is learned from two cells or more")
+    halves = np.isin(groups, names[::2])
+    far = []
+    for taught in (halves, ~halves):
+        far.append(_fit(statistics[taught], np.inf).distances(statistics[~taught]))
+    return _fit(statistics, float(np.quantile(np.concatenate(far), 1 - UNLIKE_SHARE)))
+
+
+def _fit(statistics: np.ndarray, farthest: float) -> Likeness:
+    mean, sd = statistics.mean(axis=0), np.maximum(statistics.std(axis=0), _SMALLEST_SD)
+    precision = LedoitWolf().fit((statistics - mean) / sd).precision_
+    return Likeness(
+        images=len(statistics),
+        mean=tuple(mean.tolist()),
+        sd=tuple(sd.tolist()),
+        precision=tuple(map(tuple, precision.tolist())),
+        farthest=farthest,
+    )
+
+
+def write_likeness(likeness: Likeness, folder: Path) -> None:
+    """Write it beside a model."""
+    write_text(folder / FILE, likeness.model_dump_json() + "\n")
+
+
+def read_likeness(folder: Path) -> Likeness | None:
+    """Return the likeness beside the model in ``folder``, None where there is none.
+
+    Raises :class:`UserError` when the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return Likeness.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault
