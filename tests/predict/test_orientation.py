@@ -34,7 +34,7 @@ def test_profile_changes_its_sign_with_half_a_turn():
         profile = antisymmetric_profile(one.image)
         turned = antisymmetric_profile(np.rot90(one.image, 2))
         # Long ones have ties of the farthest pixel, so that their axes end at another corner.
-        assert profile @ turned < -0.97
+        assert profile @ turned < -0.98
 
 
 @pytest.mark.parametrize("angle", [-80, -35, 20, 65])
@@ -43,16 +43,16 @@ def test_planted_tilt_is_found_and_undone(angle):
     for one in drawn:
         turned = np.asarray(Image.fromarray(one.image).rotate(angle, Image.Resampling.BICUBIC, True, fillcolor=255))
         pose = find_pose(turned, ideogram_profiles(), ideogram_profiles().only(one.label))
-        # Three degrees are one pixel across in a chromosome 20 long.
-        assert abs(pose.angle + angle) < 3
+        # Turning reads between pixels; 0.25 degrees is the most that was measured.
+        assert abs(pose.angle + angle) < 0.6
         again = find_pose(turn_upright(turned, pose), ideogram_profiles(), ideogram_profiles().only(one.label))
-        assert abs(again.angle) < 3
+        assert abs(again.angle) < 0.6
         assert not again.flipped or again.certainty < 0.8
 
 
 @pytest.mark.parametrize("stain", ["G", "Q"])
 def test_planted_half_turns_are_found_with_the_ideograms_profiles(stain):
-    """Of other cells than the profiles were learned from; measured 97.8% in G, 95.7% in Q."""
+    """Of other cells than the profiles were learned from; measured 98.9% in G, 97.8% in Q, all of those that are sure."""
     profiles = ideogram_profiles()
     drawn = cells([1, 4], stain=stain)
     turned = np.random.default_rng(0).random(len(drawn)) < 0.5
@@ -61,10 +61,10 @@ def test_planted_half_turns_are_found_with_the_ideograms_profiles(stain):
         for one, flip in zip(drawn, turned, strict=True)
     ]
     right = np.array([pose.flipped == flip for pose, flip in zip(poses, turned, strict=True)])
-    assert right.mean() > (0.94 if stain == "G" else 0.9)
+    assert right.mean() > (0.97 if stain == "G" else 0.95)
     sure = np.array([pose.certainty > 0.97 for pose in poses])
-    assert sure.mean() > 0.5
-    assert right[sure].mean() > 0.97
+    assert sure.mean() > 0.9
+    assert right[sure].mean() > 0.98
 
 
 def test_learning_finds_up_and_says_how_sure_it_is():
