@@ -52,7 +52,7 @@ def test_planted_tilt_is_found_and_undone(angle):
 
 @pytest.mark.parametrize("stain", ["G", "Q"])
 def test_planted_half_turns_are_found_with_the_ideograms_profiles(stain):
-    """Of other cells than the profiles were learned from; measured 98.9% in G, 97.8% in Q, all of those that are sure."""
+    """Of other cells than the profiles were learned from; measured 98.9% in G and 97.8% in Q, all of the sure ones."""
     profiles = ideogram_profiles()
     drawn = cells([1, 4], stain=stain)
     turned = np.random.default_rng(0).random(len(drawn)) < 0.5
