@@ -61,7 +61,7 @@ def predict(
     text = table.to_json(orient="records", indent=2)
     write_text(out / "predictions.json", text)
     if karyograms:
-        _draw(result, ensemble, out / "karyograms")
+        _draw(result, out / "karyograms")
     if as_json:
         typer.echo(text)
     else:
@@ -109,12 +109,15 @@ def _summarise(result: Classified, table: object, counts: object) -> None:
         note("if the models were trained on these images, that agreement says little")
 
 
-def _draw(result: Classified, ensemble: Ensemble, folder: Path) -> None:
+def _draw(result: Classified, folder: Path) -> None:
     import re
+    from dataclasses import replace
 
+    from bandbridge.predict.analyst import upright
     from bandbridge.predict.karyogram import write_karyogram
     from bandbridge.progress import track
 
     for number, sheet in enumerate(track(result.sheets, len(result.sheets), "drawing karyograms")):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", sheet.name).strip("._") or f"sheet{number + 1}"
-        write_karyogram(sheet, folder, name)
+        turned = upright(sheet.chromosomes, sheet.classes)
+        write_karyogram(replace(sheet, chromosomes=tuple(turned)), folder, name)

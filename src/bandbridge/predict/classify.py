@@ -53,11 +53,8 @@ def classify(
     for kept, images, failed in track(batches, -(-len(handed) // BATCH), "classifying"):
         refused += failed
         if kept:
-            opinion = ensemble.judge(images, flips)
-            found += [
-                (one, _chromosome(ensemble, one.name, image, row, bool(strange), keep_images))
-                for one, image, row, strange in zip(kept, images, opinion.probabilities, opinion.unlike, strict=True)
-            ]
+            named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
+            found += zip(kept, judge_images(ensemble, named, flips=flips, keep_images=keep_images), strict=True)
     whole = joint and ensemble.classes == CLASSES
     sheets = [
         assign_sheet(CellSheet(cell, ensemble.classes, members), ensemble)
@@ -67,6 +64,17 @@ def classify(
     ]
     labels = {one.name: one.label for one in handed}
     return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), whole)
+
+
+def judge_images(
+    ensemble: Ensemble, images: Sequence[tuple[str, np.ndarray]], *, flips: bool = False, keep_images: bool = True
+) -> list[Chromosome]:
+    """Return what ``ensemble`` thinks of each (name, uint8 [H, W]) of ``images`` by itself, in their order."""
+    opinion = ensemble.judge([image for _, image in images], flips)
+    return [
+        _chromosome(ensemble, name, image, row, bool(strange), keep_images)
+        for (name, image), row, strange in zip(images, opinion.probabilities, opinion.unlike, strict=True)
+    ]
 
 
 def _by_cell(found: Sequence[tuple[Handed, Chromosome]]) -> Iterator[tuple[str, tuple[Chromosome, ...]]]:
