@@ -132,7 +132,9 @@ def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
 def quantise_onnx(path: Path, calibration: np.ndarray) -> None:
     """Replace the ONNX file ``path`` by one of 8 bits, with ranges from prepared ``calibration``, uint8 [M, S, S].
 
-    Raises :class:`UserError` when onnxruntime is absent. The quantiser drops the file's metadata.
+    A range reaches from the mean minimum to the mean maximum of single images: of a MobileNetV3 on Q-band images that
+    changed no more classes than percentiles, which hold every activation in memory, and far fewer than the extremes
+    of all images. Raises :class:`UserError` when onnxruntime is absent. The quantiser drops the file's metadata.
     """
     quantization = need("onnxruntime.quantization")
     shapes = need("onnxruntime.quantization.shape_inference")
@@ -149,7 +151,8 @@ def quantise_onnx(path: Path, calibration: np.ndarray) -> None:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.Percentile,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},
         )
         done.replace(path)
 
@@ -174,7 +177,7 @@ def _fragile(path: Path) -> list[str]:
 
 
 class _Reader:
-    """Calibration images one by one, as onnxruntime asks for them: it takes no last batch that is smaller."""
+    """Calibration images one by one, so that ranges are means over images."""
 
     def __init__(self, images: np.ndarray) -> None:
         self._images = iter(np.ascontiguousarray(images)[:, None])
