@@ -132,6 +132,28 @@ def test_four_candidates_in_perfect_order_are_evidence_for_one_measure_but_not_f
     assert among.family_p > 0.05 and not among.is_evidence and "one of the measures tried" in among.verdict
 
 
+def test_a_measure_that_some_candidates_lack_is_paid_for_like_the_others() -> None:
+    """Brute force: the P of each measure in each order, on the candidates it has, and the smallest of these."""
+    gains = np.array([26.2, 14.1, 5.2, 3.7, 3.6])
+    values = np.array([[5.0, 4, NAN, 3, 2], [5.0, 4, 1, 2, 3], [4.0, 5, 1, 1, 1], [1.0, NAN, 2, 5, 4]])
+    orders = [gains[list(order)] for order in permutations(range(5))]
+    p = []
+    for row in values:
+        kept = ~np.isnan(row)
+        rho = np.array([spearmanr(row[kept], order[kept])[0] for order in orders])
+        p.append([np.mean(rho >= own - 1e-9) for own in rho])
+    lowest = np.min(p, axis=0)
+    for own, found in zip(p, agreements(values, gains), strict=True):
+        assert found.spearman_p == pytest.approx(own[0], abs=1e-12)
+        assert found.family_p == pytest.approx(np.mean(lowest <= own[0] + 1e-9), abs=1e-12)
+    partial = agreements(values, gains)[0]
+    assert partial.spearman_p == pytest.approx(1 / 24) and partial.family_p > 0.05 and not partial.is_evidence
+
+
+def test_what_cannot_be_computed_is_no_evidence() -> None:
+    assert not Agreement(5, 1.0, 0.01, 1.0, 0.01, NAN).is_evidence
+
+
 def test_three_candidates_are_no_evidence_whatever_their_order() -> None:
     (found,) = agreements(np.array([[1.0, 2, 3]]), np.array([0.1, 0.2, 0.3]))
     assert found.spearman == pytest.approx(1) and found.spearman_p == pytest.approx(1 / 6)
@@ -146,7 +168,7 @@ def test_a_wrong_order_is_no_evidence() -> None:
 def test_what_is_missing_takes_no_part() -> None:
     values = np.array([[1.0, 2, NAN, 4, 5], [7.0, 7, 7, 7, 7], [NAN, NAN, NAN, 1, 2]])
     first, constant, few = agreements(values, np.array([1.0, 2, 3, NAN, 5]))
-    assert first.candidates == 3 and first.spearman == pytest.approx(1) and math.isnan(first.family_p)
+    assert first.candidates == 3 and first.spearman == pytest.approx(1) and not first.is_evidence
     assert constant.candidates == 4 and "the same for all" in constant.verdict
     assert few == Agreement(1) and "fewer than two" in few.verdict
 

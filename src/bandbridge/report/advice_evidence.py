@@ -134,7 +134,7 @@ def agreement_table(candidates: Sequence[Candidate], evidence: StudyEvidence) ->
         data=pd.DataFrame(data),
         notes=(
             "P: share of all orders of the gains that agree as well or better (exact, one-sided).",
-            "P, any measure: share of orders in which at least one of the measures agrees so well (Spearman). "
+            "P, any measure: share of orders in which at least one of the measures has so small a P (Spearman). "
             "Evidence needs four candidates, and all three P at most 0.05.",
             "The measured order itself is uncertain where intervals overlap.",
         ),

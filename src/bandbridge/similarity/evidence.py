@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -51,7 +51,7 @@ class Agreement:
 
     ``candidates`` have both. Spearman's rho and Kendall's tau-b are positive where the measure promised more to what
     gained more; ``*_p`` is the share of all orders of the gains that agree as well or better, and ``family_p`` the
-    share in which any of the measures tried reaches this rho. NaN where nothing can be computed.
+    share in which any of the measures tried has a Spearman P as small as this. NaN where nothing can be computed.
     """
 
     candidates: int
@@ -65,7 +65,7 @@ class Agreement:
     def is_evidence(self) -> bool:
         """Whether both coefficients are above chance, with enough candidates, and so for all measures tried."""
         enough = self.candidates >= FEWEST_CANDIDATES
-        return enough and max(self.spearman_p, self.kendall_p, self.family_p) <= _LEVEL
+        return enough and all(p <= _LEVEL for p in (self.spearman_p, self.kendall_p, self.family_p))
 
     @property
     def verdict(self) -> str:
@@ -143,18 +143,20 @@ def agreements(values: np.ndarray, gains: np.ndarray) -> list[Agreement]:
 
     ``values`` float [M, k], one row for each measure, higher promising more, NaN where undefined; ``gains`` float [k],
     NaN where not measured. All k! orders are counted (100,000 drawn for more than 8 candidates). ``family_p`` takes
-    the largest rho of all measures in each order (Westfall & Young 1993), so that trying many measures is paid for.
+    the smallest P of all measures in each order (minP, Westfall & Young 1993), so that trying many measures is paid
+    for; P and not rho, because a measure that is not defined for some candidates reaches a high rho more easily.
     """
     measured = ~np.isnan(gains)
     gains, values = gains[measured], values[:, measured]
     results = [_agreement(row[~np.isnan(row)], gains[~np.isnan(row)]) for row in values]
-    whole = [index for index, row in enumerate(values) if not np.isnan(row).any() and _varies(row)]
-    if not whole or not _varies(gains):
+    usable = [index for index, found in enumerate(results) if not math.isnan(found.spearman)]
+    if not usable:
         return results
-    rho = np.array([_standard(row) for row in values[whole]]) @ _standard(gains)[_orders(len(gains))].T
-    highest = rho.max(axis=0)
-    for index, own in zip(whole, rho[:, 0], strict=True):
-        results[index] = Agreement(**{**vars(results[index]), "family_p": _share(highest, own)})
+    permuted = gains[_orders(len(gains))]
+    p = np.array([_p_of_orders(values[index], permuted) for index in usable])
+    lowest = p.min(axis=0)
+    for index, own in zip(usable, p[:, 0], strict=True):
+        results[index] = replace(results[index], family_p=float(np.mean(lowest <= own + 1e-9)))
     return results
 
 
@@ -186,6 +188,17 @@ def _agreement(values: np.ndarray, gains: np.ndarray) -> Agreement:
     pairs = np.sign(permuted[:, first] - permuted[:, second])
     tau = pairs @ signs / math.sqrt(np.sum(signs**2) * np.sum(pairs[0] ** 2))
     return Agreement(count, float(rho[0]), _share(rho, rho[0]), float(tau[0]), _share(tau, tau[0]))
+
+
+def _p_of_orders(values: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """Return float [P], for each order of the gains, ``permuted`` [P, k], the share of orders with as high a rho."""
+    defined = ~np.isnan(values)
+    centred = rankdata(permuted[:, defined], axis=1) - (defined.sum() + 1) / 2
+    length = np.linalg.norm(centred, axis=1)
+    # Where an order leaves only equal gains to a measure, it agrees neither way.
+    rho = centred @ _standard(values[defined]) / np.where(length > 0, length, 1)
+    rho = rho.round(9)
+    return np.asarray(1 - np.searchsorted(np.sort(rho), rho) / len(rho))
 
 
 def _orders(count: int) -> np.ndarray:
