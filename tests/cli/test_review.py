@@ -28,7 +28,7 @@ COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "
 def run(tmp_path):
     folder = tmp_path / "fold0-0123456789ab"
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), folder / "best.safetensors", {})
+    save_model(model.state_dict(), folder / "last.safetensors", {})
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": {"size": 64}}
     (folder / "config.json").write_text(json.dumps({**config, "mean": [0.5] * 3, "std": [0.5] * 3}))
     (folder / "run.json").write_text(json.dumps({"task": "G"}))
@@ -83,6 +83,7 @@ class Page:
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_killed_server_goes_on_with_every_correction(run, chromosome_set, tmp_path):
     arguments = (
         run,

@@ -1,4 +1,4 @@
-"""The plain analyst against the classifier it stands on."""
+"""The analyst that the command opens, as the page's worker uses it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bandbridge.dataset.prepare import prepare_image
 from bandbridge.errors import UserError
-from bandbridge.explain.classifier import open_classifier
+from bandbridge.explain.overlay import display_factor
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
-from bandbridge.review.analysis import open_analyst
+from bandbridge.predict.analyst import open_analyst
+from bandbridge.review.schema import Incoming
+from bandbridge.review.session import with_twins_flagged
+from bandbridge.review.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def run(tmp_path_factory):
     """A run's folder with random weights."""
     folder = tmp_path_factory.mktemp("run") / "fold0-0123456789ab"
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), folder / "best.safetensors", {})
+    save_model(model.state_dict(), folder / "last.safetensors", {})
     config = {
         "architecture": "test_resnet",
         "classes": CLASSES,
@@ -41,28 +43,32 @@ def images() -> list[tuple[str, np.ndarray]]:
     return [(f"{number}.png", rng.integers(0, 256, (30 + number, 12)).astype(np.uint8)) for number in range(3)]
 
 
-def test_each_chromosome_is_placed_where_the_classifier_says(run):
-    analyst, called = open_analyst(run, "cpu")
-    sheet = analyst.sheet("c", images())
-    classifier = open_classifier(run, device="cpu")
-    expected = classifier.probabilities(
-        np.stack([prepare_image(image, classifier.preparation) for _, image in images()])
-    )
-    for one, row in zip(sheet.chromosomes, expected, strict=True):
-        np.testing.assert_array_equal(one.probabilities, row)
-        assert one.placed == one.predicted == CLASSES[row.argmax()] and bool(one.reasons) == (row.max() < 0.8)
-    assert called == "Q · test_resnet · scratch (fold0-0123456789ab)" and analyst.classes == CLASSES
+def test_a_cell_is_kept_as_the_analyst_judges_it(run, store):
+    analyst, called = open_analyst([run], "cpu")
+    held = images()
+    cell, _ = store.add_cell(Incoming("c", tuple((file, store.put_image(image)) for file, image in held)))
+    worker = Worker(store, analyst, called)
+    worker.start()
+    worker.wait()
+    worker.stop()
+    kept = store.sheet(cell)
+    judged = analyst.sheet("c", held)
+    assert kept.record.model == called and kept.sheet.classes == CLASSES == analyst.classes
+    for one, expected in zip(kept.sheet.chromosomes, judged.chromosomes, strict=True):
+        np.testing.assert_array_equal(one.probabilities, expected.probabilities)
+        assert (one.placed, one.pose, one.reasons) == (expected.placed, expected.pose, expected.reasons)
+    twins = with_twins_flagged(judged, dict(store.images_of(cell)))
+    assert [one.reasons for one in twins.chromosomes] == [one.reasons for one in judged.chromosomes]
 
 
-def test_the_map_lies_over_the_image_and_differs_between_classes(run):
-    analyst, _ = open_analyst(run, "cpu")
+def test_a_map_is_as_large_as_the_page_expects(run):
+    analyst, _ = open_analyst([run], "cpu")
     _, image = images()[0]
-    first, second = (analyst.cam(image, label) for label in ("1", "Y"))
-    factor = round(240 / 30)
-    assert first.shape == second.shape == (30 * factor, 12 * factor, 3) and first.dtype == np.uint8
-    assert (first != second).any()
+    shown = analyst.cam(image, "Y")
+    factor = display_factor(image)
+    assert shown.shape == (image.shape[0] * factor, image.shape[1] * factor, 3) and shown.dtype == np.uint8
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(UserError, match="not the folder of a run"):
-        open_analyst(tmp_path, "cpu")
+    with pytest.raises(UserError, match="not the folder of a"):
+        open_analyst([tmp_path], "cpu")

@@ -52,6 +52,23 @@ def test_the_evidence_stays_with_a_finding_that_still_stands():
     assert math.isnan(extra.log_odds) and math.isnan(made.log_odds)
 
 
+def test_what_was_overruled_stays_named_while_the_count_is_the_expected_one():
+    possible = CountFinding("21", 3, 2, -1.5)
+    sheet = sheet_with({**NORMAL, "X": 2}, (possible,))
+    assert recount(sheet).findings == (possible,)
+    assert recount(sheet).findings[0].text == "possibly 3 of chromosome 21, sorted as 2"
+    fewer, made = recount(sheet.move("1-0", "21")).findings
+    assert (fewer.label, made.text) == ("1", "3 of chromosome 21, 2 expected") and math.isnan(made.log_odds)
+
+
+@pytest.mark.parametrize(
+    ("copies", "finding"),
+    [({"X": 1}, CountFinding("Y", 0, 1, 3.0)), ({"X": 2, "Y": 1}, CountFinding("Y", 1, 0, 2.0))],
+)
+def test_an_analysts_finding_says_what_the_cell_is_compared_with(copies, finding):
+    assert recount(sheet_with({**NORMAL, **copies}, (finding,))).findings == (finding,)
+
+
 def test_other_classes_have_no_expected_counts():
     row = np.ones(2) / 2
     sheet = CellSheet("c", ("a", "b"), (Chromosome("f", np.zeros((2, 2), np.uint8), "a", "a", row),))

@@ -25,7 +25,7 @@ def pixels(seed: int) -> np.ndarray:
 
 def sheet_of(name: str = "c1") -> CellSheet:
     rows = np.random.default_rng(5).dirichlet(np.ones(3), 2)
-    one = Chromosome("a.png", pixels(0), "1", "1", rows[0], ("1", "2"), ("unsure",), Pose(3.5, True, 0.9))
+    one = Chromosome("a.png", pixels(0), "1", "1", rows[0], ("1", "2"), ("unsure",), Pose(3.5, True, 0.9), margin=1.25)
     other = Chromosome("b.png", pixels(1), "2", "", rows[1])
     return CellSheet(name, CLASSES, (one, other), (CountFinding("X", 0, 1, 2.25),))
 
@@ -51,6 +51,7 @@ def test_a_sheet_comes_back_as_it_was_given(store, cell):
         np.testing.assert_array_equal(found.image, given.image)
         np.testing.assert_array_equal(found.probabilities, given.probabilities)
         assert (found.file, found.placed, found.labels) == (given.file, given.placed, given.labels)
+        np.testing.assert_equal(found.margin, given.margin)
         assert (found.reasons, found.pose, found.corrected) == (given.reasons, given.pose, given.corrected)
     record = stored.record
     assert (record.patient, record.stain, record.notes, record.model) == ("p7", "G", ("a note",), "m")
@@ -148,6 +149,10 @@ def test_a_killed_program_loses_no_acknowledged_correction(store, cell):
         assert opened.undo(cell) == history[-1]
     finally:
         opened.close()
+
+
+def test_the_folder_is_for_its_owner_only(store):
+    assert store.folder.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_program_is_told_that_the_folder_is_in_use(store):

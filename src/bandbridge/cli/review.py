@@ -21,7 +21,7 @@ _KEY_FILE = "key"
 
 
 def review(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained run's folder.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained run's folder, or an exported model's.")],
     cells: Annotated[
         Path | None, typer.Argument(metavar="[CELLS]", help="Images to begin with: a folder or zip, a folder a cell.")
     ] = None,
@@ -54,7 +54,8 @@ def review(
         names = _LOOPBACK if host in _LOOPBACK else _LOOPBACK | {host.lower(), socket.gethostname().lower()}
         door = Door(_key(work), names, host not in _LOOPBACK, f"bandbridge_review_{found}")
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{found}/?key={door.key}"
+        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, shown)
+        address = f"http://{reached}:{found}/?key={door.key}"
         if host not in _LOOPBACK:
             note(f"warning: anyone who can reach {host}:{found} and has this address sees and changes the cells.")
             note("The connection is not encrypted: use it in a network you trust, or a tunnel to 127.0.0.1.")
@@ -83,18 +84,19 @@ def _require_extra() -> None:
 
 def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
+    from bandbridge.predict.analyst import open_analyst
     from bandbridge.review.actions import Review
-    from bandbridge.review.analysis import open_analyst
     from bandbridge.review.intake import read_handed_in, sort_into_cells
     from bandbridge.review.store import Store
     from bandbridge.review.uploads import add_cells
     from bandbridge.review.worker import Worker
 
-    analyst, described = open_analyst(model, device)
+    analyst, described = open_analyst([model], device)
     store = Store(work)
     opened = Review(store, Worker(store, analyst, described))
     if cells is not None:
         try:
+            note(f"reading {cells}")
             found = sort_into_cells(read_handed_in(cells), store)
             if not found.cells:
                 raise UserError(f"{cells} holds no cell", "Give a folder or zip with a folder of images for each cell.")

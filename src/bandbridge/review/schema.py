@@ -31,7 +31,7 @@ CREATE TABLE chromosomes (
     predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
     corrected INTEGER NOT NULL DEFAULT 0, probabilities TEXT NOT NULL DEFAULT '[]', labels TEXT NOT NULL DEFAULT '[]',
     reasons TEXT NOT NULL DEFAULT '[]', angle REAL NOT NULL DEFAULT 0, flipped INTEGER NOT NULL DEFAULT 0,
-    certainty REAL NOT NULL DEFAULT 0.5, UNIQUE (cell, file));
+    certainty REAL NOT NULL DEFAULT 0.5, margin REAL, UNIQUE (cell, file));
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cell INTEGER NOT NULL REFERENCES cells, chromosome INTEGER,
     kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
@@ -98,7 +98,7 @@ FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id WHERE {condition
 CHROMOSOMES = "SELECT * FROM chromosomes WHERE cell = ? ORDER BY id"
 SAVE = """
 UPDATE chromosomes SET predicted = ?, suggested = ?, placed = ?, corrected = ?, probabilities = ?, labels = ?,
-    reasons = ?, angle = ?, flipped = ?, certainty = ? WHERE id = ?
+    reasons = ?, angle = ?, flipped = ?, certainty = ?, margin = ? WHERE id = ?
 """
 REDO = """
 SELECT * FROM events WHERE cell = ? AND undone = 1
@@ -134,7 +134,7 @@ def sheet_columns(one: Chromosome) -> tuple[object, ...]:
     """Return the values of ``SAVE`` but the last, which is the id."""
     texts = [json.dumps(list(value)) for value in (one.probabilities.tolist(), one.labels, one.reasons)]
     pose = (one.pose.angle, one.pose.flipped, one.pose.certainty)
-    return (one.predicted, one.placed, one.placed, one.corrected, *texts, *pose)
+    return (one.predicted, one.placed, one.placed, one.corrected, *texts, *pose, one.margin)
 
 
 def read_chromosome(row: sqlite3.Row, image: np.ndarray) -> Chromosome:
@@ -149,4 +149,6 @@ def read_chromosome(row: sqlite3.Row, image: np.ndarray) -> Chromosome:
         tuple(json.loads(row["reasons"])),
         Pose(row["angle"], bool(row["flipped"]), row["certainty"]),
         bool(row["corrected"]),
+        # SQLite keeps what is not a number as nothing.
+        float("nan") if row["margin"] is None else row["margin"],
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bandbridge.dataset.prepare import background_level
-from bandbridge.karyotype import CLASSES, expected_copies
+from bandbridge.karyotype import CLASSES, SEX_CHROMOSOMES, expected_copies
 from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.review.schema import CellRecord, StoredSheet
 
@@ -33,20 +33,35 @@ _OTHER_ROW = 8
 def recount(sheet: CellSheet) -> CellSheet:
     """Return ``sheet`` with the findings that its placements now give.
 
-    A human cell without a Y is compared with XX, one with a Y with XY. What the analyst found keeps its log-odds as
-    long as it still stands; a count that a person has made has none (NaN).
+    What the analyst found keeps its log-odds as long as the count still stands; a count that a person has made has none
+    (NaN). What the analyst overruled stays named for as long as the class has its expected count.
     """
     if sheet.classes != CLASSES:
-        return replace(sheet, findings=())
+        return sheet
     copies = Counter(one.placed for one in sheet.chromosomes)
-    odds = {(one.label, one.copies, one.expected): one.log_odds for one in sheet.findings}
-    x_count = 1 if copies["Y"] else 2
+    found = {one.label: one for one in sheet.findings if not one.overruled and one.copies == copies[one.label]}
+    possible = {one.label: one for one in sheet.findings if one.overruled and one.expected == copies[one.label]}
     findings = []
-    for label in CLASSES:
-        found, expected = copies[label], expected_copies(label, x_count)
-        if found != expected:
-            findings.append(CountFinding(label, found, expected, odds.get((label, found, expected), math.nan)))
+    for label, expected in _expected(copies, found).items():
+        if label in found:
+            findings.append(found[label])
+        elif copies[label] != expected:
+            findings.append(CountFinding(label, copies[label], expected, math.nan))
+        elif label in possible:
+            findings.append(possible[label])
     return replace(sheet, findings=tuple(findings))
+
+
+def _expected(copies: Counter[str], found: Mapping[str, CountFinding]) -> dict[str, int]:
+    """Return the copies of each class in a normal cell like this one: XY where it has a Y, else XX.
+
+    An analyst's finding on X or Y that still stands has said already what the cell is compared with.
+    """
+    x_count = 1 if copies["Y"] else 2
+    told = next((one for label in SEX_CHROMOSOMES if (one := found.get(label))), None)
+    if told is not None:
+        x_count = told.expected if told.label == "X" else 2 - told.expected
+    return {label: expected_copies(label, x_count) for label in CLASSES}
 
 
 def is_open(one: Chromosome) -> bool:
@@ -152,4 +167,4 @@ def _show(
 
 def _show_finding(one: CountFinding) -> dict[str, Any]:
     plain = {"label": one.label, "copies": one.copies, "expected": one.expected}
-    return {**plain, "text": one.text, "extra": one.copies > one.expected}
+    return {**plain, "text": one.text, "extra": one.copies > one.expected, "possible": one.overruled}

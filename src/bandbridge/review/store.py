@@ -57,7 +57,8 @@ class Store:
         self.folder = folder
         self._lock = threading.RLock()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # Cells may be patients': for the owner's eyes only.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / "images").mkdir(exist_ok=True)
             self._database = sqlite3.connect(
                 folder / DATABASE, timeout=0.5, isolation_level=None, check_same_thread=False

@@ -179,12 +179,14 @@ function showRow(groups) {
   }));
 }
 
+const signOf = (finding) => (finding.possible ? "?" : finding.extra ? "▲" : "▼");
+
 function showClass(label) {
   const finding = page.sheet.findings.find((item) => item.label === label);
   const members = page.sheet.order[label];
-  const off = finding ? make("span", { class: "off", text: `${finding.extra ? "▲" : "▼"}${members.length}`, title: finding.text }) : "";
+  const off = finding ? make("span", { class: "off", text: `${signOf(finding)}${finding.copies}`, title: finding.text }) : "";
   const spoken = `Chromosome ${label}, ${finding ? finding.text : `${members.length} placed`}`;
-  return make("div", { class: finding ? "class off" : "class", role: "gridcell", "data-label": label },
+  return make("div", { class: !finding ? "class" : finding.possible ? "class possible" : "class off", role: "gridcell", "data-label": label },
     make("div", { class: "plate" }, ...members.map(showOne)),
     make("span", { class: "hidden", text: spoken }),
     make("div", { class: "label", "aria-hidden": "true" }, make("span", { text: label }), off));
@@ -280,12 +282,13 @@ function showFindings() {
   const items = [
     ...notes.map((text) => make("div", { class: "note bad", text: `✕ ${text}` })),
     ...findings.map((item) => make("button", {
-      type: "button", class: "note bad", title: item.text, text: `${item.extra ? "▲" : "▼"} ${item.copies} of ${item.label}, not ${item.expected}`, onclick: () => pickClass(item.label),
+      type: "button", class: item.possible ? "note doubt" : "note bad", title: item.text,
+      text: `${signOf(item)} ${item.copies} of ${item.label}, not ${item.expected}`, onclick: () => pickClass(item.label),
     })),
   ];
   if (flagged) items.push(make("button", { type: "button", class: "note doubt", text: `⚑ ${many(flagged, "chromosome")} to check`, onclick: () => nextFlagged(1) }));
   if (!items.length) items.push(make("div", { class: "note good", text: "✓ Counts as in a normal cell, nothing to check" }));
-  $("findings").replaceChildren(make("h2", { text: "To check in this cell" }), make("ul", { class: "findings" }, ...items.map((item) => make("li", { class: item.classList.contains("bad") && item.type === "button" ? "" : "wide" }, item))));
+  $("findings").replaceChildren(make("h2", { text: "To check in this cell" }), make("ul", { class: "findings" }, ...items.map((item) => make("li", { class: item.title ? "" : "wide" }, item))));
 }
 
 function pickClass(label) {
@@ -299,10 +302,10 @@ function showDetail() {
   const shown = page.cam || item.placed || item.predicted;
   const locked = page.sheet.accepted;
   const who = item.corrected ? "by a person" : "by the model";
-  const heading = item.placed ? `Placed in ${item.placed}` : "Not placed";
+  const heading = item.placed ? `Placed in ${item.placed} · ${percent(item.probability)}` : "Not placed";
   const left = make("div", {},
     make("h2", { text: item.file }),
-    make("p", { class: "placed", text: `${heading} · ${percent(item.probability)}` }),
+    make("p", { class: "placed", text: heading }),
     make("p", { class: "soft", text: item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
     make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` }))),
     make("div", { class: "pictures" },
@@ -324,9 +327,9 @@ function showDetail() {
 
 function showOption(item, label, value, shown, locked) {
   const button = make("button", {
-    type: "button", class: "show", "aria-pressed": String(label === shown), "aria-label": `${label}, ${percent(value)}, show what speaks for it`,
+    type: "button", class: "show", "aria-pressed": String(label === shown),
     onclick: () => { page.cam = label; showDetail(); document.querySelector('.show[aria-pressed="true"]').focus(); },
-  }, make("strong", { text: label }), make("meter", { min: 0, max: 1, value, "aria-hidden": "true" }), make("span", { class: "value", text: percent(value) }));
+  }, make("strong", { text: label }), make("meter", { min: 0, max: 1, value, "aria-hidden": "true" }), make("span", { class: "value", text: percent(value) }), make("span", { class: "hidden", text: "show what speaks for it" }));
   const put = make("button", { type: "button", text: "Place", disabled: locked || label === item.placed, "aria-label": `Place in ${label}`, onclick: () => place(item.id, label) });
   return make("div", { class: "option" }, button, put);
 }
@@ -508,8 +511,9 @@ function onKey(event) {
   if (event.key === "?") { event.preventDefault(); $("keys").showModal(); return; }
   if (!page.sheet) return;
   const onButton = target.closest("button, a") && !target.closest(".one");
-  // Enter on a button presses that button; arrows scroll the panel.
-  if (!single && (onButton || target.closest("#panel"))) return;
+  // Enter on a button presses that button, unless a class was typed; arrows scroll the panel.
+  const typed = page.entry && ["Enter", "Escape", "Backspace"].includes(event.key);
+  if (!single && !typed && (onButton || target.closest("#panel"))) return;
   if (/^[0-9xyXY]$/.test(event.key)) { event.preventDefault(); type(event.key); return; }
   const known = KEYS[event.key];
   if (known) { event.preventDefault(); known(); }
@@ -573,6 +577,7 @@ async function filesOf(entry, above = "") {
 }
 
 function handIn(files) {
+  if (!page.state) return;
   const { file: largest, files: most, upload } = page.state.limits;
   const archive = (name) => /\.(zip|tar|gz|tgz)$/i.test(name);
   const large = files.filter(([name, file]) => file.size > (archive(name) ? upload : largest));
