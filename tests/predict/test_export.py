@@ -214,6 +214,12 @@ def test_openvino_computes_the_same(onnx, tmp_path):
     assert {path.name for path in done.folder.iterdir()} >= {"model.xml", "model.bin", "example.py", "preparation.json"}
     assert not (done.folder / "model.onnx").exists() and all(one.within for one in done.differences)
     assert '"0123456789ab"' in (done.folder / "model.xml").read_text()
+    small = export(source, tmp_path / "out", "openvino", images, Trial(images[::2], images[1::2], np.arange(23), False))
+    assert (
+        small.loss is not None
+        and small.loss.agreement > 0.5
+        and 'element_type="i8"' in (small.folder / "model.xml").read_text()
+    )
 
 
 @pytest.mark.slow

@@ -121,11 +121,24 @@ def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, tria
         differences = compare(source, open_runtime(model, 1), images)
         _refuse_difference(differences, kind)
         if trial is not None:
-            before = open_runtime(model)
-            _write(source, folder, kind, trial.calibration)
-            loss = measure_loss(before, open_runtime(model), trial)
+            loss = _in_eight_bits(source, folder, kind, trial)
         _describe(source, folder, model.name, differences, loss)
     return Exported(out, differences, loss)
+
+
+def _in_eight_bits(source: Exportable, folder: Path, kind: Format, trial: Trial) -> Loss:
+    """Replace the model in ``folder`` by one of 8 bits, and return what that cost."""
+    # In a folder of its own: OpenVINO maps the weights into memory, and does not survive a file written over.
+    apart = folder / "eight"
+    apart.mkdir()
+    _write(source, apart, kind, trial.calibration)
+    runtimes = [open_runtime(place / MODEL_FILES[kind]) for place in (folder, apart)]
+    loss = measure_loss(*runtimes, trial)
+    runtimes.clear()
+    for file in apart.iterdir():
+        file.replace(folder / file.name)
+    apart.rmdir()
+    return loss
 
 
 def _write(source: Exportable, folder: Path, kind: Format, calibration: np.ndarray | None) -> None:
