@@ -607,7 +607,8 @@ function send(files, problems) {
     await refresh();
     if (problems.length) complain(problems);
     if (answer.cells && answer.cells.length) {
-      await openCell(answer.cells[0]);
+      // Whoever is at work on a cell stays there.
+      if (!page.sheet || page.sheet.accepted || answer.cells.includes(page.open)) await openCell(answer.cells[0]);
       const known = answer.cells.length - answer.new;
       say(`${answer.new} new ${answer.new === 1 ? "cell" : "cells"}${known ? `, ${known} already here` : ""}.`);
     }
