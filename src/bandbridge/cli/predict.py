@@ -38,8 +38,9 @@ def predict(
 ) -> None:
     """Classify every chromosome of a folder, zip or dataset, and say which ones a person should check.
 
-    Images of one folder are one cell, unless metadata.csv names the cells. Writes predictions.csv, predictions.json and
-    cells.csv. Research use only: this is no diagnosis.
+    Images of one folder are one cell, unless metadata.csv names the cells.
+
+    Writes predictions.csv, predictions.json and cells.csv. Research use only: this is no diagnosis.
     """
     from bandbridge.files import replacing, write_text
     from bandbridge.predict.classify import cell_table, classify, prediction_table
