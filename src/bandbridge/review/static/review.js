@@ -134,10 +134,12 @@ const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const short = (value) => (value > 0.995 ? ">99" : String(Math.round(100 * value)));
 const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `${Math.round(100 * value)} %`);
 
+// Shows what a request answered, unless another cell has been opened meanwhile.
 function take(sheet) {
-  page.sheet = sheet;
   const cell = page.state.cells.find((item) => item.id === sheet.id);
   if (cell) Object.assign(cell, { accepted: sheet.accepted, flagged: sheet.flagged });
+  if (sheet.id !== page.open) { showCells(); return; }
+  page.sheet = sheet;
   if (!one(page.picked)) page.picked = order()[0] ?? null;
   show();
   showCells();
@@ -337,31 +339,41 @@ function showOption(item, label, value, shown, locked) {
 let camTimer = 0;
 function camPicture(item, label) {
   const picture = make("img", { class: "old", src: item.large, alt: `What speaks for class ${label}` });
+  const cell = page.sheet.id;
   clearTimeout(camTimer);
   // Walking over chromosomes with the arrows should not ask for the map of each.
   camTimer = setTimeout(() => {
     picture.addEventListener("load", () => picture.classList.remove("old"), { once: true });
     const pose = new URLSearchParams({ angle: item.angle, flipped: item.flipped });
-    picture.src = `/api/chromosomes/${page.sheet.id}/${item.id}/${encodeURIComponent(label)}.png?${pose}`;
+    picture.src = `/api/chromosomes/${cell}/${item.id}/${encodeURIComponent(label)}.png?${pose}`;
   }, LIMITS.camDelay);
   return picture;
 }
 
 // Corrections
 
-function act(action, values) { return ask(`/api/cells/${page.sheet.id}/${action}`, values); }
+// The cell is the one shown when the key was pressed, whatever is shown when its turn comes.
+function act(action, values, then) {
+  const cell = page.sheet.id;
+  return inTurn(async () => {
+    const answer = await ask(`/api/cells/${cell}/${action}`, values);
+    take(answer);
+    await then(answer);
+  });
+}
+
+function pickAgain(sheet, id) { if (sheet.id === page.open && id) pick(id); }
 
 function place(id, label) {
   const item = one(id);
   page.entry = "";
   showEntry();
   if (isClosed()) return null;
-  return inTurn(async () => {
-    take(await act("place", { chromosome: id, label }));
-    pick(id);
+  return act("place", { chromosome: id, label }, (sheet) => {
+    pickAgain(sheet, id);
     const what = label === "" ? "placed nowhere" : label === item.placed ? `confirmed in ${label}` : `placed in ${label}`;
     const was = label !== item.placed && item.placed ? `, was in ${item.placed}` : "";
-    say([`${item.file} ${what}${was}.`, countText(label, item.placed), "Saved."].filter(Boolean).join(" "));
+    say([`${item.file} ${what}${was}.`, countText(sheet, label, item.placed), "Saved."].filter(Boolean).join(" "));
   });
 }
 
@@ -370,16 +382,15 @@ function isClosed() {
   return page.sheet.accepted;
 }
 
-function countText(...touched) {
-  const found = page.sheet.findings.filter((item) => touched.includes(item.label));
+function countText(sheet, ...touched) {
+  const found = sheet.findings.filter((item) => touched.includes(item.label));
   return found.length ? `${found.map((item) => item.text).join("; ")}.` : "";
 }
 
 function turn(item, angle, flipped) {
   if (isClosed()) return null;
-  return inTurn(async () => {
-    take(await act("turn", { chromosome: item.id, angle, flipped: flipped ? "1" : "0" }));
-    pick(item.id);
+  return act("turn", { chromosome: item.id, angle, flipped: flipped ? "1" : "0" }, (sheet) => {
+    pickAgain(sheet, item.id);
     say(`${item.file} turned. Saved.`);
   });
 }
@@ -390,10 +401,8 @@ function turnBy(item, step) {
 }
 
 function step(action) {
-  return inTurn(async () => {
-    const answer = await act(action, {});
-    take(answer);
-    if (answer.chromosome) pick(answer.chromosome);
+  return act(action, {}, (sheet) => {
+    pickAgain(sheet, sheet.chromosome);
     say(action === "undo" ? "The last change is taken back." : "The change is made again.");
   });
 }
@@ -410,11 +419,11 @@ function accept() {
 }
 
 function setAccepted(accepted) {
-  return inTurn(async () => {
-    take(await act("accept", { accepted }));
-    say(accepted ? `${page.sheet.name} is accepted. Saved.` : `${page.sheet.name} is open again.`);
+  return act("accept", { accepted }, async (sheet) => {
     const next = accepted && page.state.cells.find((cell) => cell.state === "ready" && !cell.accepted);
-    if (next) { const before = page.sheet.name; await openCell(next.id); say(`${before} is accepted. Now ${next.name}: ${next.flagged} to check.`); }
+    if (next && sheet.id === page.open) await openCell(next.id);
+    const done = accepted ? `${sheet.name} is accepted. Saved.` : `${sheet.name} is open again.`;
+    say(next ? `${done} Now ${next.name}: ${next.flagged} to check.` : done);
   });
 }
 
@@ -431,9 +440,10 @@ function confirm(title, body, yes, then) {
 function remove() {
   const name = (page.state.cells.find((cell) => cell.id === page.open) || {}).name;
   const text = make("p", { text: "Nothing is deleted: handed in again, the same images come back with their corrections." });
+  const cell = page.open;
   confirm(`Remove ${name} from the list?`, text, "Remove", () => inTurn(async () => {
-    await ask(`/api/cells/${page.open}/remove`, {});
-    page.open = null;
+    await ask(`/api/cells/${cell}/remove`, {});
+    if (page.open === cell) page.open = null;
     await refresh();
     say(`${name} is off the list.`);
   }));
@@ -653,7 +663,7 @@ function listen() {
   }
   $("about").addEventListener("submit", (event) => {
     event.preventDefault();
-    inTurn(async () => { take(await act("describe", { patient: $("patient").value, stain: $("stain").value })); say("Kept."); });
+    if (page.sheet) act("describe", { patient: $("patient").value, stain: $("stain").value }, () => say("Kept."));
   });
   try { $("single-keys").checked = localStorage.getItem("single-keys") !== "off"; } catch { /* a browser without storage starts with keys on */ }
   $("single-keys").addEventListener("change", () => { try { localStorage.setItem("single-keys", $("single-keys").checked ? "on" : "off"); } catch { /* kept for this visit only */ } });
