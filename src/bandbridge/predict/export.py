@@ -132,9 +132,7 @@ def _in_eight_bits(source: Exportable, folder: Path, kind: Format, trial: Trial)
     apart = folder / "eight"
     apart.mkdir()
     _write(source, apart, kind, trial.calibration)
-    runtimes = [open_runtime(place / MODEL_FILES[kind]) for place in (folder, apart)]
-    loss = measure_loss(*runtimes, trial)
-    runtimes.clear()
+    loss = measure_loss(open_runtime(folder / MODEL_FILES[kind]), open_runtime(apart / MODEL_FILES[kind]), trial)
     for file in apart.iterdir():
         file.replace(folder / file.name)
     apart.rmdir()
