@@ -231,7 +231,9 @@ def _intermediate_notes(context: TableContext) -> list[str]:
     for approach in APPROACHES:
         arms = [arm for task in context.tasks for arm in context.arms_of(task.name, approach)]
         if context.has_several(approach):
-            notes.append(f"{APPROACH_TITLES[approach]}: a blank cell was not planned for that task.")
+            ways_by_task = [{arm.intermediate for arm in arms if arm.task == task.name} for task in context.tasks]
+            if any(ways != ways_by_task[0] for ways in ways_by_task):
+                notes.append(f"{APPROACH_TITLES[approach]}: a blank cell was not planned for that task.")
         elif any(arm.intermediate for arm in arms):
             ways = [f"{context.data_title(arm.intermediate)} for {context.task(arm.task).shown}" for arm in arms]
             notes.append(f"Intermediate domain of {APPROACH_TITLES[approach]}: {', '.join(ways)}.")
