@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -101,3 +102,18 @@ def test_images_of_another_dataset_are_refused(small_study, run, tmp_path):
     with pytest.raises(UserError, match="not the dataset"):
         export_folder(run, tmp_path / "model", images=other)
     assert not (tmp_path / "model").exists()
+
+
+def test_timm_loads_it_from_the_hub(run, exported, tmp_path, monkeypatch):
+    """The hub's cache as it lies on the disk after a download; nothing is fetched."""
+    from huggingface_hub import constants
+
+    snapshot = tmp_path / "models--lab--q" / "snapshots" / ("0" * 40)
+    shutil.copytree(exported, snapshot)
+    (tmp_path / "models--lab--q" / "refs").mkdir()
+    (tmp_path / "models--lab--q" / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    model = timm.create_model("hf_hub:lab/q", pretrained=True, cache_dir=str(tmp_path)).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        assert torch.equal(model(images), open_classifier(run, "last", "cpu").model(images))
