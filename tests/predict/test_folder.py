@@ -12,7 +12,7 @@ import timm
 import torch
 
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.explain.classifier import open_classifier
 from bandbridge.predict.folder import export_folder
 from bandbridge.predict.models import open_models
@@ -117,3 +117,12 @@ def test_timm_loads_it_from_the_hub(run, exported, tmp_path, monkeypatch):
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         assert torch.equal(model(images), open_classifier(run, "last", "cpu").model(images))
+
+
+def test_a_full_disk_leaves_the_earlier_model_and_nothing_beside_it(run, tmp_path, file_size_limit):
+    model = export_folder(run, tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    with file_size_limit(2**16), pytest.raises(EnvironmentFault, match="cannot write the model into"):
+        export_folder(run, model)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

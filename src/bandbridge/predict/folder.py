@@ -7,12 +7,15 @@ bind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import numpy as np
+from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from bandbridge import __version__
@@ -24,7 +27,9 @@ from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.explain.classifier import Classifier, open_classifier
 from bandbridge.files import write_text
+from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import Likeness, describe_image, fit_likeness, write_likeness
 from bandbridge.predict.models import confidence_of_folds, is_run, sibling_folds
 from bandbridge.progress import track
@@ -79,25 +84,44 @@ def export_folder(run: Path, out: Path, checkpoint: str = "last", images: ImageF
         "run": classifier.facts,
     }
     preprocessing = {"input_size": (3, size, size), "mean": tuple(mean), "std": tuple(std), "crop_pct": 1.0}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    config = {"label_names": list(classifier.classes), "bandbridge": own}
+    with _written_apart(out) as folder:
         save_for_hf(
             classifier.model,
-            str(out),
-            model_config={"label_names": list(classifier.classes), "bandbridge": own},
+            str(folder),
+            model_config=config,
             safe_serialization=True,
             data_config={**preprocessing, "interpolation": "bilinear"},
         )
-    except OSError as fault:
-        raise EnvironmentFault(
-            f"cannot write the model into {out}: {fault.strerror or fault}", "Free some space or name another folder."
-        ) from fault
-    if confidence is not None:
-        write_confidence(confidence, out)
-    if likeness is not None:
-        write_likeness(likeness, out)
-    write_text(out / "README.md", model_card(classifier, confidence, folds))
+        if confidence is not None:
+            write_confidence(confidence, folder)
+        if likeness is not None:
+            write_likeness(likeness, folder)
+        write_text(folder / "README.md", model_card(classifier, confidence, folds))
     return out
+
+
+@contextmanager
+def _written_apart(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``out`` whose files take their places there when all are written.
+
+    An earlier model in ``out`` is then replaced, or stays as it was. Raises :class:`EnvironmentFault` when the disk is
+    full or cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
+            yield Path(place)
+            out.mkdir(exist_ok=True)
+            for stale in (CONFIDENCE, LIKENESS):
+                (out / stale).unlink(missing_ok=True)
+            for file in Path(place).iterdir():
+                file.replace(out / file.name)
+    except (OSError, SafetensorError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise EnvironmentFault(
+            f"cannot write the model into {out}: {reason}", "Free some space or name another folder with --out."
+        ) from fault
 
 
 def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:
