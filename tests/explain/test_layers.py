@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bandbridge.errors import UserError
-from bandbridge.explain.layers import channels_first, find_cam_layer
+from bandbridge.explain.layers import channels_first, find_cam_layer, find_module
 from bandbridge.model.architectures import ARCHITECTURES, build_shapes, find_architecture
 
 LAYERS = {
@@ -57,6 +57,14 @@ def test_a_layer_that_is_named_wins_and_must_exist() -> None:
     with pytest.raises(UserError, match="no layer 'layer9'") as caught:
         find_cam_layer(model, architecture, "layer9")
     assert "--layer" in caught.value.remedy and "layer4" in caught.value.remedy
+
+
+def test_a_name_like_no_other_is_answered_with_names_all_the_same() -> None:
+    model = timm.create_model("test_resnet")
+    with pytest.raises(UserError) as refused:
+        find_module(model, "qqqqq")
+    named = refused.value.remedy.removesuffix(".").rpartition("such as ")[2].split(", ")
+    assert len(named) == 5 and set(named) <= set(dict(model.named_modules()))
 
 
 def test_an_unknown_model_asks_for_a_layer() -> None:

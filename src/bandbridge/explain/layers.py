@@ -41,8 +41,8 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
     """Return the module ``name`` of ``model``; :class:`UserError` with the nearest names if there is none."""
     modules = dict(model.named_modules())
     if not name or name not in modules:
-        near = difflib.get_close_matches(name, modules, n=5, cutoff=0.3)
-        raise UserError(f"the model has no layer {name!r}.", f"The nearest names for --layer are: {', '.join(near)}.")
+        near = difflib.get_close_matches(name, modules, n=5, cutoff=0.3) or [one for one in modules if one][:5]
+        raise UserError(f"the model has no layer {name!r}.", f"Names for --layer are such as {', '.join(near)}.")
     return modules[name]
 
 
