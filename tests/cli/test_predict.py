@@ -72,3 +72,19 @@ def test_models_lists_by_default_and_by_name(bandbridge):
 def test_exporting_what_is_no_run_is_said(bandbridge, tmp_path):
     result = bandbridge("models", "export", tmp_path)
     assert result.code == 2 and "not the folder of a run" in result.err
+
+
+def test_what_is_wanted_of_a_run_changes_what_is_flagged(bandbridge, small_study, run, tmp_path):
+    images = small_study.path.parent / "q"
+    for name, error in (("strict", 0.01), ("loose", 0.5)):
+        options = ("--out", tmp_path / name, "--wanted-error", error, "--device", "cpu")
+        assert bandbridge("predict", run, images, *options).code == 0
+    flagged = {
+        name: (pd.read_csv(tmp_path / name / "predictions.csv")["flag"] == "yes").sum() for name in ("strict", "loose")
+    }
+    assert flagged["loose"] <= flagged["strict"]
+    model = tmp_path / "model"
+    assert bandbridge("models", "export", run, "--out", model, "--coverage", 0.8).code == 0
+    assert json.loads((model / "confidence.json").read_text())["coverage"] == 0.8
+    kept = bandbridge("predict", model, images, "--out", tmp_path / "kept", "--coverage", 0.9)
+    assert "keeps the promises it was exported with" in kept.err

@@ -15,6 +15,7 @@ from bandbridge.evaluation.temperature import fit_temperature
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.confidence import (
     Confidence,
+    Promise,
     energies,
     fit_confidence,
     no_experience,
@@ -104,7 +105,7 @@ def test_other_classes_than_a_humans_teach_no_counts(folds):
 
 def test_an_error_that_cannot_be_promised_gives_way_to_the_next(folds):
     weak = [make_fold(fold, cells=6, sharpness=2.0) for fold in (0, 1)]
-    found = fit_confidence(weak, "last", wanted_error=0.001)
+    found = fit_confidence(weak, "last", Promise(wanted_error=0.001))
     assert found.wanted_error in (0.02, 0.05, 0.1, 0.2)
 
 
@@ -138,3 +139,9 @@ def test_without_experience_a_normal_cell_costs_least():
     normal = [one for one in costs.constitutions if one.normal]
     assert {one.name for one in normal} == {"XX", "XY"}
     assert (costs.losses > 0).all() and (costs.gains > 0).all()
+
+
+def test_a_larger_coverage_makes_larger_sets_and_a_larger_error_fewer_looks(folds, confidence):
+    other = fit_confidence(folds, "last", Promise(coverage=0.8, wanted_error=0.1))
+    assert max(other.thresholds) < max(confidence.thresholds) and other.coverage == 0.8
+    assert other.review_share < confidence.review_share and other.wanted_error == 0.1

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.predict import Coverage, WantedError
 
 if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity
@@ -46,6 +47,8 @@ def export_model(
     images: Annotated[
         Path | None, typer.Option(help="The dataset it was trained on: the model then flags what looks otherwise.")
     ] = None,
+    coverage: Coverage = 0.95,
+    wanted_error: WantedError = 0.01,
 ) -> None:
     """Write a trained model as a folder to pass on: weights, timm's config.json, its confidence, a model card.
 
@@ -53,6 +56,7 @@ def export_model(
     """
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.explain.classifier import read_config
+    from bandbridge.predict.confidence import Promise
     from bandbridge.predict.folder import export_folder
     from bandbridge.progress import note
     from bandbridge.study.ledger import read_json
@@ -61,7 +65,9 @@ def export_model(
     facts = read_json(run / "run.json")
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
     dataset = open_dataset(images) if images is not None else None
-    folder = export_folder(run, out or Path("models") / default, checkpoint.value, dataset)
+    folder = export_folder(
+        run, out or Path("models") / default, checkpoint.value, dataset, Promise(coverage, wanted_error)
+    )
     if dataset is None:
         note("without --images the model cannot tell images of another stain from its own")
     note(f"written to {folder}; its README.md says what it is")

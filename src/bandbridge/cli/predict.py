@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from bandbridge.predict.models import Ensemble
 
 
+Coverage = Annotated[
+    float, typer.Option(min=0.5, max=0.999, help="Share of new chromosomes whose class is in their prediction set.")
+]
+WantedError = Annotated[
+    float, typer.Option(min=0.0001, max=0.5, help="The most errors among what is not flagged for a person.")
+]
+
+
 def predict(
     places: Annotated[
         list[Path],
@@ -33,6 +41,8 @@ def predict(
     karyograms: Annotated[
         bool, typer.Option("--karyograms", help="Draw every cell's karyogram (PNG, PDF, HTML).")
     ] = False,
+    coverage: Coverage = 0.95,
+    wanted_error: WantedError = 0.01,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -44,14 +54,18 @@ def predict(
     """
     from bandbridge.files import replacing, write_text
     from bandbridge.predict.classify import cell_table, classify, prediction_table
+    from bandbridge.predict.confidence import Promise
     from bandbridge.predict.intake import hand_over
-    from bandbridge.predict.models import open_models
+    from bandbridge.predict.models import is_run, open_models
 
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
     *models, images = places
     handed = hand_over(images)
-    ensemble = open_models(models, checkpoint.value, device)
+    promise = Promise(coverage, wanted_error)
+    ensemble = open_models(models, checkpoint.value, device, promise)
+    if ensemble.confidence is not None and not any(map(is_run, models)) and promise != Promise():
+        note("an exported model keeps the promises it was exported with: give --coverage and --wanted-error there")
     _say(ensemble)
     result = classify(ensemble, handed, flips=flips, joint=cells, keep_images=karyograms)
     table, counts = prediction_table(result), cell_table(result)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +33,20 @@ from bandbridge.files import write_text
 from bandbridge.karyotype import CLASSES
 
 FILE = "confidence.json"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What is asked of a classifier, shares in 0..1.
+
+    coverage: of the prediction sets, for a chromosome of a new cell. wanted_error: the most among what is not flagged;
+    where it cannot be promised, the smallest of :data:`LARGER_ERRORS` that can.
+    """
+
+    coverage: float = 0.95
+    wanted_error: float = 0.01
+
+
 #: Of the training images this share scores lower than what is still taken for one of them.
 UNLIKE_SHARE = 0.005
 #: Errors to fall back to where the wanted one cannot be promised.
@@ -129,15 +143,14 @@ def no_experience() -> CountCosts:
 
 
 def fit_confidence(
-    folds: Sequence[pd.DataFrame], checkpoint: str, *, coverage: float = 0.95, wanted_error: float = 0.01, seed: int = 0
+    folds: Sequence[pd.DataFrame], checkpoint: str, promise: Promise | None = None, seed: int = 0
 ) -> Confidence:
     """Learn from the predictions of each fold of one cross-validation (as ``predictions.parquet`` holds them).
 
-    ``coverage`` of the prediction sets for a chromosome of a new cell, ``wanted_error`` among what is not flagged (the
-    smallest of :data:`LARGER_ERRORS` that can be promised where it cannot), both in 0..1; ``seed`` draws the abnormal
-    cells planted for choosing the weight of the counts. Raises :class:`UserError` where the folds hold no such
-    checkpoint or predict different classes.
+    ``seed`` draws the abnormal cells planted for choosing the weight of the counts. Raises :class:`UserError` where the
+    folds hold no such checkpoint or predict different classes.
     """
+    promise = promise or Promise()
     parts = [logits_of(frame, checkpoint) for frame in folds]
     names = parts[0][2]
     if any(part[2] != names for part in parts):
@@ -152,8 +165,8 @@ def fit_confidence(
     scaled = apply_temperature(logits, fitted.value)
     likely = softmax(scaled, axis=1)
     correct, sure = likely.argmax(axis=1) == truth, likely.max(axis=1)
-    sets_unit, thresholds = _thresholds(likely, truth, frame, 1 - coverage)
-    review = _promise(sure, correct, wanted_error, groups)
+    sets_unit, thresholds = _thresholds(likely, truth, frame, 1 - promise.coverage)
+    review = _keep_promise(sure, correct, promise.wanted_error, groups)
     after = math.nan
     if len(folds) > 1:
         after = expected_calibration_error(softmax(cross_fitted(logits, truth, numbers, groups).logits, axis=1), truth)
@@ -168,7 +181,7 @@ def fit_confidence(
         temperature_high=fitted.high,
         ece_before=expected_calibration_error(softmax(logits.astype(np.float64), axis=1), truth),
         ece_after=after,
-        coverage=coverage,
+        coverage=promise.coverage,
         thresholds=thresholds,
         sets_unit=sets_unit,
         wanted_error=review.wanted_error,
@@ -180,7 +193,9 @@ def fit_confidence(
     )
 
 
-def _promise(sure: np.ndarray, correct: np.ndarray, wanted_error: float, groups: np.ndarray | None) -> ReviewThreshold:
+def _keep_promise(
+    sure: np.ndarray, correct: np.ndarray, wanted_error: float, groups: np.ndarray | None
+) -> ReviewThreshold:
     """The threshold for ``wanted_error``, or for the smallest larger error that can be promised."""
     for error in (wanted_error, *(each for each in LARGER_ERRORS if each > wanted_error)):
         review = choose_threshold(sure, correct, error, groups)

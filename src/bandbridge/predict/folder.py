@@ -28,7 +28,7 @@ from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.explain.classifier import Classifier, open_classifier
 from bandbridge.files import write_text
 from bandbridge.predict.confidence import FILE as CONFIDENCE
-from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.confidence import Confidence, Promise, write_confidence
 from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import Likeness, describe_image, fit_likeness, write_likeness
 from bandbridge.predict.models import confidence_of_folds, is_run, sibling_folds
@@ -53,11 +53,17 @@ class _Scores:
     macro_f1: float
 
 
-def export_folder(run: Path, out: Path, checkpoint: str = "last", images: ImageFolder | None = None) -> Path:
+def export_folder(
+    run: Path,
+    out: Path,
+    checkpoint: str = "last",
+    images: ImageFolder | None = None,
+    promise: Promise | None = None,
+) -> Path:
     """Write the model that ``run`` kept as ``checkpoint`` into the folder ``out``; return ``out``.
 
     ``images`` is the dataset that the run was trained on: with it the model learns how its images look, and to flag
-    what looks otherwise.
+    what looks otherwise. ``promise`` says what its sets and its flags are to hold.
     The confidence comes from the out-of-fold predictions of all finished folds of the run's training. Raises
     :class:`UserError` when ``run`` is no finished run, ``images`` are others than it was trained on, or ``out`` holds
     something else than an exported model.
@@ -69,7 +75,7 @@ def export_folder(run: Path, out: Path, checkpoint: str = "last", images: ImageF
         raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
     likeness = None if images is None else learn_likeness(images, classifier)
     folds = sibling_folds(run)
-    confidence = confidence_of_folds(folds, checkpoint)
+    confidence = confidence_of_folds(folds, checkpoint, promise)
     size = classifier.preparation.size
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
     own = {

@@ -15,7 +15,7 @@ from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.explain.classifier import Classifier, open_classifier
-from bandbridge.predict.confidence import Confidence, energies, fit_confidence, read_confidence
+from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.study.ledger import read_json
 
@@ -113,10 +113,13 @@ def logits_of_images(classifier: Classifier, prepared: np.ndarray) -> np.ndarray
     return np.concatenate(parts).astype(np.float64)
 
 
-def open_models(folders: Sequence[Path], checkpoint: str = "last", device: str = "auto") -> Ensemble:
+def open_models(
+    folders: Sequence[Path], checkpoint: str = "last", device: str = "auto", promise: Promise | None = None
+) -> Ensemble:
     """Open every model of ``folders``: runs (their ``checkpoint``) or exported models.
 
-    A run's confidence comes from the out-of-fold predictions of its training's finished folds. Raises
+    A run's confidence comes from the out-of-fold predictions of its training's finished folds, and ``promise`` says
+    what is asked of it; an exported model has its own. Raises
     :class:`ManyErrors` naming each folder that is no model, :class:`UserError` when their classes differ.
     """
     members: list[Classifier] = []
@@ -129,7 +132,7 @@ def open_models(folders: Sequence[Path], checkpoint: str = "last", device: str =
             if is_run(folder):
                 siblings = tuple(sibling_folds(folder))
                 if siblings not in fitted:
-                    fitted[siblings] = confidence_of_folds(siblings, checkpoint)
+                    fitted[siblings] = confidence_of_folds(siblings, checkpoint, promise)
                 confidences.append(fitted[siblings])
             else:
                 confidences.append(read_confidence(folder))
@@ -173,7 +176,7 @@ def _training(facts: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def confidence_of_folds(folders: Sequence[Path], checkpoint: str, **wishes: float) -> Confidence | None:
-    """Learn the confidence of a training from its folds; None without any. ``wishes`` go to :func:`fit_confidence`."""
+def confidence_of_folds(folders: Sequence[Path], checkpoint: str, promise: Promise | None = None) -> Confidence | None:
+    """Learn the confidence of a training from its folds; None without any."""
     frames = [read_predictions(folder / "predictions.parquet") for folder in folders]
-    return fit_confidence(frames, checkpoint, **wishes) if frames else None  # type: ignore[arg-type]
+    return fit_confidence(frames, checkpoint, promise) if frames else None
