@@ -19,6 +19,8 @@ from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.progress import console, format_duration, note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bandbridge.report.content import Block
     from bandbridge.study.execute import Outcome
     from bandbridge.study.plan import Study
@@ -100,6 +102,18 @@ def run_(
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out the runs whose ImageNet weights cannot be had, instead of stopping.")
     ] = False,
+    executor_kind: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            "--executor", help="local: run after run, here. ray: on a Ray cluster; pip install 'bandbridge[ray]'."
+        ),
+    ] = "local",
+    address: Annotated[
+        str,
+        typer.Option(help="Of the Ray cluster: auto (one that runs, else a new one), local (a new one), host:port."),
+    ] = "auto",
+    cpus_per_run: Annotated[int, typer.Option(min=1, help="Cores, and torch threads, of a run on Ray.")] = 1,
+    gpus_per_run: Annotated[float, typer.Option(min=0.01, help="Share of a GPU of a run on Ray.")] = 1.0,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
     from rich.markup import escape
@@ -109,7 +123,16 @@ def run_(
 
     deadline = time.monotonic() + parse_duration(max_time) if max_time else None
     study, selected = _open(study_file, data_dir, only, need_data=True)
-    executor = Executor(study, runs, device, weights_dir, deadline)
+    if executor_kind == "ray":
+        from bandbridge.study.ray_executor import Cluster, run_on_ray
+
+        # The devices are the cluster's; this machine only prepares images and watches.
+        executor = Executor(study, runs, "cpu", weights_dir, deadline)
+        cluster = Cluster(address, device, cpus_per_run, gpus_per_run)
+        carry_out: Callable[[list[PlannedRun]], Outcome] = partial(run_on_ray, executor, cluster=cluster)
+    else:
+        executor = Executor(study, runs, device, weights_dir, deadline)
+        carry_out = executor.run
     if skip_unavailable:
         selected = executor.available(selected)
     else:
@@ -120,9 +143,9 @@ def run_(
     if console.is_terminal:
         with console.status("preparing") as status:
             executor.show = lambda text: status.update(escape(text))
-            outcome = executor.run(selected)
+            outcome = carry_out(selected)
     else:
-        outcome = executor.run(selected)
+        outcome = carry_out(selected)
     _report(outcome, time.monotonic() - started)
 
 

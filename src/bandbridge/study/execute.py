@@ -120,41 +120,49 @@ class Executor:
         """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
         outcome = Outcome()
         pending = [run for run in distinct(runs) if self.ledger.state(run).kind != "done"]
-        clock = _Clock(pending, self.ledger)
+        clock = Clock(pending, self.ledger)
         for number, run in enumerate(pending, start=1):
-            if run.parent is not None and self.ledger.state(run.parent).kind != "done":
-                outcome.waiting.append(run.name)
-                continue
-            label = f"[{number}/{len(pending)}] {run.name}"
-            try:
-                with claimed(self.ledger.folder(run)) as mine:
-                    if not mine:
-                        outcome.elsewhere.append(run.name)
-                        continue
-                    if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
-                        continue
-                    finished = self._train(run, label, clock, outcome)
-            except UserError as error:
-                if not _concerns_one_run(error):
-                    raise
-                self._record_failure(run, error)
-                self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
-                outcome.failed[run.name] = error
-                continue
-            if not finished:
-                outcome.out_of_time = True
+            if not self.carry_out(run, f"[{number}/{len(pending)}] {run.name}", clock, outcome):
                 break
-            outcome.done.append(run.name)
         return outcome
 
-    def _train(self, run: PlannedRun, label: str, clock: _Clock, outcome: Outcome) -> bool:
+    def carry_out(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome) -> bool:
+        """Train ``run`` unless its parent or another process stands in the way; False when time ran out.
+
+        Adds what became of it to ``outcome``. Raises :class:`EnvironmentFault` for what would stop other runs too.
+        """
+        if run.parent is not None and self.ledger.state(run.parent).kind != "done":
+            outcome.waiting.append(run.name)
+            return True
+        try:
+            with claimed(self.ledger.folder(run)) as mine:
+                if not mine:
+                    outcome.elsewhere.append(run.name)
+                    return True
+                if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
+                    return True
+                finished = self._train(run, label, clock, outcome)
+        except UserError as error:
+            if not _concerns_one_run(error):
+                raise
+            self.record_failure(run, error)
+            self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
+            outcome.failed[run.name] = error
+            return True
+        if finished:
+            outcome.done.append(run.name)
+        else:
+            outcome.out_of_time = True
+        return finished
+
+    def _train(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome) -> bool:
         folder = self.ledger.folder(run)
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
         for left in (folder / FAILED, *folder.glob(".*.tmp")):  # half-written files of a process that was killed
             left.unlink(missing_ok=True)
         write_json(folder / "run.json", run.describe())
-        store = self._store(run.task)
+        store = self.store(run.task)
         architecture = find_architecture(run.record.architecture)
         model, job, weights = self._prepare_training(run, store, architecture)
         write_json(folder / "config.json", _config(run, store, job))
@@ -165,7 +173,7 @@ class Executor:
             write_json(folder / PROGRESS, {**facts, **entry})
             clock.tick(run, entry)
             outcome.epochs += 1
-            self.show(f"{label}: {_epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
+            self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
 
         state, last = train(
             model,
@@ -182,7 +190,8 @@ class Executor:
         self.say(f"{label}: done; {_accuracy_line(state, last)}")
         return True
 
-    def _store(self, task: str) -> Store:
+    def store(self, task: str) -> Store:
+        """The prepared images of ``task``, made first where they are not there; its split is kept beside them."""
         if task not in self._stores:
             data = self.study.tasks[task]
             if data.dataset is None or data.split is None:
@@ -245,7 +254,8 @@ class Executor:
         write_json(folder / DONE, summary)
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
-    def _record_failure(self, run: PlannedRun, error: UserError) -> None:
+    def record_failure(self, run: PlannedRun, error: UserError) -> None:
+        """Leave in the folder of ``run`` why it failed."""
         write_json(self.ledger.folder(run) / FAILED, {"message": error.message, "remedy": error.remedy})
 
 
@@ -306,7 +316,8 @@ def _concerns_one_run(error: UserError) -> bool:
     return not isinstance(error, EnvironmentFault | ManyErrors)
 
 
-def _epoch_line(entry: dict[str, float], epochs: int) -> str:
+def epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    """Return one epoch's history ``entry`` in words; ``epochs``: of the whole training."""
     line = f"epoch {entry['epoch']:.0f}/{epochs}, loss {entry['training_loss']:.3f}"
     if "held_out_accuracy" in entry:
         line += f", held-out accuracy {entry['held_out_accuracy']:.1%}"
@@ -319,7 +330,7 @@ def _accuracy_line(state: TrainingState, last: Snapshot) -> str:
     return f"held-out accuracy {last.accuracy:.1%} (best {state.best.accuracy:.1%} in epoch {state.best.epoch})"
 
 
-class _Clock:
+class Clock:
     """Time left, from image passes left and the speed measured for each architecture."""
 
     def __init__(self, runs: Sequence[PlannedRun], ledger: Ledger) -> None:
@@ -327,16 +338,20 @@ class _Clock:
         self._runs = {run.id: run for run in runs}
         self._seconds: dict[tuple[str, str], float] = {}
 
-    def tick(self, run: PlannedRun, entry: dict[str, float]) -> None:
+    def tick(self, run: PlannedRun, entry: dict[str, Any]) -> None:
+        """Note that ``run`` has come to the epoch of this history ``entry``."""
         self._epochs[run.id] = run.record.recipe.epochs - int(entry["epoch"])
         self._seconds[run.task, run.architecture] = entry["seconds"]
 
-    def left(self) -> str:
-        """ "about 12 min left"; "at least" while some task and architecture has not been timed yet."""
+    def left(self, at_once: int = 1) -> str:
+        """ "about 12 min left"; "at least" while some task and architecture has not been timed yet.
+
+        at_once: how many runs are trained side by side, at the speed that was measured.
+        """
         known = unknown = 0.0
         for identity, epochs in self._epochs.items():
             run = self._runs[identity]
             seconds = self._seconds.get((run.task, run.architecture))
             known += epochs * seconds if seconds is not None else 0
             unknown += epochs if seconds is None else 0
-        return f"{'at least' if unknown else 'about'} {format_duration(known)} left"
+        return f"{'at least' if unknown else 'about'} {format_duration(known / max(1, at_once))} left"

@@ -1,0 +1,275 @@
+"""Carry out planned runs as tasks of a Ray cluster: each with its share of a GPU, a child after its parent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.study.execute import Clock, Executor, Outcome, epoch_line
+from bandbridge.study.ledger import PROGRESS, read_json
+from bandbridge.study.plan import Study
+from bandbridge.study.run import PlannedRun, distinct
+
+try:
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+except ImportError as fault:
+    raise UserError("Ray is not installed", "Install it with: pip install 'bandbridge[ray]'") from fault
+
+#: How often Ray starts a run again whose worker or machine was lost; each time it goes on from its checkpoint.
+MAX_RETRIES = 10
+#: How long a run waits for a claim that a lost machine left (NFS keeps its locks for up to 90 s), seconds.
+PATIENCE_S = 120.0
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where runs are carried out, and what each takes.
+
+    address: ``auto`` (the cluster that RAY_ADDRESS names or that runs on this machine, else a new one), ``local`` (a
+    new one), or what ``ray.init`` takes. cpus_per_run: cores, and as many torch threads. gpus_per_run: share of one
+    GPU where the cluster has any and ``device`` allows it.
+    """
+
+    address: str = "auto"
+    device: str = "auto"
+    cpus_per_run: int = 1
+    gpus_per_run: float = 1.0
+
+
+@dataclass
+class Report:
+    """What a task gives back. lines: to say. fault: what stops the other runs too."""
+
+    outcome: Outcome
+    lines: list[str] = field(default_factory=list)
+    fault: UserError | None = None
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """What all tasks of one call have in common. until: the deadline by the wall clock, seconds since 1970."""
+
+    study: Study
+    root: Path
+    device: str
+    weights_dir: Path | None
+    threads: int
+    until: float | None
+    checkpoint_interval: float
+
+
+def run_on_ray(executor: Executor, runs: Sequence[PlannedRun], cluster: Cluster) -> Outcome:
+    """Carry out ``runs``, given parents first, on ``cluster``; files and outcome are as of ``executor.run``.
+
+    ``executor`` stays on this machine: it prepares the images, shows the epochs and keeps the deadline. Raises
+    :class:`UserError` for a cluster that cannot be reached or has no machine large enough.
+    """
+    pending = [run for run in distinct(runs) if executor.ledger.state(run).kind != "done"]
+    if not pending:
+        return Outcome()
+    for task in dict.fromkeys(run.task for run in pending):
+        executor.store(task)
+    with _connected(cluster.address):
+        resources, at_once = _resources(cluster)
+        errand = _errand(executor, cluster)
+        return _Driver(executor, pending, at_once).drive(errand, resources)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What Ray itself will do from its next release on, and else announces in every process.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        where = None if address == "auto" else address
+        ray.init(where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ImportError, RuntimeError, ValueError) as fault:
+        reason = str(fault).strip().partition("\n")[0]
+        raise UserError(
+            f"no Ray cluster at {address}: {reason}",
+            "Start one with ray start --head, name its address with --address, or use --address local.",
+        ) from fault
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _resources(cluster: Cluster) -> tuple[dict[str, Any], int]:
+    """Return what each task asks for, and how many such tasks the cluster holds at once."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked: dict[str, Any] = {"num_cpus": cluster.cpus_per_run}
+    has_gpus = any(machine.get("GPU") for machine in machines)
+    if cluster.device == "cuda" or (cluster.device == "auto" and has_gpus):
+        asked["num_gpus"] = cluster.gpus_per_run
+    names = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    at_once = sum(
+        min(int(machine.get(names[kind], 0) / amount + 1e-9) for kind, amount in asked.items()) for machine in machines
+    )
+    if at_once == 0:
+        wanted = " and ".join(f"{amount:g} {names[kind]}" for kind, amount in asked.items())
+        raise UserError(
+            f"no machine of the Ray cluster has the {wanted} that a run asks for",
+            "Add one, or change --cpus-per-run, --gpus-per-run or --device.",
+        )
+    return asked, at_once
+
+
+def _errand(executor: Executor, cluster: Cluster) -> Any:
+    """Put what every task needs into the cluster, once; paths are absolute, for workers start in other folders."""
+    until = None if executor.deadline is None else time.time() + executor.deadline - time.monotonic()
+    folder = executor.weights_dir
+    return ray.put(
+        _Errand(
+            executor.study,
+            executor.root.resolve(),
+            cluster.device,
+            folder.resolve() if folder else None,
+            cluster.cpus_per_run,
+            until,
+            executor.checkpoint_interval,
+        )
+    )
+
+
+class _Driver:
+    """This machine's part: submit every run, show what their folders say, gather what became of them."""
+
+    def __init__(self, executor: Executor, pending: Sequence[PlannedRun], at_once: int) -> None:
+        self.executor, self.pending, self.at_once = executor, pending, at_once
+        self.labels = {run.id: f"[{number}/{len(pending)}] {run.name}" for number, run in enumerate(pending, start=1)}
+        self.clock = Clock(pending, executor.ledger)
+        self.seen = {run.id: self._progress(run) for run in pending}
+        self.outcome = Outcome()
+
+    def drive(self, errand: Any, resources: dict[str, Any]) -> Outcome:
+        # Ray tries lost workers and machines again by max_retries alone; what the task itself raises, never.
+        task = ray.remote(carry_out)
+        options = {"max_retries": MAX_RETRIES, "retry_exceptions": False, **resources}
+        references: dict[str, Any] = {}
+        for run in self.pending:
+            parent = references.get(run.parent.id) if run.parent else None
+            references[run.id] = task.options(name=run.name, **options).remote(errand, run, self.labels[run.id], parent)
+        left = {references[run.id]: run for run in self.pending}
+        try:
+            while left:
+                ready, _ = ray.wait(list(left), num_returns=len(left), timeout=_POLL_S)
+                self._show_epochs(left.values())
+                for reference in ready:
+                    self._take(left.pop(reference), reference)
+        finally:
+            for reference in left:  # after Ctrl-C or a fault; a killed run goes on from its checkpoint
+                with suppress(RayError):
+                    ray.cancel(reference, force=True)
+        return self.outcome
+
+    def _show_epochs(self, runs: Iterable[PlannedRun]) -> None:
+        for run in runs:
+            entry = self._progress(run)
+            if entry and entry != self.seen[run.id]:
+                self.seen[run.id] = entry
+                self.clock.tick(run, entry)
+                line = epoch_line(entry, run.record.recipe.epochs)
+                self.executor.show(f"{self.labels[run.id]}: {line}; {self.clock.left(self.at_once)}")
+
+    def _progress(self, run: PlannedRun) -> dict[str, Any]:
+        with suppress(UserError):  # a shared disk may refuse a file in the moment in which it is replaced
+            return read_json(self.executor.ledger.folder(run) / PROGRESS)
+        return {}
+
+    def _take(self, run: PlannedRun, reference: Any) -> None:
+        """Add what became of ``run`` to the outcome; raise what stops all runs."""
+        try:
+            report: Report = ray.get(reference)
+        except RayTaskError:  # a mistake in the program, here or in its parent: the traceback is wanted
+            raise
+        except RayError as fault:
+            self._lose(run, fault)
+            return
+        if report.fault is not None:
+            raise report.fault
+        for line in report.lines:
+            self.executor.say(line)
+        if report.outcome == Outcome():  # the task found it done, by a worker whose word was lost with its machine
+            self.executor.say(f"{self.labels[run.id]}: found done")
+            report.outcome.done.append(run.name)
+        self.outcome.done += report.outcome.done
+        self.outcome.failed |= report.outcome.failed
+        self.outcome.elsewhere += report.outcome.elsewhere
+        self.outcome.waiting += report.outcome.waiting
+        self.outcome.out_of_time |= report.outcome.out_of_time
+        self.outcome.epochs += report.outcome.epochs
+
+    def _lose(self, run: PlannedRun, fault: RayError) -> None:
+        if run.parent is not None and self.executor.ledger.state(run.parent).kind != "done":
+            self.outcome.waiting.append(run.name)  # it is the parent that was lost
+            return
+        reason = str(fault).strip().partition("\n")[0]
+        error = EnvironmentFault(
+            f"its worker was lost {MAX_RETRIES + 1} times: {reason}",
+            "Look at the memory of the machines; the same command goes on from the checkpoint.",
+        )
+        self.executor.say(f"{self.labels[run.id]}: failed: {in_one_line(error.message, error.remedy)}")
+        self.executor.record_failure(run, error)
+        self.outcome.failed[run.name] = error
+
+
+def carry_out(errand: _Errand, run: PlannedRun, label: str, parent: Report | None) -> Report:
+    """Train ``run`` on the worker that this is called on, as the local executor would.
+
+    parent: what became of its parent, where that is a task too; Ray holds this one back until it is known. Waits for
+    at most ``PATIENCE_S`` where a claim is held, or where a parent that is done cannot be seen yet: both are what a
+    lost machine or a shared disk leaves for a while.
+    """
+    if parent is not None and parent.outcome.out_of_time:
+        return Report(Outcome(out_of_time=True))
+    if not (errand.root / ".stores").is_dir():
+        remedy = "All machines need that folder, under the same path; name a shared one with --runs."
+        return Report(Outcome(), fault=_from_here(EnvironmentFault(f"there are no runs in {errand.root}", remedy)))
+    torch.set_num_threads(errand.threads)
+    deadline = None if errand.until is None else time.monotonic() + errand.until - time.time()
+    patience = time.monotonic() + PATIENCE_S
+    give_up = patience if deadline is None else min(patience, deadline)
+    lines: list[str] = []
+    while True:
+        outcome = Outcome()
+        try:
+            executor = Executor(
+                errand.study,
+                errand.root,
+                errand.device,
+                errand.weights_dir,
+                deadline,
+                errand.checkpoint_interval,
+                say=lines.append,
+                show=lambda _: None,
+            )
+            executor.carry_out(run, label, Clock([run], executor.ledger), outcome)
+        except UserError as error:
+            return Report(outcome, lines, _from_here(error))
+        unseen = outcome.waiting and (parent is None or parent.outcome.done)
+        if not (outcome.elsewhere or unseen) or time.monotonic() > give_up:
+            return Report(outcome, lines)
+        time.sleep(_POLL_S)
+
+
+def _from_here(error: UserError) -> UserError:
+    """Return ``error`` with the name of this machine, in the one class that survives the way to the driver."""
+    named = UserError(f"on {socket.gethostname()}: {error.message}", error.remedy)
+    named.exit_code = error.exit_code
+    return named
