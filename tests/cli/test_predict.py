@@ -88,3 +88,12 @@ def test_what_is_wanted_of_a_run_changes_what_is_flagged(bandbridge, small_study
     assert json.loads((model / "confidence.json").read_text())["coverage"] == 0.8
     kept = bandbridge("predict", model, images, "--out", tmp_path / "kept", "--coverage", 0.9)
     assert "keeps the promises it was exported with" in kept.err
+
+
+def test_a_model_that_can_promise_nothing_says_so(bandbridge, small_study, run, tmp_path):
+    model = tmp_path / "model"
+    bandbridge("models", "export", run, "--out", model)
+    facts = json.loads((model / "confidence.json").read_text()) | {"review_below": None}
+    (model / "confidence.json").write_text(json.dumps(facts))
+    result = bandbridge("predict", model, small_study.path.parent / "q", "--out", tmp_path / "out")
+    assert "every chromosome is flagged" in result.err and "inf" not in result.err.replace("information", "")

@@ -44,6 +44,8 @@ def main(
     Start with [bold]bandbridge data check[/bold] on your images, and write a study file.
 
     Then [bold]bandbridge study run[/bold] trains, and [bold]bandbridge study report[/bold] says what came out.
+
+    With a trained model, [bold]bandbridge predict[/bold] and [bold]bandbridge review[/bold] sort your cells.
     """
 
 

@@ -96,11 +96,13 @@ def _say(ensemble: Ensemble) -> None:
     if confidence is None:
         note("no out-of-fold predictions come with these models: probabilities are not calibrated, nothing is flagged")
         return
-    note(
-        f"calibrated on {confidence.images:,} out-of-fold images (temperature {confidence.temperature:.2f}); flagged "
-        f"are probabilities below {confidence.review_below:.2f}, so that at most {confidence.wanted_error:.0%} of the "
-        "others are wrong"
-    )
+    known = f"calibrated on {confidence.images:,} out-of-fold images (temperature {confidence.temperature:.2f})"
+    below = ensemble.review_below
+    if below is None or below > 1:
+        note(f"{known}; every chromosome is flagged, because these models can promise no error rate")
+    else:
+        rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
+        note(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
 
 
 def _summarise(result: Classified, table: object, counts: object) -> None:
