@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +197,13 @@ def test_ctrl_c_ends_the_workers_and_the_same_call_goes_on(machines, study_file,
     while workers(root) and time.monotonic() < until:
         time.sleep(0.1)
     assert not workers(root) and Ledger(root).state(runs[0]).kind == "paused"
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once():
+    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match="no Ray cluster at 127"):
+            ray_executor.require_reachable(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):

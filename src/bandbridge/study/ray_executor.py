@@ -31,6 +31,7 @@ MAX_RETRIES = 10
 #: How long a run waits for a claim that a lost machine left (NFS keeps its locks for up to 90 s), seconds.
 PATIENCE_S = 120.0
 _POLL_S = 1.0
+_REMEDY = "Start one with ray start --head, name its address with --address, or use --address local."
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,28 @@ def _connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What Ray itself will do from its next release on, and else announces in every process.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    require_reachable(address)
     try:
         where = None if address == "auto" else address
         ray.init(where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as fault:
         reason = str(fault).strip().partition("\n")[0]
-        raise UserError(
-            f"no Ray cluster at {address}: {reason}",
-            "Start one with ray start --head, name its address with --address, or use --address local.",
-        ) from fault
+        raise UserError(f"no Ray cluster at {address}: {reason}", _REMEDY) from fault
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def require_reachable(address: str) -> None:
+    """Raise :class:`UserError` if nothing answers at ``address``, ``host:port``: Ray would ask for over a minute."""
+    host, _, port = address.rpartition(":")
+    if not host or "//" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as fault:
+        raise UserError(f"no Ray cluster at {address}: {fault}", _REMEDY) from fault
 
 
 def _resources(cluster: Cluster) -> tuple[dict[str, Any], int]:
