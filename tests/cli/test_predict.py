@@ -97,3 +97,10 @@ def test_a_model_that_can_promise_nothing_says_so(bandbridge, small_study, run, 
     (model / "confidence.json").write_text(json.dumps(facts))
     result = bandbridge("predict", model, small_study.path.parent / "q", "--out", tmp_path / "out")
     assert "every chromosome is flagged" in result.err and "inf" not in result.err.replace("information", "")
+
+
+def test_explain_names_the_checkpoint_that_an_exported_model_holds(bandbridge, small_study, run, tmp_path):
+    model, image = tmp_path / "model", next((small_study.path.parent / "q" / "images").rglob("*.png"))
+    bandbridge("models", "export", run, "--out", model, "--checkpoint", "last")
+    result = bandbridge("explain", model, image, "--out", tmp_path / "out", "--device", "cpu")
+    assert result.code == 0 and "checkpoint last" in " ".join(result.out.split())

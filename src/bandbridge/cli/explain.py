@@ -65,7 +65,7 @@ def explain(
     table, unread = explain_images(classifier, asked, out, Question(target_class, colour_map.value, centred))
     if len(table):
         layer_and_grid = f"layer {classifier.layer}, {table['grid'].iloc[0]} places"
-        _print_table(table, f"class evidence read from {layer_and_grid}, checkpoint {checkpoint.value}")
+        _print_table(table, f"class evidence read from {layer_and_grid}, checkpoint {classifier.checkpoint}")
         note(f"written to {out}")
     seen = int((table["held_out"] == "no").sum()) if len(table) else 0
     if seen:
