@@ -54,13 +54,17 @@ class Classifier:
         gray = torch.from_numpy(np.array(prepared)).to(self.mean.device)[:, None].float() / 255
         return ((gray - self.mean) / self.std).contiguous()
 
-    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
-        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, S, S]."""
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        """Return float32 [B, C] of uint8 ``prepared`` [B, S, S], a few images at a time."""
         parts = []
         with evaluating(self.model), torch.inference_mode():
             for start in range(0, len(prepared), _BATCH):
                 parts.append(self.model(self.normalised(prepared[start : start + _BATCH])).float().cpu().numpy())
-        return softmax(np.concatenate(parts))
+        return np.concatenate(parts)
+
+    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, S, S]."""
+        return softmax(self.logits(prepared))
 
     def evidence(self, prepared: np.ndarray, targets: np.ndarray) -> ClassEvidence:
         """Return the Grad-CAM of uint8 ``prepared`` [B, S, S] for classes ``targets``, integers [B]."""

@@ -27,15 +27,13 @@ FEWEST = 10
 class Classified:
     """Every cell's sheet, chromosomes without a cell in one sheet named "", and the images that could not be read.
 
-    labels: the known label of each image by name, "" where none is. joint: whether cells were assigned as a whole.
-    refused: (name, reason).
+    labels: the known label of each image by name, "" where none is. refused: (name, reason).
     """
 
     classes: tuple[str, ...]
     sheets: tuple[CellSheet, ...]
     labels: dict[str, str]
     refused: tuple[tuple[str, str], ...]
-    joint: bool
 
 
 def classify(
@@ -63,7 +61,7 @@ def classify(
         for cell, members in _by_cell(found)
     ]
     labels = {one.name: one.label for one in handed}
-    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), whole)
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused))
 
 
 def judge_images(
@@ -122,9 +120,10 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
     found = assign_cell(np.log(np.clip(likely, _TINY, 1.0)), costs)
     counts = ensemble.confidence.counts if ensemble.confidence is not None else None
     noted = 0.0 if counts is None else counts.suspect_above
-    suspects = [one for one in found.suspects if one.log_odds > 0 or one.log_odds >= noted]
     findings = tuple(
-        CountFinding(sheet.classes[one.class_index], one.copies, one.expected, one.log_odds) for one in suspects
+        CountFinding(sheet.classes[one.class_index], one.copies, one.expected, one.log_odds)
+        for one in found.suspects
+        if one.log_odds > 0 or one.log_odds >= noted  # what is reported is said whatever a file makes of the rest
     )
     surplus = {one.label: one.text for one in findings if one.copies > one.expected and not one.overruled}
     placed = tuple(
@@ -155,15 +154,16 @@ def prediction_table(result: Classified) -> pd.DataFrame:
     that class, by_itself and its probability, runner_up and its probability, set (the classes that cannot be ruled
     out), flag ("yes" or ""), reason, and the calibrated probability of every class, ``p_1`` to ``p_Y``.
     """
-    rows = [_row(sheet, one, result) for sheet in result.sheets for one in sheet.chromosomes]
+    labels = result.labels if any(result.labels.values()) else None
+    rows = [_row(sheet, one, labels) for sheet in result.sheets for one in sheet.chromosomes]
     return pd.DataFrame(rows)
 
 
-def _row(sheet: CellSheet, one: Chromosome, result: Classified) -> dict[str, Any]:
+def _row(sheet: CellSheet, one: Chromosome, labels: dict[str, str] | None) -> dict[str, Any]:
     first, second = (int(index) for index in np.argsort(-one.probabilities, kind="stable")[:2])
     row: dict[str, Any] = {"file": one.file, "cell": sheet.name}
-    if any(result.labels.values()):
-        row["label"] = result.labels.get(one.file, "")
+    if labels is not None:
+        row["label"] = labels.get(one.file, "")
     placed = sheet.classes.index(one.placed) if one.placed else None
     row |= {
         "class": one.placed,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import softmax
 
 from bandbridge.dataset.prepare import Preparation, prepare_image
@@ -19,7 +18,7 @@ from bandbridge.predict.confidence import Confidence, Promise, energies, fit_con
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.study.ledger import read_json
 
-#: Images that go through a model at a time.
+#: Images that are decoded and judged together.
 BATCH = 64
 
 
@@ -81,7 +80,7 @@ class Ensemble:
             if member.preparation not in prepared:
                 prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
             views = list(_mirrored(prepared[member.preparation], flips))
-            logits = [logits_of_images(member, view) for view in views]
+            logits = [member.logits(view).astype(np.float64) for view in views]
             temperature = confidence.temperature if confidence is not None else 1.0
             total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
             strange = np.zeros(len(images), dtype=bool)
@@ -101,16 +100,6 @@ def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
     if not flips:
         return [images]
     return [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
-
-
-def logits_of_images(classifier: Classifier, prepared: np.ndarray) -> np.ndarray:
-    """Return float64 [N, K] for uint8 ``prepared`` [N, S, S], in batches."""
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(prepared), BATCH):
-            batch = classifier.normalised(np.ascontiguousarray(prepared[start : start + BATCH]))
-            parts.append(classifier.model(batch).float().cpu().numpy())
-    return np.concatenate(parts).astype(np.float64)
 
 
 def open_models(
