@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bandbridge.errors import EnvironmentFault
-from bandbridge.files import canonical_json, content_hash, is_present, replacing, write_text
+from bandbridge.files import canonical_json, content_hash, file_stems, is_present, replacing, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -42,3 +42,10 @@ def test_what_may_not_be_looked_at_is_neither_there_nor_absent(tmp_path, monkeyp
     monkeypatch.setattr(Path, "stat", denied)
     with pytest.raises(EnvironmentFault, match="Permission denied"):
         is_present(tmp_path / "a")
+
+
+def test_names_that_come_out_alike_do_not_share_a_file():
+    names = ["a/b", "a_b", "", "ä", "a_b", "a_b-2"]
+    found = list(file_stems(names, "sheet"))
+    assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2"]
+    assert len(set(found)) == len(names)

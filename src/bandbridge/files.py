@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,22 @@ def _remedy(fault: OSError) -> str:
     if isinstance(fault, FileExistsError | NotADirectoryError):
         return "A file is in the place of a folder: choose another folder, or move that file away."
     return "Check the folder and its permissions, then run the same command again."
+
+
+def file_stems(names: Iterable[str], default: str) -> Iterator[str]:
+    """Yield for each of ``names`` one that is safe in a file's name, ``default`` where nothing is left of it.
+
+    Names that would come out alike are numbered, so that no file is written over another.
+    """
+    taken: set[str] = set()
+    for name in names:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or default
+        unique, number = stem, 1
+        while unique in taken:
+            number += 1
+            unique = f"{stem}-{number}"
+        taken.add(unique)
+        yield unique
 
 
 def write_text(path: Path, text: str) -> None:

@@ -127,14 +127,14 @@ def _summarise(result: Classified, table: object, counts: object) -> None:
 
 
 def _draw(result: Classified, folder: Path) -> None:
-    import re
     from dataclasses import replace
 
+    from bandbridge.files import file_stems
     from bandbridge.predict.analyst import upright
     from bandbridge.predict.karyogram import write_karyogram
     from bandbridge.progress import track
 
-    for number, sheet in enumerate(track(result.sheets, len(result.sheets), "drawing karyograms")):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", sheet.name).strip("._") or f"sheet{number + 1}"
+    stems = file_stems((sheet.name for sheet in result.sheets), "sheet")
+    for sheet, stem in zip(track(result.sheets, len(result.sheets), "drawing karyograms"), stems, strict=False):
         turned = upright(sheet.chromosomes, sheet.classes)
-        write_karyogram(replace(sheet, chromosomes=tuple(turned)), folder, name)
+        write_karyogram(replace(sheet, chromosomes=tuple(turned)), folder, stem)

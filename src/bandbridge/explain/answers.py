@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from bandbridge.explain.classifier import Classifier
 from bandbridge.explain.gradcam import NO_EVIDENCE
 from bandbridge.explain.images import AskedImage
 from bandbridge.explain.overlay import COLOUR_MAPS, display_factor, enlarge, overlay
-from bandbridge.files import replacing, write_json
+from bandbridge.files import file_stems, replacing, write_json
 
 #: What the classes asked about are called, in the order of the picture.
 ROLES = ("predicted", "true", "asked")
@@ -132,16 +131,8 @@ def explain_images(
 
 def _paths(images: Sequence[AskedImage], out: Path) -> Iterator[Path]:
     """A file for each image, named after the last two parts of its name; numbered where that is not enough."""
-    taken: set[str] = set()
-    for image in images:
-        parts = Path(image.name).with_suffix("").parts[-2:]
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)).strip("._-") or "image"
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name)
-        yield out / f"{name}.png"
+    names = ("-".join(Path(image.name).with_suffix("").parts[-2:]) for image in images)
+    return (out / f"{stem}.png" for stem in file_stems(names, "image"))
 
 
 def _describe(classifier: Classifier) -> dict[str, Any]:
