@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import gaussian_blur as torchvision_blur
 
-from bandbridge.training.augment import augment, flip, gaussian_blur
+from bandbridge.training.augment import augment, flip, gaussian_blur, shrink
 from bandbridge.training.recipe import Augmentation
 
 PLAIN = Augmentation(flip_horizontal=0, flip_vertical=0, blur=0)
@@ -12,6 +12,10 @@ PLAIN = Augmentation(flip_horizontal=0, flip_vertical=0, blur=0)
 
 def images(count: int = 6, size: int = 24) -> torch.Tensor:
     return torch.rand((count, 1, size, size), generator=torch.Generator().manual_seed(0))
+
+
+def raw_images() -> torch.Tensor:
+    return (255 * images()).byte()
 
 
 def test_blur_equals_torchvisions_image_by_image():
@@ -37,7 +41,7 @@ def test_flips_reverse_the_chosen_images_only():
 
 
 def test_each_image_draws_for_itself_at_the_stated_rate():
-    batch = torch.arange(2.0).view(1, 1, 1, 2).expand(4000, 1, 1, 2).expand(-1, -1, 2, -1)
+    batch = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2).expand(4000, 1, 1, 2).expand(-1, -1, 2, -1)
     settings = Augmentation(flip_horizontal=0.3, flip_vertical=0, blur=0)
     result = augment(batch, settings, torch.Generator().manual_seed(1))
     # 4000 draws at 0.3: four standard deviations are 0.029.
@@ -45,7 +49,7 @@ def test_each_image_draws_for_itself_at_the_stated_rate():
 
 
 def test_the_generator_decides_and_nothing_else():
-    batch, settings = images(), Augmentation()
+    batch, settings = raw_images(), Augmentation()
     first = augment(batch, settings, torch.Generator().manual_seed(5))
     torch.rand(3)
     assert torch.equal(first, augment(batch, settings, torch.Generator().manual_seed(5)))
@@ -54,6 +58,16 @@ def test_the_generator_decides_and_nothing_else():
 
 def test_the_stream_does_not_depend_on_the_settings():
     one, other = (torch.Generator().manual_seed(5) for _ in range(2))
-    augment(images(), PLAIN, one)
-    augment(images(), Augmentation(), other)
+    augment(raw_images(), PLAIN, one)
+    augment(raw_images(), Augmentation(), other)
     assert torch.equal(torch.rand(4, generator=one), torch.rand(4, generator=other))
+
+
+def test_shrinking_averages_and_leaves_the_full_size_alone():
+    batch = images(2)
+    assert shrink(batch, 24) is batch
+    flat = torch.full((2, 1, 32, 32), 0.3)
+    torch.testing.assert_close(shrink(flat, 20), torch.full((2, 1, 20, 20), 0.3))
+    # Antialiased: a wave that the small grid cannot hold becomes grey.
+    wave = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
+    assert (shrink(wave, 16)[..., 2:-2] - 0.5).abs().max() < 0.05

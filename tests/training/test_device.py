@@ -1,10 +1,11 @@
 """The device: what is not there is said in a sentence."""
 
 import pytest
+import timm
 import torch
 
 from bandbridge.errors import UserError
-from bandbridge.training.device import open_fabric
+from bandbridge.training.device import gains_by_bf16, open_fabric
 
 
 @pytest.mark.parametrize(("device", "said"), [("gpu0", "no device 'gpu0'"), ("cuda", "no CUDA"), ("mps", "no Apple")])
@@ -14,3 +15,26 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, device, said):
     with pytest.raises(UserError, match=said) as caught:
         open_fabric(device)
     assert "--device" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("architecture", "gains"),
+    [
+        ("test_resnet", True),
+        ("test_vit", True),
+        ("resnext50_32x4d", True),
+        ("convnext_atto", True),
+        ("mobilenetv3_small_050", False),
+        ("efficientnet_lite0", False),
+    ],
+)
+def test_bf16_is_for_cpus_that_have_it_and_models_that_gain(monkeypatch, architecture, gains):
+    model = timm.create_model(architecture)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert gains_by_bf16(model) == gains and not gains_by_bf16(None)
+    chosen = "bf16-mixed" if gains else "32-true"
+    assert open_fabric("cpu", "auto", model)._precision.precision == chosen
+    assert open_fabric("cpu", "fp32", model)._precision.precision == "32-true"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert not gains_by_bf16(model)

@@ -1,6 +1,7 @@
 """The loop: it learns, resumes bit for bit, leaves the global generator alone and survives lack of memory."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bandbridge.training import loop
 from bandbridge.training.checkpoint import load_state
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import OutOfMemory, TrainingDiverged, TrainingJob, run_generator, train
-from bandbridge.training.recipe import Augmentation, Phase, Recipe
+from bandbridge.training.recipe import Augmentation, Growth, Phase, Recipe
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -69,10 +71,12 @@ def test_the_best_snapshot_is_the_first_with_the_highest_accuracy(tmp_path):
     assert (state.best.logits.argmax(1).numpy() == truth).mean() == max(accuracies)
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2, 3])
-def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after):
+@pytest.mark.parametrize(("stopped_after", "averaging"), [(1, None), (2, None), (3, None), (2, 0.9)])
+def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after, averaging):
     """Interrupted by an exception in the epoch after a checkpoint, in both phases and at their border."""
-    _, whole, last = run(tmp_path / "whole")
+    task = job()
+    task = replace(task, recipe=task.recipe.model_copy(update={"averaging": averaging}))
+    _, whole, last = run(tmp_path / "whole", task)
 
     class Interruption(Exception):
         pass
@@ -82,9 +86,9 @@ def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after):
             raise Interruption
 
     with pytest.raises(Interruption):
-        run(tmp_path / "parts", report=interrupt, checkpoint_interval=0)
+        run(tmp_path / "parts", task, report=interrupt, checkpoint_interval=0)
     assert load_state(tmp_path / "parts" / "checkpoint.pt").epoch == stopped_after
-    _, resumed, resumed_last = run(tmp_path / "parts")
+    _, resumed, resumed_last = run(tmp_path / "parts", task)
     assert torch.equal(last.logits, resumed_last.logits)
     assert all(torch.equal(last.weights[name], resumed_last.weights[name]) for name in last.weights)
     assert torch.equal(whole.best.logits, resumed.best.logits) and whole.best.epoch == resumed.best.epoch
@@ -93,6 +97,53 @@ def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after):
         assert {k: v for k, v in one.items() if k not in timings} == {
             k: v for k, v in other.items() if k not in timings
         }
+
+
+def test_averaged_weights_are_kept_and_scored_in_place_of_the_last(tmp_path):
+    """Against an average taken step by step from the optimiser's own hook."""
+    decay, task = 0.8, job()
+    task = replace(task, recipe=task.recipe.model_copy(update={"averaging": decay}))
+    network, averages, steps = model(), {}, []
+
+    def follow(optimiser, *_):
+        # The warm-up of the average: nothing remembered for two steps, then 1 - n^(-2/3), at most the decay.
+        share = 0.0 if len(steps) < 2 else min(decay, 1 - len(steps) ** (-2 / 3))
+        for name, value in network.named_parameters():
+            averages[name] = share * averages.get(name, 0) + (1 - share) * value.detach().double()
+        steps.append(1)
+
+    handle = register_optimizer_step_post_hook(follow)
+    try:
+        _, last = train(network, task, open_fabric("cpu"), tmp_path / "c.pt")
+    finally:
+        handle.remove()
+    for name, value in averages.items():
+        torch.testing.assert_close(last.weights[name].double(), value, rtol=1e-5, atol=1e-6)
+    network.load_state_dict(last.weights)
+    images = (torch.from_numpy(stripes()[0][72:])[:, None].float() / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(last.logits, network.eval()(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4)
+
+
+def test_growing_images_are_trained_on_small_and_scored_at_full_size(tmp_path):
+    sides = []
+
+    class Probe(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(2))
+
+        def forward(self, batch):
+            sides.append((self.training, batch.shape[-1]))
+            return batch.mean((1, 2, 3))[:, None] * self.scale
+
+    images = np.repeat(np.repeat(stripes()[0], 2, axis=1), 2, axis=2)
+    task = job(images=images)
+    task = replace(task, recipe=task.recipe.model_copy(update={"growth": Growth(start=0.5, end=0.5)}))
+    train(Probe(), task, open_fabric("cpu"), tmp_path / "c.pt")
+    steps = task.steps_per_epoch
+    assert [side for training, side in sides if training] == [32] * steps + [64] * (3 * steps)
+    assert {side for training, side in sides if not training} == {64}
 
 
 def test_another_run_id_draws_otherwise(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bandbridge.errors import UserError
-from bandbridge.training.recipe import RecipeSpec, learning_rate_factor, recipe_for
+from bandbridge.training.recipe import Growth, RecipeSpec, image_side, learning_rate_factor, recipe_for
 
 
 def test_the_papers_recipe_has_eighty_epochs_of_adam_then_sgd():
@@ -55,3 +55,28 @@ def test_trained_weights_get_a_gentler_rate_than_random_ones():
     for name in ("resnet50", "vit_small_patch16_224", "mobilenetv3_large_100"):
         random, trained = (recipe_for(RecipeSpec(), name, pretrained=pretrained) for pretrained in (False, True))
         assert trained.phases[0].learning_rate < random.phases[0].learning_rate
+
+
+def test_images_grow_to_the_full_side_and_stay_there():
+    spec = RecipeSpec(epochs=10, growth=Growth(start=0.5, end=0.5))
+    recipe = recipe_for(spec, "resnet50", pretrained=True)
+    assert [image_side(recipe, epoch, 128) for epoch in range(10)] == [64, 64, 96, 96, 128, 128, 128, 128, 128, 128]
+    assert [image_side(recipe, epoch, 48) for epoch in (0, 9)] == [32, 48]
+    assert image_side(recipe, 0, 20) == 20  # smaller than the coarsest stride: nothing to shrink
+    without = recipe_for(RecipeSpec(growth="off"), "resnet50", pretrained=True)
+    assert without.growth is None and image_side(without, 0, 128) == 128
+
+
+def test_settings_that_are_not_used_leave_no_trace_in_the_record():
+    """The ids of runs made before there were such settings stay as they were."""
+    plain = RecipeSpec(base="paper", averaging="off", growth="off")
+    facts = recipe_for(plain, "resnet50", pretrained=True).model_dump(mode="json")
+    assert not {"averaging", "growth"} & facts.keys()
+    used = recipe_for(RecipeSpec(base="paper", averaging=0.9), "resnet50", pretrained=True)
+    assert used.model_dump()["averaging"] == 0.9 and "growth" not in used.model_dump()
+    assert type(used).model_validate(used.model_dump()) == used
+
+
+def test_a_stated_schedule_is_every_phases():
+    recipe = recipe_for(RecipeSpec(base="paper", schedule="constant"), "resnet50", pretrained=True)
+    assert {phase.schedule for phase in recipe.phases} == {"constant"}

@@ -20,7 +20,8 @@ from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.weights import Weights, load_imagenet_weights
 from bandbridge.progress import track
-from bandbridge.training.device import ImageBank, open_fabric
+from bandbridge.training.bank import ImageBank, to_float
+from bandbridge.training.device import open_fabric
 
 #: Raised when the same model and images would give other embeddings.
 _VERSION = 1
@@ -125,7 +126,7 @@ def extract(store: Store, extractor: Extractor, description: str) -> np.ndarray:
     parts: list[Tensor] = []
     with torch.inference_mode():
         for rows in track(batches, len(batches), description):
-            images = ((bank.batch(rows) - mean) / std).contiguous(memory_format=torch.channels_last)
+            images = ((to_float(bank.batch(rows)) - mean) / std).contiguous(memory_format=torch.channels_last)
             features = model.forward_head(model.forward_features(images), pre_logits=True)
             parts.append(features.float().flatten(1).cpu())
     return torch.cat(parts).numpy()

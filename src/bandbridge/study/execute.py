@@ -77,7 +77,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.root)
-        self.fabric: Fabric = open_fabric(self.device, self.study.spec.precision)
+        open_fabric(self.device)  # a device that is not there is an error now, and not after the first store is built
         self._stores: dict[str, Store] = {}
 
     def require_weights(self, runs: Sequence[PlannedRun]) -> None:
@@ -166,7 +166,8 @@ class Executor:
         architecture = find_architecture(run.record.architecture)
         model, job, weights = self._prepare_training(run, store, architecture)
         write_json(folder / "config.json", _config(run, store, job))
-        write_json(folder / "environment.json", {**environment(self.fabric), "imagenet_weights": weights})
+        fabric = open_fabric(self.device, self.study.spec.precision, model)
+        write_json(folder / "environment.json", {**environment(fabric), "imagenet_weights": weights})
 
         def report(entry: dict[str, float]) -> None:
             facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
@@ -178,7 +179,7 @@ class Executor:
         state, last = train(
             model,
             job,
-            self.fabric,
+            fabric,
             folder / CHECKPOINT,
             deadline=self.deadline,
             report=report,

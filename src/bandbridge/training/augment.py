@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bandbridge.training.bank import to_float
 from bandbridge.training.recipe import Augmentation
 
 #: Image size at which Augmentation.blur_sigma is stated, pixels.
@@ -15,18 +16,27 @@ _REFERENCE_SIZE = 256
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip and blur ``images`` [B, 1, S, S] (any floating dtype); draws come from ``generator``, on their device.
+    """Flip and blur uint8 ``images`` [B, 1, S, S]; returns float32 in 0..1.
 
-    The number of draws depends on B alone, so that the stream is the same whatever the settings.
+    Draws come from ``generator``, on the device of the images. Their number depends on B alone, so that the stream is
+    the same whatever the settings. Bytes are flipped before they are widened: a quarter of the memory to move.
     """
     draws = torch.rand((4, len(images)), generator=generator, device=images.device)
     images = flip(images, draws[0] < augmentation.flip_horizontal, dimension=3)
     images = flip(images, draws[1] < augmentation.flip_vertical, dimension=2)
+    images = to_float(images)
     low, high = (bound * images.shape[-1] / _REFERENCE_SIZE for bound in augmentation.blur_sigma)
     if augmentation.blur == 0 or high == 0:
         return images
     sigma = torch.where(draws[2] < augmentation.blur, low + (high - low) * draws[3], 0.0)
     return gaussian_blur(images, sigma, largest_sigma=high)
+
+
+def shrink(images: Tensor, side: int) -> Tensor:
+    """Return float ``images`` [B, 1, S, S] at ``side`` pixels, no more than S, by bilinear antialiased resampling."""
+    if side == images.shape[-1]:
+        return images
+    return functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
 
 
 def flip(images: Tensor, chosen: Tensor, dimension: int) -> Tensor:

@@ -30,7 +30,8 @@ class Snapshot:
 class TrainingState:
     """Everything that changes during training, at the end of ``epoch`` finished epochs.
 
-    optimiser: the state dict of the current phase's optimiser. history: one dict for each epoch.
+    average: the averaged weights, where the recipe averages. optimiser: the state dict of the current phase's
+    optimiser. history: one dict for each epoch.
     Random generators need no place here: each epoch seeds its own from the run's id.
     """
 
@@ -40,11 +41,14 @@ class TrainingState:
     best: Snapshot | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     micro_batch: int | None = None
+    average: State = field(default_factory=dict)
 
 
 def save_state(state: TrainingState, path: Path) -> None:
     """Write ``state`` to ``path``, whole or not at all. Raises :class:`EnvironmentFault` when the disk is full."""
-    value = {name: getattr(state, name) for name in ("epoch", "model", "optimiser", "history", "micro_batch")}
+    value = {
+        name: getattr(state, name) for name in ("epoch", "model", "average", "optimiser", "history", "micro_batch")
+    }
     value["best"] = asdict(state.best) if state.best else None
     with replacing(path) as temporary:
         try:

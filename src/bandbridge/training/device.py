@@ -1,29 +1,27 @@
-"""The device a training runs on, its precision, and where the images live."""
+"""The device that a training runs on, and its precision."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from typing import Literal
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import nn
 
 from bandbridge.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
-#: Share of the free memory of a GPU that the resident images may take.
-_RESIDENT_SHARE = 0.4
 
 
-def open_fabric(device: str = "auto", precision: Precision = "auto") -> Fabric:
+def open_fabric(device: str = "auto", precision: Precision = "auto", model: nn.Module | None = None) -> Fabric:
     """Return a Fabric for one ``device`` ("auto", "cpu", "cuda", "mps").
 
-    ``auto`` precision is bf16 on a GPU that has it and fp32 elsewhere: on CPUs without bf16 instructions, bf16 was
-    measured ten times slower than fp32 (docs/scaling.md). Raises :class:`UserError` for a device that is not there.
+    ``auto`` precision is bf16 on a GPU that has it, and for a ``model`` that gains by it on a CPU that has it
+    (:func:`gains_by_bf16`); fp32 elsewhere. Raises :class:`UserError` for a device that is not there.
     """
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"there is no device {device!r}", "Use --device auto, cpu, cuda or mps.")
@@ -34,10 +32,26 @@ def open_fabric(device: str = "auto", precision: Precision = "auto") -> Fabric:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        fast = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and gains_by_bf16(model)
+        precision = "bf16" if fast else "fp32"
     if device == "cpu":
         keep_freed_memory()
+    # It would announce mixed precision at every run.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
+def gains_by_bf16(model: nn.Module | None) -> bool:
+    """Whether ``model`` trains faster in bf16 on this CPU, by what was measured (docs/results/speed.md).
+
+    It needs AVX-512 BF16 or AMX; emulated, bf16 was ten times slower. Networks of large matrix products gain half to
+    twice. MobileNets, which spend their time in depthwise convolutions and batch norm, lose as much.
+    """
+    if model is None or not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    modules = list(model.modules())
+    depthwise = any(isinstance(part, nn.Conv2d) and 1 < part.groups == part.in_channels for part in modules)
+    return not (depthwise and any(isinstance(part, nn.BatchNorm2d) for part in modules))
 
 
 def keep_freed_memory() -> None:
@@ -56,35 +70,3 @@ def keep_freed_memory() -> None:
     mallopt(mmap_threshold, 2**30)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 * 2**20)
-
-
-class ImageBank:
-    """Images served by index as float batches on one device.
-
-    Small sets are copied to a GPU once, as bytes; large ones, and all sets on the CPU, are read from the memory map.
-    """
-
-    def __init__(self, images: np.ndarray, device: torch.device) -> None:
-        """``images``: uint8 [N, S, S], may be a memory map."""
-        self._images = images
-        self._device = device
-        self._resident: Tensor | None = None
-        if device.type == "cuda" and images.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self._resident = torch.from_numpy(np.array(images)).to(device)
-
-    @property
-    def size(self) -> int:
-        """Side of the images, pixels."""
-        return int(self._images.shape[-1])
-
-    def batch(self, rows: Tensor) -> Tensor:
-        """Return float32 [B, 1, S, S] in 0..1 for int64 ``rows`` [B] (on the CPU, or on the device)."""
-        if self._resident is not None:
-            chosen = self._resident[rows.to(self._device)]
-        else:
-            chosen = torch.from_numpy(self._images[rows.cpu().numpy()])
-            if self._device.type == "cuda":
-                chosen = chosen.pin_memory().to(self._device, non_blocking=True)
-            else:
-                chosen = chosen.to(self._device)
-        return chosen.unsqueeze(1).float().div_(255)

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bandbridge.errors import UserError
-from bandbridge.training.augment import augment
+from bandbridge.training.augment import augment, shrink
+from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
-from bandbridge.training.device import ImageBank
-from bandbridge.training.recipe import Phase, Recipe, learning_rate_factor
+from bandbridge.training.recipe import Phase, Recipe, image_side, learning_rate_factor
 
 #: Least time between two checkpoints, seconds; an interrupted training repeats at most this much and one epoch.
 CHECKPOINT_INTERVAL_S = 60.0
@@ -141,6 +142,10 @@ class _Session:
         self.forward = fabric.setup_module(model)
         self.bank = ImageBank(job.images, fabric.device)
         self.targets = torch.tensor(job.targets, device=fabric.device)
+        # The average starts as the model does; with warm-up its early, bad weights are soon forgotten.
+        self.average = ModelEmaV3(model, decay=job.recipe.averaging, use_warmup=True) if job.recipe.averaging else None
+        if self.average is not None and state.epoch:
+            self.average.module.load_state_dict(state.average)
         shape = (1, 3, 1, 1)
         self.mean = torch.tensor(job.mean, device=fabric.device).view(shape)
         self.std = torch.tensor(job.std, device=fabric.device).view(shape)
@@ -155,6 +160,7 @@ class _Session:
 
     def save(self, path: Path) -> None:
         self.state.model = copy_weights(self.model)
+        self.state.average = copy_weights(self.average.module) if self.average is not None else {}
         self.state.optimiser = self.optimiser.state_dict() if self.phase_index >= 0 else {}
         save_state(self.state, path)
 
@@ -189,22 +195,31 @@ class _Session:
         best = self.state.best
         snapshot = Snapshot(epoch + 1, held_out_accuracy, {}, logits)
         if best is None or held_out_accuracy > best.accuracy or not len(self.job.held_out_rows):
-            snapshot.weights = copy_weights(self.model)
+            snapshot.weights = copy_weights(self.evaluated)
             self.state.best = snapshot
         if self.state.epoch == self.job.recipe.epochs and not snapshot.weights:
-            snapshot.weights = copy_weights(self.model)
+            snapshot.weights = copy_weights(self.evaluated)
         return snapshot
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is scored and kept: the averaged weights where the recipe averages."""
+        return self.model if self.average is None else self.average.module
+
     def logits(self, rows: np.ndarray) -> Tensor:
-        """Return float32 [len(rows), C] on the CPU, without augmentation; halves the batch where memory is short."""
-        self.forward.eval()
+        """Return float32 [len(rows), C] on the CPU, without augmentation; halves the batch where memory is short.
+
+        On a CPU in full precision, whatever the training's: what is scored is then what the kept weights give anywhere.
+        """
+        forward = self.evaluated.eval()
+        precision = nullcontext if self.fabric.device.type == "cpu" else self.fabric.autocast
         parts: list[Tensor] = []
         start = 0
         while start < len(rows):
             chosen = torch.from_numpy(rows[start : start + self.evaluation_batch])
             try:
-                with torch.inference_mode():
-                    parts.append(self.forward(self._normalised(self.bank.batch(chosen))).float())
+                with torch.inference_mode(), precision():
+                    parts.append(forward(self._normalised(to_float(self.bank.batch(chosen)))).float())
                 start += len(chosen)
             except RuntimeError as fault:
                 if not _is_out_of_memory(fault):
@@ -221,18 +236,23 @@ class _Session:
         job, device = self.job, self.fabric.device
         order = torch.randperm(len(job.training_rows), generator=run_generator(job.run_id, "order", epoch))
         draws = run_generator(job.run_id, "augmentation", epoch, device)
-        rows = torch.from_numpy(job.training_rows)[order]
+        # All rows of the epoch at once: one copy to the device in place of one a step, which would wait for the last.
+        rows = torch.from_numpy(job.training_rows)[order].to(self.bank.rows_device)
+        targets = self.targets[rows.to(device)]
+        side = image_side(job.recipe, epoch, self.bank.size)
         total_steps = phase.epochs * job.steps_per_epoch
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         with _layer_noise(run_seed(job.run_id, "layers", epoch), device):
             for step in range(job.steps_per_epoch):
-                chosen = rows[step * job.batch_size : (step + 1) * job.batch_size]
+                batch = slice(step * job.batch_size, (step + 1) * job.batch_size)
                 factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
                 for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
                     group["lr"] = peak * factor
-                images = augment(self.bank.batch(chosen), job.recipe.augmentation, draws)
-                loss, hits = self._step(self._normalised(images), self.targets[chosen.to(device)])
+                images = shrink(augment(self.bank.batch(rows[batch]), job.recipe.augmentation, draws), side)
+                loss, hits = self._step(self._normalised(images), targets[batch])
+                if self.average is not None:
+                    self.average.update(self.model, epoch * job.steps_per_epoch + step)
                 loss_sum += loss
                 correct += hits
         seen = job.steps_per_epoch * job.batch_size
@@ -282,10 +302,10 @@ class _Session:
         )
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """[B, 1, S, S] in 0..1 to [B, 3, S, S] by the weights' own mean and standard deviation."""
+        """[B, 1, S, S] in 0..1 to [B, 3, S, S] by the weights' own mean and SD; ``images`` are spent."""
         if len(set(self.job.mean)) == len(set(self.job.std)) == 1:
             # Equal channels: normalise one and show it three times without a copy.
-            images = ((images - self.mean[:, :1]) / self.std[:, :1]).expand(-1, 3, -1, -1)
+            images = images.sub_(self.mean[:, :1]).div_(self.std[:, :1]).expand(-1, 3, -1, -1)
         else:
             images = (images - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from bandbridge.errors import UserError
 
@@ -13,6 +20,8 @@ Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle"]
 #: Share of a one-cycle phase spent raising the learning rate, and how far below the peak it starts (Smith 2018).
 _RISE, _START = 0.2, 0.1
+#: The coarsest stride of common convolutional networks, pixels.
+_STRIDE = 32
 #: Pixels at 256 px; a kernel is cut at three of them, which then is the whole image.
 _LARGEST_SIGMA = 85.0
 
@@ -52,8 +61,23 @@ class Augmentation(_Frozen):
         return bounds
 
 
+class Growth(_Frozen):
+    """Small images first: from ``start`` of the image side, growing linearly until ``end`` of the epochs are over.
+
+    Sides are rounded to whole multiples of 32 pixels, the coarsest stride of convolutional networks; the epochs after
+    ``end`` are at full size. After Tan and Le, "EfficientNetV2" (ICML 2021), without their growing regularisation.
+    """
+
+    start: float = Field(default=0.5, gt=0, le=1)
+    end: float = Field(default=0.5, gt=0, le=1)
+
+
 class Recipe(_Frozen):
-    """Everything that shapes a training besides data, architecture and initial weights."""
+    """Everything that shapes a training besides data, architecture and initial weights.
+
+    averaging: decay per step of an exponential moving average of weights and statistics, which is then what is scored
+    and kept (Polyak and Juditsky 1992). growth: of the image size.
+    """
 
     name: str
     phases: tuple[Phase, ...] = Field(min_length=1)
@@ -61,6 +85,14 @@ class Recipe(_Frozen):
     augmentation: Augmentation = Augmentation()
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_norm: float | None = Field(default=None, gt=0)
+    averaging: float | None = Field(default=None, gt=0, lt=1)
+    growth: Growth | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
+        value: dict[str, Any] = handler(self)
+        return {key: item for key, item in value.items() if key not in ("averaging", "growth") or item is not None}
 
     @property
     def epochs(self) -> int:
@@ -86,6 +118,9 @@ class RecipeSpec(_Frozen):
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     augmentation: Augmentation | None = None
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    schedule: Schedule | None = None
+    averaging: float | Literal["off"] | None = None
+    growth: Growth | Literal["off"] | None = None
 
 
 # The publication gives its per-architecture settings in a supplement that is not public; these peak learning rates
@@ -123,8 +158,8 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
 
 def _changed(recipe: Recipe, spec: RecipeSpec) -> Recipe:
     changes: dict[str, object] = {
-        key: value
-        for key in ("batch_size", "augmentation", "label_smoothing")
+        key: None if value == "off" else value
+        for key in ("batch_size", "augmentation", "label_smoothing", "averaging", "growth")
         if (value := getattr(spec, key)) is not None
     }
     phases = recipe.phases
@@ -133,6 +168,8 @@ def _changed(recipe: Recipe, spec: RecipeSpec) -> Recipe:
     if spec.learning_rate is not None:
         factor = spec.learning_rate / phases[0].learning_rate
         phases = tuple(p.model_copy(update={"learning_rate": p.learning_rate * factor}) for p in phases)
+    if spec.schedule is not None:
+        phases = tuple(p.model_copy(update={"schedule": spec.schedule}) for p in phases)
     return recipe.model_copy(update={**changes, "phases": phases})
 
 
@@ -146,6 +183,16 @@ def _share_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
     counts = [max(1, round(epochs * phase.epochs / total)) for phase in phases]
     counts[0] += epochs - sum(counts)
     return tuple(p.model_copy(update={"epochs": count}) for p, count in zip(phases, counts, strict=True))
+
+
+def image_side(recipe: Recipe, epoch: int, full: int) -> int:
+    """Return the side of training images in 0-based ``epoch``, pixels, where ``full`` is the prepared side."""
+    growth = recipe.growth
+    if growth is None:
+        return full
+    position = min(1.0, epoch / max(1.0, growth.end * recipe.epochs))
+    side = full * (growth.start + (1 - growth.start) * position)
+    return min(full, max(_STRIDE, round(side / _STRIDE) * _STRIDE))
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
