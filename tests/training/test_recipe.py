@@ -60,9 +60,9 @@ def test_trained_weights_get_a_gentler_rate_than_random_ones():
 def test_images_grow_to_the_full_side_and_stay_there():
     spec = RecipeSpec(epochs=10, growth=Growth(start=0.5, end=0.5))
     recipe = recipe_for(spec, "resnet50", pretrained=True)
-    assert [image_side(recipe, epoch, 128) for epoch in range(10)] == [64, 64, 96, 96, 128, 128, 128, 128, 128, 128]
-    assert [image_side(recipe, epoch, 48) for epoch in (0, 9)] == [32, 48]
-    assert image_side(recipe, 0, 20) == 20  # smaller than the coarsest stride: nothing to shrink
+    assert [image_side(recipe, epoch, 128) for epoch in range(10)] == [64, 80, 96, 96, 112, 128, 128, 128, 128, 128]
+    assert [image_side(recipe, epoch, 40) for epoch in (0, 9)] == [16, 40]
+    assert image_side(recipe, 0, 12) == 12  # smaller than a step: nothing to shrink
     without = recipe_for(RecipeSpec(growth="off"), "resnet50", pretrained=True)
     assert without.growth is None and image_side(without, 0, 128) == 128
 

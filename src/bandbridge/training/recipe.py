@@ -20,8 +20,8 @@ Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle"]
 #: Share of a one-cycle phase spent raising the learning rate, and how far below the peak it starts (Smith 2018).
 _RISE, _START = 0.2, 0.1
-#: The coarsest stride of common convolutional networks, pixels.
-_STRIDE = 32
+#: Half the coarsest stride of common convolutional networks, which pad to whole strides, pixels.
+_STEP = 16
 #: Pixels at 256 px; a kernel is cut at three of them, which then is the whole image.
 _LARGEST_SIGMA = 85.0
 
@@ -64,7 +64,7 @@ class Augmentation(_Frozen):
 class Growth(_Frozen):
     """Small images first: from ``start`` of the image side, growing linearly until ``end`` of the epochs are over.
 
-    Sides are rounded to whole multiples of 32 pixels, the coarsest stride of convolutional networks; the epochs after
+    Sides are rounded to whole multiples of 16 pixels; the epochs after
     ``end`` are at full size. After Tan and Le, "EfficientNetV2" (ICML 2021), without their growing regularisation.
     """
 
@@ -188,11 +188,11 @@ def _share_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
 def image_side(recipe: Recipe, epoch: int, full: int) -> int:
     """Return the side of training images in 0-based ``epoch``, pixels, where ``full`` is the prepared side."""
     growth = recipe.growth
-    if growth is None:
+    if growth is None or epoch >= growth.end * recipe.epochs:
         return full
-    position = min(1.0, epoch / max(1.0, growth.end * recipe.epochs))
+    position = epoch / (growth.end * recipe.epochs)
     side = full * (growth.start + (1 - growth.start) * position)
-    return min(full, max(_STRIDE, round(side / _STRIDE) * _STRIDE))
+    return min(full, max(_STEP, round(side / _STEP) * _STEP))
 
 
 def learning_rate_factor(schedule: Schedule, step: int, steps: int) -> float:
