@@ -47,6 +47,19 @@ def test_plan_run_status_and_tables(bandbridge, study, tmp_path):
     assert "tables.md" in names
 
 
+def test_plan_on_several_devices_tells_the_wall_time_and_its_bounds(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs", "--device", "cpu")
+    bandbridge("study", "run", study, *runs, "--only", "Q/*/scratch/fold0")
+    plan = bandbridge("study", "plan", study, *runs, "--devices", 3)
+    assert plan.code == 0 and "Wall time on 3 devices: about" in plan.out and "this machine" not in plan.out
+    assert "work in all" in plan.out and "longest chain of runs takes" in plan.out and "would not help" in plan.out
+    assert "images/s, from 1 finished run\n" in plan.out and "share a device" not in plan.out
+    packed = bandbridge("study", "plan", study, *runs, "--runs-per-device", 2, "--cpus-per-run", 1)
+    assert "Wall time on 1 device, 2 runs on each: about" in packed.out
+    assert "gain nothing by it: each takes 2 times as long" in packed.out
+    assert bandbridge("study", "plan", study, *runs, "--devices", 0).code == 2
+
+
 def test_tables_of_an_unfinished_study_say_what_is_missing(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/fold0")

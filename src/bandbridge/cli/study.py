@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bandbridge.report.content import Block
+    from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Outcome
     from bandbridge.study.plan import Study
     from bandbridge.study.run import PlannedRun
@@ -57,6 +58,16 @@ def plan(
     only: Only = None,
     device: Device = "auto",
     estimate: Annotated[bool, typer.Option(help="Measure the speed and estimate the time left.")] = True,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Estimate the time on so many devices like this machine's, with --executor ray.")
+    ] = 1,
+    runs_per_device: Annotated[
+        int, typer.Option(min=1, help="Runs side by side on one device, as of --gpus-per-run 1/K.")
+    ] = 1,
+    cpus_per_run: Annotated[
+        int | None,
+        typer.Option(min=1, help="Torch threads of a run; all cores for run after run, else 1, unless given."),
+    ] = None,
 ) -> None:
     """Print every run with its parent and state, how many are shared, and how long the rest will take."""
     from rich.console import Console
@@ -78,14 +89,21 @@ def plan(
         note(f"dataset {dataset} is not here: its run ids are provisional")
     pending = [run for run in selected if ledger.state(run).kind != "done"]
     if estimate and pending:
-        from bandbridge.study.estimate import estimate as estimate_time
-        from bandbridge.training.device import open_fabric
+        import torch
 
-        note("measuring the speed of each architecture (--no-estimate leaves this out)")
-        result = estimate_time(study, pending, ledger, open_fabric(device, study.spec.precision))
-        typer.echo(f"Time left on this machine: about {format_duration(result.seconds)}")
-        for architecture, speed in result.speed.items():
-            typer.echo(f"  {architecture}: {speed:.3g} images/s")
+        from bandbridge.study.estimate import estimate as estimate_time
+
+        note("estimating the time; a speed that no finished run tells is measured (--no-estimate leaves this out)")
+        alone = devices == runs_per_device == 1
+        if cpus_per_run or not alone:
+            torch.set_num_threads(cpus_per_run or 1)
+        result = estimate_time(study, pending, ledger, device, devices, runs_per_device)
+        if alone:
+            typer.echo(f"Time left on this machine: about {format_duration(result.makespan)}")
+        else:
+            typer.echo(_wall_time(result, devices, runs_per_device))
+        for architecture, rate in result.rates.items():
+            typer.echo(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
 
 
 @app.command("run")
@@ -358,6 +376,22 @@ def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> s
     if parents:
         own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
         lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
+    return "\n".join(lines)
+
+
+def _wall_time(result: Estimate, devices: int, runs_per_device: int) -> str:
+    packed = f", {runs_per_device} runs on each" if runs_per_device > 1 else ""
+    lines = [
+        f"Wall time on {counted(devices, 'device')}{packed}: about {format_duration(result.makespan)} "
+        f"(work in all {format_duration(result.work)}, shared out {format_duration(result.work / devices)}; "
+        f"the longest chain of runs takes {format_duration(result.chain)}; "
+        f"more than {counted(result.enough, 'device')} would not help)"
+    ]
+    if packed:
+        lines.append(
+            f"Runs that share a device are assumed to gain nothing by it: each takes {runs_per_device} times as long "
+            "as at the speeds below."
+        )
     return "\n".join(lines)
 
 

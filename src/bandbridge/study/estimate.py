@@ -1,56 +1,222 @@
-"""How long the pending runs will take: image passes over a measured speed."""
+"""How long the pending runs will take: image passes over a measured speed, laid out over the devices."""
 
 from __future__ import annotations
 
+import heapq
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from lightning.fabric import Fabric
 from torch.nn import functional
 
 from bandbridge.errors import UserError
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.study.ledger import Ledger
+from bandbridge.model.architectures import build_shapes, create_model, find_architecture
+from bandbridge.study.execute import environment
+from bandbridge.study.ledger import Ledger, TrainingSpeed
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.training.device import Precision, open_fabric
 
 #: A forward pass without gradients costs about a third of a training step.
 _EVALUATION_SHARE = 1 / 3
 _BATCH, _LEAST_S = 8, 1.0
+#: Images of a study none of whose datasets is here.
+_USUAL_IMAGES = 5000
+#: How near to the longest chain the wall time has to come for more devices to be of no use.
+_NEAR = 1.05
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The speed assumed for an architecture, and the seconds that a run of it takes beside its epochs.
+
+    source: where they come from, in words.
+    """
+
+    images_per_second: float
+    overhead: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When each run starts and finishes, seconds from now, in the order that was given; makespan: the last finish."""
+
+    start: tuple[float, ...]
+    finish: tuple[float, ...]
+
+    @property
+    def makespan(self) -> float:
+        """When the last run is finished; 0 where there is none."""
+        return max(self.finish, default=0.0)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of training left, and the speed assumed for each architecture, images a second."""
+    """How long the pending runs take.
 
-    seconds: float
-    speed: Mapping[str, float]
-
-
-def estimate(study: Study, runs: Sequence[PlannedRun], ledger: Ledger, fabric: Fabric) -> Estimate:
-    """Return the time that the pending ``runs`` will take on ``fabric``'s device.
-
-    The speed comes from runs already made at this size, else from a few steps on one random batch. Runs whose dataset
-    is absent count as if they had as many images as the largest present one.
+    runs: each training once, in the order of the plan. seconds: what each takes, in that order, beside the others
+    on its device. work: device-seconds of all of them. chain: seconds of the longest chain of runs, each of which
+    starts from the one before. enough: the fewest devices that come within 5% of ``chain``. rates: by architecture.
     """
-    size = study.spec.image_size
-    known, speed = ledger.rates(), {}
-    for run in runs:
-        if run.architecture not in speed:
-            measured = known.get((run.architecture, size))
-            speed[run.architecture] = measured or measure_speed(run.record.architecture, size, fabric)
-    seconds = sum(_passes_left(study, run, ledger) / speed[run.architecture] for run in distinct(runs))
-    return Estimate(seconds, speed)
+
+    runs: tuple[PlannedRun, ...]
+    seconds: tuple[float, ...]
+    schedule: Schedule
+    work: float
+    chain: float
+    enough: int
+    rates: Mapping[str, Rate]
+
+    @property
+    def makespan(self) -> float:
+        """The wall time, seconds."""
+        return self.schedule.makespan
 
 
-def _passes_left(study: Study, run: PlannedRun, ledger: Ledger) -> float:
-    counts = {name: len(task.dataset.samples) if task.dataset else 0 for name, task in study.tasks.items()}
-    images = counts[run.task] or max(counts.values()) or 5000
-    held_out = 0 if run.fold is None else images / study.spec.split.folds
+def estimate(
+    study: Study,
+    runs: Sequence[PlannedRun],
+    ledger: Ledger,
+    device: str = "auto",
+    devices: int = 1,
+    runs_per_device: int = 1,
+) -> Estimate:
+    """Return the time that the pending ``runs`` will take on ``devices`` devices like this machine's ``device``.
+
+    Speeds come from runs already made at this size in this setting (device, precision and, on CPUs, torch threads of
+    this process), else from a few steps on one random batch. Runs that share a device are assumed to gain nothing by
+    it: with ``runs_per_device`` k, each takes k times as long as alone. Runs whose dataset is absent count as if they
+    had as many images as the largest present one; parents that are not among ``runs`` count as done. Preparing the
+    images and starting worker processes is not counted. Raises :class:`UserError` for a device that is not there
+    and for an architecture that cannot take the image size.
+    """
+    pending = distinct(runs)
+    speeds = ledger.speeds()
+    rates: dict[str, Rate] = {}
+    for run in pending:
+        if run.architecture not in rates:
+            name, size = run.record.architecture, study.spec.image_size
+            rates[run.architecture] = _rate(name, size, speeds, _fabric(name, size, device, study.spec.precision))
+    alone = [_seconds_left(study, run, ledger, rates[run.architecture]) for run in pending]
+    position = {run.id: index for index, run in enumerate(pending)}
+    parents = [position.get(run.parent.id) if run.parent else None for run in pending]
+    seconds = [runs_per_device * each for each in alone]
+    return Estimate(
+        runs=tuple(pending),
+        seconds=tuple(seconds),
+        schedule=schedule(seconds, parents, devices * runs_per_device),
+        work=sum(alone),
+        chain=critical_path(seconds, parents),
+        enough=enough_devices(seconds, parents, runs_per_device),
+        rates=rates,
+    )
+
+
+def schedule(durations: Sequence[float], parents: Sequence[int | None], devices: int) -> Schedule:
+    """Lay runs out over ``devices`` as Ray does: a free device takes the run that has been ready for longest.
+
+    A run is ready when its parent is finished; of those that become so at one moment, the first comes first. Runs
+    without a parent, ready from the start, therefore all precede those with one. (The local executor keeps to the
+    plan's order; on one device the wall time is the same.) No device is idle while a run is ready, so the makespan is
+    at most 2 - 1/``devices`` times the least possible (Graham 1969, Bounds on multiprocessing timing anomalies).
+    durations: seconds [R], 0 or more. parents: positions in ``durations`` [R]; no run is its own forebear.
+    """
+    children: list[list[int]] = [[] for _ in durations]
+    ready: list[tuple[float, int]] = []
+    for run, parent in enumerate(parents):
+        if parent is None:
+            ready.append((0.0, run))  # in order, hence a heap
+        else:
+            children[parent].append(run)
+    start, finish = [0.0] * len(durations), [0.0] * len(durations)
+    training: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or training:
+        while ready and len(training) < devices:
+            _, run = heapq.heappop(ready)
+            start[run], finish[run] = now, now + durations[run]
+            heapq.heappush(training, (finish[run], run))
+        now = training[0][0]
+        while training and training[0][0] == now:
+            _, run = heapq.heappop(training)
+            for child in children[run]:
+                heapq.heappush(ready, (now, child))
+    return Schedule(tuple(start), tuple(finish))
+
+
+def critical_path(durations: Sequence[float], parents: Sequence[int | None]) -> float:
+    """Return the seconds of the longest chain of runs; no number of devices is faster. Arguments as of `schedule`."""
+    # With a device for each run, none waits for anything but its parent.
+    return schedule(durations, parents, max(1, len(durations))).makespan
+
+
+def enough_devices(durations: Sequence[float], parents: Sequence[int | None], runs_per_device: int = 1) -> int:
+    """Return the fewest devices, of ``runs_per_device`` runs each, whose makespan is within 5% of the critical path."""
+    goal = _NEAR * critical_path(durations, parents)
+    if goal == 0:
+        return 1
+    # Fewer than this could not do all the work in time; a device for each run always can.
+    least = max(1, math.ceil(sum(durations) / goal / runs_per_device - 1e-9))
+    for devices in range(least, len(durations)):
+        if schedule(durations, parents, devices * runs_per_device).makespan <= goal:
+            return devices
+    return max(least, len(durations))
+
+
+def _fabric(architecture: str, size: int, device: str, precision: Precision) -> Fabric:
+    """The device at the precision that a training of ``architecture`` has on it."""
+    try:
+        model = build_shapes(find_architecture(architecture), 24, size)
+    except UserError as error:
+        raise UserError(f"{architecture} at {size} px: {error.message}", error.remedy) from error
+    return open_fabric(device, precision, model)
+
+
+def _in_setting(speeds: Sequence[TrainingSpeed], fabric: Fabric) -> list[TrainingSpeed]:
+    """Those measured on this kind of device, at its precision; threads matter where they do the computing."""
+    here = environment(fabric)
+    return [
+        speed
+        for speed in speeds
+        if (speed.device, speed.precision) == (here["device"], here["precision"])
+        and (speed.threads == here["threads"] or fabric.device.type != "cpu")
+    ]
+
+
+def _rate(architecture: str, size: int, speeds: Sequence[TrainingSpeed], fabric: Fabric) -> Rate:
+    measured = _in_setting(speeds, fabric)
+    alike = [speed for speed in measured if (speed.architecture, speed.image_size) == (architecture, size)]
+    known = [speed.overhead for speed in alike or measured if speed.overhead is not None]
+    overhead = median(known) if known else 0.0
+    for finished, kind in ((True, "finished"), (False, "unfinished")):
+        found = [speed.images_per_second for speed in alike if speed.finished == finished]
+        if found:
+            return Rate(median(found), overhead, f"from {len(found)} {kind} run{'s' * (len(found) > 1)}")
+    return Rate(measure_speed(architecture, size, fabric), overhead, "measured now")
+
+
+def _seconds_left(study: Study, run: PlannedRun, ledger: Ledger, rate: Rate) -> float:
     epochs = run.record.recipe.epochs - ledger.state(run).epochs
-    return epochs * (images - held_out + _EVALUATION_SHARE * held_out)
+    training, held_out = _images(study, run)
+    training -= training % min(run.record.recipe.batch_size, training)  # an epoch is of whole batches
+    return epochs * (training + _EVALUATION_SHARE * held_out) / rate.images_per_second + rate.overhead
+
+
+def _images(study: Study, run: PlannedRun) -> tuple[int, int]:
+    """How many images ``run`` trains on, and how many it holds out."""
+    split = study.tasks[run.task].split
+    if split is not None:
+        training, rest = split.rows(run.fold)
+        return len(training), len(rest)
+    counts = [len(task.dataset.samples) for task in study.tasks.values() if task.dataset is not None]
+    images = max(counts, default=_USUAL_IMAGES)
+    held_out = 0 if run.fold is None else images // study.spec.split.folds
+    return images - held_out, held_out
 
 
 def measure_speed(architecture: str, size: int, fabric: Fabric) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, Any, Literal
 
 from bandbridge.errors import EnvironmentFault, UserError
@@ -27,6 +28,25 @@ class RunState:
     epochs: int = 0
     message: str = ""
     remedy: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """How fast one training went, and on what.
+
+    architecture: timm's name and options, as in the run's record. images_per_second: the median of its epochs; of an
+    unfinished run, the last. overhead: seconds beside its epochs, from the model's making to the last file; None where
+    they cannot be told (it is unfinished, or was resumed). device, precision, threads: as in environment.json.
+    """
+
+    architecture: str
+    image_size: int
+    images_per_second: float
+    finished: bool
+    overhead: float | None
+    device: str
+    precision: str
+    threads: int | None
 
 
 class Ledger:
@@ -55,14 +75,51 @@ class Ledger:
             return RunState("failed", epochs, str(why.get("message", "")), str(why.get("remedy", "")))
         return RunState("paused" if epochs else "pending", epochs)
 
-    def rates(self) -> dict[tuple[str, int], float]:
-        """Measured training speed, images a second, by (architecture, image size), from finished and paused runs."""
-        rates: dict[tuple[str, int], float] = {}
-        for folder in self._known.values():
-            facts = read_json(folder / PROGRESS)
-            if {"architecture", "image_size", "images_per_second"} <= facts.keys():
-                rates[facts["architecture"], facts["image_size"]] = facts["images_per_second"]
-        return rates
+    def speeds(self) -> list[TrainingSpeed]:
+        """The speed of every run with a finished epoch, by folder."""
+        found = (_speed(self._known[name]) for name in sorted(self._known))
+        return [speed for speed in found if speed is not None]
+
+
+def _speed(folder: Path) -> TrainingSpeed | None:
+    facts = read_json(folder / PROGRESS) | read_json(folder / "config.json")
+    if not {"architecture", "image_size", "images_per_second"} <= facts.keys():
+        return None
+    finished = (folder / DONE).exists()
+    epochs = _history(folder) if finished else []
+    rate = median(entry["images_per_second"] for entry in epochs) if epochs else facts["images_per_second"]
+    if rate <= 0:  # rounded away
+        return None
+    ran = read_json(folder / "environment.json")
+    return TrainingSpeed(
+        facts["architecture"],
+        facts["image_size"],
+        rate,
+        finished,
+        _overhead(folder, sum(entry["seconds"] for entry in epochs)) if epochs else None,
+        ran.get("device", ""),
+        ran.get("precision", ""),
+        ran.get("threads"),
+    )
+
+
+def _overhead(folder: Path, trained: float) -> float | None:
+    """Return the seconds between the first and the last file of a run, beside the ``trained`` ones of its epochs."""
+    try:
+        passed = (folder / DONE).stat().st_mtime - (folder / "run.json").stat().st_mtime
+    except OSError:  # a folder copied in part
+        return None
+    # The first file is written anew when a run goes on, or a folder is copied: the time is then too short.
+    return passed - trained if passed >= trained else None
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not for an estimate to complain of
+        return []
+    timed = ("images_per_second", "seconds")
+    return [entry for entry in found if all(name in entry for name in timed)] if isinstance(found, list) else []
 
 
 def read_json(path: Path) -> dict[str, Any]:
