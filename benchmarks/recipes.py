@@ -43,8 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "paper in as many epochs": {"base": "paper", "epochs": 16},
     "fast": {"base": "fast"},
     "no one-cycle: cosine": {"base": "fast", "schedule": "cosine"},
-    "no averaging": {"base": "fast", "averaging": "off"},
-    "no growing images": {"base": "fast", "growth": "off"},
+    "no averaging": {"base": "fast", "averaging": False},
+    "no growing images": {"base": "fast", "growth": False},
     "rate of another family": {"base": "fast", "learning_rate": 4e-4},
 }
 

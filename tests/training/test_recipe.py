@@ -63,13 +63,13 @@ def test_images_grow_to_the_full_side_and_stay_there():
     assert [image_side(recipe, epoch, 128) for epoch in range(10)] == [64, 80, 96, 96, 112, 128, 128, 128, 128, 128]
     assert [image_side(recipe, epoch, 40) for epoch in (0, 9)] == [16, 40]
     assert image_side(recipe, 0, 12) == 12  # smaller than a step: nothing to shrink
-    without = recipe_for(RecipeSpec(growth="off"), "resnet50", pretrained=True)
+    without = recipe_for(RecipeSpec(growth=False), "resnet50", pretrained=True)
     assert without.growth is None and image_side(without, 0, 128) == 128
 
 
 def test_settings_that_are_not_used_leave_no_trace_in_the_record():
     """The ids of runs made before there were such settings stay as they were."""
-    plain = RecipeSpec(base="paper", averaging="off", growth="off")
+    plain = RecipeSpec(base="paper", averaging=False, growth=False)
     facts = recipe_for(plain, "resnet50", pretrained=True).model_dump(mode="json")
     assert not {"averaging", "growth"} & facts.keys()
     used = recipe_for(RecipeSpec(base="paper", averaging=0.9), "resnet50", pretrained=True)

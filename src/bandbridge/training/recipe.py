@@ -110,7 +110,10 @@ class Recipe(_Frozen):
 
 
 class RecipeSpec(_Frozen):
-    """What a study file says of a recipe: a named base, and what to change in it."""
+    """What a study file says of a recipe: a named base, and what to change in it.
+
+    ``averaging: off`` and ``growth: off`` (False to YAML; also 0 and a start of 1) take away what the base has.
+    """
 
     base: Literal["paper", "fast"] = "fast"
     epochs: int | None = Field(default=None, ge=1)
@@ -119,8 +122,13 @@ class RecipeSpec(_Frozen):
     augmentation: Augmentation | None = None
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     schedule: Schedule | None = None
-    averaging: float | Literal["off"] | None = None
-    growth: Growth | Literal["off"] | None = None
+    averaging: float | None = Field(default=None, ge=0, lt=1)
+    growth: Growth | None = None
+
+    @field_validator("growth", mode="before")
+    @classmethod
+    def _off_is_full_size(cls, value: object) -> object:
+        return Growth(start=1) if value is False else value
 
 
 # The publication gives its per-architecture settings in a supplement that is not public; these peak learning rates
@@ -158,10 +166,14 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
 
 def _changed(recipe: Recipe, spec: RecipeSpec) -> Recipe:
     changes: dict[str, object] = {
-        key: None if value == "off" else value
+        key: value
         for key in ("batch_size", "augmentation", "label_smoothing", "averaging", "growth")
         if (value := getattr(spec, key)) is not None
     }
+    if spec.averaging == 0:
+        changes["averaging"] = None
+    if spec.growth is not None and spec.growth.start == 1:
+        changes["growth"] = None
     phases = recipe.phases
     if spec.epochs is not None:
         phases = _share_epochs(phases, spec.epochs)
