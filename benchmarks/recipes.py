@@ -37,15 +37,16 @@ from bandbridge.study.run import PlannedRun
 from bandbridge.training.recipe import image_side
 
 TASKS = {"Q": "bioimlab.zip", "G": "gband65.zip"}
-#: By name: recipe settings of a study file. Each ablation takes one ingredient from ``fast``.
+#: By name: recipe settings of a study file. "no" takes one ingredient from ``fast``, "with" adds one.
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {"base": "paper"},
-    "paper in as many epochs": {"base": "paper", "epochs": 16},
+    "paper in 16 epochs": {"base": "paper", "epochs": 16},
     "fast": {"base": "fast"},
-    "no one-cycle: cosine": {"base": "fast", "schedule": "cosine"},
-    "no averaging": {"base": "fast", "averaging": False},
-    "no growing images": {"base": "fast", "growth": False},
-    "rate of another family": {"base": "fast", "learning_rate": 4e-4},
+    "fast, no one-cycle: cosine": {"base": "fast", "schedule": "cosine"},
+    "fast, no schedule: constant": {"base": "fast", "schedule": "constant"},
+    "fast, no averaging": {"base": "fast", "averaging": False},
+    "fast, rate of the transformers": {"base": "fast", "learning_rate": 2e-4},
+    "fast, with growing images": {"base": "fast", "growth": {"start": 0.75, "end": 0.5}},
 }
 
 
