@@ -1,15 +1,20 @@
 """The store holds what preparation gives, is keyed by content, and names what it cannot read."""
 
+import os
 import shutil
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import bandbridge.dataset.store as store_module
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.imagefolder import open_dataset
+from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.dataset.store import build_store, dataset_fingerprint, open_store
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.karyotype import CLASSES
 
 
@@ -96,15 +101,73 @@ def test_images_of_another_type_are_not_taken_for_bytes(chromosome_set, tmp_path
         open_store(folder)
 
 
-def test_the_disk_is_taken_before_it_is_mapped(chromosome_set, tmp_path, monkeypatch):
-    """Writing through a map into a hole that a full disk cannot fill kills the process."""
-    taken = []
-    mapped = np.lib.format.open_memmap
+def test_a_full_disk_is_named_and_nothing_is_kept(chromosome_set, tmp_path):
+    """46 images of 64 pixels are 188 kB; files may have 100 kB. Writing through a map would kill the process."""
+    resource = pytest.importorskip("resource")
+    dataset = open_dataset(chromosome_set("G", cells=1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(EnvironmentFault, match=r"images\.npy"):
+            build_store(dataset, Preparation(size=64), tmp_path / "stores")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in (tmp_path / "stores").rglob("*") if path.is_file()]
 
-    def open_memmap(path, *arguments, **options):
-        taken.append(path.stat().st_blocks * 512 if path.exists() else 0)
-        return mapped(path, *arguments, **options)
 
-    monkeypatch.setattr(np.lib.format, "open_memmap", open_memmap)
-    build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=64), tmp_path / "stores")
-    assert taken and taken[0] >= 46 * 64 * 64
+@pytest.fixture
+def processes(monkeypatch):
+    """Make processes worth their start for any set, on any machine; return the pools that are opened."""
+    opened = []
+
+    class Noted(ProcessPoolExecutor):
+        def __init__(self, *arguments, **options):
+            opened.append(self)
+            super().__init__(2, *arguments[1:], **options)
+
+    monkeypatch.setattr(store_module, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(store_module, "_CORES_OF_THREADS", 0)
+    monkeypatch.setattr(store_module, "ProcessPoolExecutor", Noted)
+    return opened
+
+
+def test_processes_give_the_same_bytes_and_the_same_errors(chromosome_set, tmp_path, processes):
+    """Of a zip, whose directory the processes are told in part, and of a folder; 46 images are no number of blocks."""
+    folder = chromosome_set("G", cells=1)
+    dataset = open_dataset(Path(shutil.make_archive(str(tmp_path / "set"), "zip", folder)))
+    store = build_store(dataset, Preparation(size=32, scale="common"), tmp_path / "good")
+    assert store.samples["file_name"].tolist() == dataset.samples["file_name"].tolist()
+    for image, name in zip(store.images, dataset.samples["file_name"], strict=True):
+        expected = prepare_image(decode_gray(dataset.read_bytes(name), name), store.preparation)
+        np.testing.assert_array_equal(image, expected)
+    broken = sorted((folder / "images").rglob("*.png"))
+    for path in (broken[3], broken[44]):
+        path.write_bytes(b"not an image")
+    with pytest.raises(ManyErrors) as caught:
+        build_store(open_dataset(folder), Preparation(size=32), tmp_path / "bad")
+    assert broken[3].name in str(caught.value) and broken[44].name in str(caught.value)
+    assert len(processes) == 3
+
+
+def test_no_process_is_started_for_a_small_set(chromosome_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "ProcessPoolExecutor", None)
+    assert len(build_store(open_dataset(chromosome_set("Q", cells=1)), Preparation(size=32), tmp_path).images) == 46
+
+
+def test_what_waits_to_be_written_is_bounded():
+    """Workers that outrun the disk would otherwise fill the memory with prepared images."""
+    submitted = []
+
+    class Pool(Executor):
+        def submit(self, function, *arguments):
+            submitted.append(arguments[1])
+            done = Future()
+            done.set_result(function(*arguments))
+            return done
+
+    names = [str(number) for number in range(100_000)]
+    dataset = ImageFolder(Path(), pd.DataFrame({"file_name": names}))
+    outcomes = store_module._outcomes(Pool(), dataset, names, lambda _, name: int(name))
+    assert next(outcomes) == (0,)
+    assert sum(map(len, submitted)) <= 32 * (4 * os.cpu_count() + 1)
+    assert [value for (value,) in outcomes] == list(range(1, 100_000))

@@ -67,6 +67,12 @@ class ImageFolder:
             return _read_member(self.path, file_name, member, MAX_IMAGE_BYTES)
         return read_bounded(self.path / file_name, MAX_IMAGE_BYTES)
 
+    def only(self, names: list[str]) -> ImageFolder:
+        """Return what it takes to read the files ``names``, and no table: little to send to another process."""
+        members = self.members
+        found = None if members is None else {name: members[name] for name in names if name in members}
+        return ImageFolder(self.path, self.samples.iloc[:0], found)
+
     def content_hashes(self) -> list[str]:
         """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``."""
         return [hashlib.sha256(self.read_bytes(name)).hexdigest() for name in self.samples["file_name"]]

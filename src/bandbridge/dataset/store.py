@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,12 +21,18 @@ import pandas as pd
 from bandbridge.dataset.decode import decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, prepare_image, trim
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.karyotype import order_classes
 from bandbridge.progress import track
 
 T = TypeVar("T")
+#: Cores that threads can keep busy: eight asked for 2.8, as a third of the work on a crop holds the interpreter's lock.
+_CORES_OF_THREADS = 3
+#: Images at a quarter of a millisecond each whose work on four cores exceeds the start of four processes, a second each.
+_WORTH_PROCESSES = 50_000
+#: Images that are handed to a thread or process at a time.
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,9 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     """Return the store of ``dataset`` under ``root``, building it first where it is not there yet.
 
     The folder's name is the hash of the content and the preparation, so a store is never out of date and a built one
-    is shared. Raises :class:`ManyErrors` naming every image that cannot be read; nothing is kept then.
+    is shared. Large sets are prepared in processes that are spawned: a script that calls this needs its
+    ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot be read; nothing is kept
+    then.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
     key = content_hash([fingerprint, preparation.model_dump(), PREPARATION_VERSION])[:16]
@@ -101,58 +113,85 @@ def open_store(folder: Path) -> Store:
 def _measure_extent(dataset: ImageFolder, preparation: Preparation) -> Preparation:
     if preparation.scale != "common" or preparation.extent is not None:
         return preparation
-
-    def longer_side(name: str) -> int:
-        return max(trim(decode_gray(dataset.read_bytes(name), name), preparation).shape)
-
-    sides = _for_each_image(dataset, longer_side, "measuring the common scale")
+    sides = _each_image(dataset, partial(_longer_side, preparation=preparation), "measuring the common scale")
     return preparation.model_copy(update={"extent": max(sides)})
 
 
+def _longer_side(dataset: ImageFolder, name: str, preparation: Preparation) -> int:
+    return max(trim(decode_gray(dataset.read_bytes(name), name), preparation).shape)
+
+
+def _prepare(dataset: ImageFolder, name: str, preparation: Preparation) -> bytes:
+    return prepare_image(decode_gray(dataset.read_bytes(name), name), preparation).tobytes()
+
+
 def _write_images(dataset: ImageFolder, preparation: Preparation, folder: Path) -> None:
-    shape = (len(dataset.samples), preparation.size, preparation.size)
-    position = {name: row for row, name in enumerate(dataset.samples["file_name"])}
-    with replacing(folder / "images.npy") as temporary:
-        _write_blank(temporary, shape)
-        images = np.lib.format.open_memmap(temporary, mode="r+")
-
-        def fill(name: str) -> None:
-            images[position[name]] = prepare_image(decode_gray(dataset.read_bytes(name), name), preparation)
-
-        _for_each_image(dataset, fill, "preparing images")
-        images.flush()
-
-
-def _write_blank(path: Path, shape: tuple[int, int, int]) -> None:
-    """Write an array of zeros. A disk that is too small fails here; under a memory map it would kill the process."""
-    with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    """Write images one after another: a map would make all of them resident, and kill the process on a full disk."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset.samples), *[preparation.size] * 2)}
+    with replacing(folder / "images.npy") as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        file.writelines(repeat(bytes(shape[1] * shape[2]), shape[0]))
+        file.writelines(_each_image(dataset, partial(_prepare, preparation=preparation), "preparing images"))
 
 
-def _for_each_image(dataset: ImageFolder, work: Callable[[str], T], description: str) -> list[T]:
-    """Call ``work`` on every file name, on all cores, and report all unreadable images together."""
+def _each_image(dataset: ImageFolder, work: Callable[[ImageFolder, str], T], description: str) -> Iterator[T]:
+    """Yield what ``work`` makes of every file, in order, on all cores; report all unreadable ones in the end."""
     names = dataset.samples["file_name"].tolist()
-    results: list[T] = []
     problems: list[str] = []
-
-    def attempt(name: str) -> tuple[T] | UserError:
-        try:
-            return (work(name),)
-        except UserError as error:
-            return error
-
-    with quiet_pillow(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        for outcome in track(threads.map(attempt, names), len(names), description):
-            if isinstance(outcome, UserError):
-                problems.append(outcome.message)
-            else:
-                results.append(outcome[0])
+    try:
+        with quiet_pillow(), _open_pool(len(names)) as pool:
+            for outcome in track(_outcomes(pool, dataset, names, work), len(names), description):
+                if isinstance(outcome, str):
+                    problems.append(outcome)
+                else:
+                    yield outcome[0]
+    except BrokenProcessPool as fault:
+        raise EnvironmentFault(
+            f"{description}: a process was killed", "Is there enough memory? Run it again."
+        ) from fault
     if problems:
         raise ManyErrors(
             f"{len(problems)} of the {len(names)} images of {dataset.path} cannot be read:",
             sorted(problems),
             "Repair them or take them out of metadata.csv (bandbridge data check lists them all).",
         )
-    return results
+
+
+def _open_pool(images: int) -> Executor:
+    """Return threads; on machines that threads cannot fill, processes for sets that are worth their start.
+
+    A daemon, such as a loader's worker, may not have processes of its own.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if images < _WORTH_PROCESSES or cores <= _CORES_OF_THREADS or multiprocessing.current_process().daemon:
+        return ThreadPoolExecutor(cores)
+    # Not forked: torch's threads and locks do not survive that.
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_pillow_warnings)
+
+
+def _ignore_pillow_warnings() -> None:
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _outcomes(
+    pool: Executor, dataset: ImageFolder, names: list[str], work: Callable[[ImageFolder, str], T]
+) -> Iterator[tuple[T] | str]:
+    """Yield a result or a problem for each of ``names``; no more wait than keep all cores busy, or they fill memory."""
+    ahead = 4 * (os.cpu_count() or 1)
+    waiting: deque[Future[list[tuple[T] | str]]] = deque()
+    for start in range(0, len(names), _BLOCK):
+        part = names[start : start + _BLOCK]
+        waiting.append(pool.submit(_attempt, dataset.only(part), part, work))
+        if len(waiting) > ahead:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
+def _attempt(dataset: ImageFolder, names: list[str], work: Callable[[ImageFolder, str], T]) -> list[tuple[T] | str]:
+    outcomes: list[tuple[T] | str] = []
+    for name in names:
+        try:
+            outcomes.append((work(dataset, name),))
+        except UserError as error:
+            outcomes.append(error.message)
+    return outcomes
