@@ -29,7 +29,7 @@ from bandbridge.progress import track
 T = TypeVar("T")
 #: Cores that threads can keep busy: eight asked for 2.8, as a third of the work on a crop holds the interpreter's lock.
 _CORES_OF_THREADS = 3
-#: Images at a quarter of a millisecond each whose work on four cores exceeds the start of four processes, a second each.
+#: Images, a quarter of a millisecond each, whose work on four cores exceeds the start of four processes, a second each.
 _WORTH_PROCESSES = 50_000
 #: Images that are handed to a thread or process at a time.
 _BLOCK = 32
