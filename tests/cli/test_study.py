@@ -139,3 +139,11 @@ def test_lab_without_two_folds_says_what_is_needed(bandbridge, study, tmp_path):
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/fold0")
     result = bandbridge("study", "lab", study, *runs, "--out", tmp_path / "lab")
     assert result.code == 2 and "one fold only" in result.err and "two folds or more" in result.err
+
+
+def test_several_devices_for_a_run_are_refused_with_ray_and_beyond_what_is_there(bandbridge, study, tmp_path):
+    several = ("study", "run", study, "--runs", tmp_path / "runs", "--device", "cpu", "--devices-per-run", 4096)
+    refused = bandbridge(*several, "--executor", "ray")
+    assert refused.code == 2 and "--devices-per-run goes with --executor local" in refused.err
+    refused = bandbridge(*several)
+    assert refused.code == 2 and "4096 devices" in refused.err and "or fewer" in refused.err

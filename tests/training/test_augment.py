@@ -71,3 +71,10 @@ def test_shrinking_averages_and_leaves_the_full_size_alone():
     # Antialiased: a wave that the small grid cannot hold becomes grey.
     wave = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     assert (shrink(wave, 16)[..., 2:-2] - 0.5).abs().max() < 0.05
+
+
+def test_a_part_of_a_batch_is_augmented_as_within_the_whole():
+    batch, settings = raw_images(), Augmentation()
+    whole = augment(batch, settings, torch.Generator().manual_seed(5))
+    part = augment(batch[2:5], settings, torch.Generator().manual_seed(5), first=2, batch=len(batch))
+    assert torch.equal(part, whole[2:5])

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from bandbridge.training import loop
 from bandbridge.training.checkpoint import load_state
 from bandbridge.training.device import open_fabric
-from bandbridge.training.loop import OutOfMemory, TrainingDiverged, TrainingJob, run_generator, train
+from bandbridge.training.loop import OutOfMemory, TrainingDiverged, TrainingJob, run_generator, share, train
 from bandbridge.training.recipe import Augmentation, Growth, Phase, Recipe
 
 HALF = (0.5, 0.5, 0.5)
@@ -284,3 +284,10 @@ def test_grey_becomes_three_normalised_channels(tmp_path):
     expected = (images - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     held_out = next(batch for batch in seen if len(batch) == 24)
     torch.testing.assert_close(held_out.double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "world"), [(16, 1), (16, 4), (15, 4), (7, 3), (2, 2)])
+def test_shares_are_every_image_once_in_order_and_of_like_size(count, world):
+    shares = [list(range(count))[share(count, rank, world)] for rank in range(world)]
+    assert [image for part in shares for image in part] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -132,6 +132,9 @@ def run_(
     ] = "auto",
     cpus_per_run: Annotated[int, typer.Option(min=1, help="Cores, and torch threads, of a run on Ray.")] = 1,
     gpus_per_run: Annotated[float, typer.Option(min=0.01, help="Share of a GPU of a run on Ray.")] = 1.0,
+    devices_per_run: Annotated[
+        int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
+    ] = 1,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
     from rich.markup import escape
@@ -140,6 +143,11 @@ def run_(
     from bandbridge.study.run import distinct
 
     deadline = time.monotonic() + parse_duration(max_time) if max_time else None
+    if executor_kind == "ray" and devices_per_run > 1:
+        raise UserError(
+            "on Ray each run has one device: --devices-per-run goes with --executor local",
+            "Leave one of the two out: many runs go side by side on Ray, one run on several GPUs without it.",
+        )
     study, selected = _open(study_file, data_dir, only, need_data=True)
     if executor_kind == "ray":
         from bandbridge.study.ray_executor import Cluster, run_on_ray
@@ -148,6 +156,11 @@ def run_(
         executor = Executor(study, runs, "cpu", weights_dir, deadline)
         cluster = Cluster(address, device, cpus_per_run, gpus_per_run)
         carry_out: Callable[[list[PlannedRun]], Outcome] = partial(run_on_ray, executor, cluster=cluster)
+    elif devices_per_run > 1:
+        from bandbridge.study.parallel import ParallelExecutor
+
+        executor = ParallelExecutor(study, runs, device, weights_dir, deadline, devices=devices_per_run)
+        carry_out = executor.run
     else:
         executor = Executor(study, runs, device, weights_dir, deadline)
         carry_out = executor.run

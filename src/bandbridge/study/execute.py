@@ -22,7 +22,7 @@ from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
-from bandbridge.model.architectures import Architecture, create_model, find_architecture
+from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
     Triple,
     clear_head,
@@ -55,6 +55,16 @@ class Outcome:
     waiting: list[str] = field(default_factory=list)
     out_of_time: bool = False
     epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run's images, model and job. weights: facts of the ImageNet weights that the model begins with."""
+
+    store: Store
+    model: torch.nn.Module
+    job: TrainingJob
+    weights: dict[str, Any] | None
 
 
 @dataclass
@@ -162,34 +172,52 @@ class Executor:
         for left in (folder / FAILED, *folder.glob(".*.tmp")):  # half-written files of a process that was killed
             left.unlink(missing_ok=True)
         write_json(folder / "run.json", run.describe())
-        store = self.store(run.task)
-        architecture = find_architecture(run.record.architecture)
-        model, job, weights = self._prepare_training(run, store, architecture)
-        write_json(folder / "config.json", _config(run, store, job))
-        fabric = open_fabric(self.device, self.study.spec.precision, model)
-        write_json(folder / "environment.json", {**environment(fabric), "imagenet_weights": weights})
 
         def report(entry: dict[str, float]) -> None:
-            facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
-            write_json(folder / PROGRESS, {**facts, **entry})
             clock.tick(run, entry)
             outcome.epochs += 1
             self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
 
+        result = self.train_here(run, self.prepare(run), report)
+        if result is None:
+            return False
+        self.say(f"{label}: done; {result}")
+        return True
+
+    def train_here(self, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]) -> str | None:
+        """Train ``run`` and keep its results; returns how accurate it is, in words, or None when time ran out."""
+        return self.train_on(open_fabric(self.device, self.study.spec.precision, training.model), run, training, report)
+
+    def train_on(
+        self, fabric: Fabric, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]
+    ) -> str | None:
+        """:meth:`train_here` on the device of ``fabric``; of several processes, the first writes and reports."""
+        folder, first = self.ledger.folder(run), fabric.is_global_zero
+        if first:
+            write_json(folder / "config.json", _config(run, training))
+            write_json(folder / "environment.json", {**environment(fabric), "imagenet_weights": training.weights})
+
+        def note_epoch(entry: dict[str, float]) -> None:
+            if first:
+                facts = {"architecture": run.architecture, "image_size": run.record.preparation.size}
+                write_json(folder / PROGRESS, {**facts, **entry})
+                report(entry)
+
         state, last = train(
-            model,
-            job,
+            training.model,
+            training.job,
             fabric,
             folder / CHECKPOINT,
             deadline=self.deadline,
-            report=report,
+            report=note_epoch,
             checkpoint_interval=self.checkpoint_interval,
         )
         if last is None:
-            return False
-        self._keep_results(run, folder, store, job, state, last)
-        self.say(f"{label}: done; {_accuracy_line(state, last)}")
-        return True
+            return None
+        if first:
+            self._keep_results(run, folder, training.store, training.job, state, last)
+        fabric.barrier()
+        return _accuracy_line(state, last)
 
     def store(self, task: str) -> Store:
         """The prepared images of ``task``, made first where they are not there; its split is kept beside them."""
@@ -203,10 +231,10 @@ class Executor:
                 write_split(data.split, path)
         return self._stores[task]
 
-    def _prepare_training(
-        self, run: PlannedRun, store: Store, architecture: Architecture
-    ) -> tuple[torch.nn.Module, TrainingJob, dict[str, Any] | None]:
-        record, weights = run.record, None
+    def prepare(self, run: PlannedRun) -> Training:
+        """Make the model of ``run`` with its initial weights, and open its images."""
+        record, store, weights = run.record, self.store(run.task), None
+        architecture = find_architecture(record.architecture)
         model = create_model(
             architecture, len(store.classes), record.preparation.size, run_generator(run.id, "initialisation")
         )
@@ -222,7 +250,7 @@ class Executor:
         assert split is not None, "the store of a task without a split cannot have been built"
         training, held_out = split.rows(record.fold)
         job = TrainingJob(run.id, record.recipe, store.images, store.targets, training, held_out, mean, std)
-        return model, job, weights
+        return Training(store, model, job, weights)
 
     def _keep_results(
         self,
@@ -287,28 +315,31 @@ def predictions_frame(store: Store, rows: np.ndarray, snapshots: dict[str, Snaps
 
 
 def environment(fabric: Fabric) -> dict[str, Any]:
-    """Return what ran: versions, device, precision and threads."""
+    """Return what ran: versions, devices, precision and threads of each process."""
     packages = ("torch", "torchvision", "timm", "lightning", "numpy", "scikit-learn", "pandas", "pillow")
+    several = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else platform.processor()
     return {
         "bandbridge": __version__,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "system": platform.platform(),
-        "device": f"{fabric.device.type} {device}".strip(),
+        # Several are another device to whoever compares speeds.
+        "device": f"{several}{fabric.device.type} {device}".strip(),
+        "devices": fabric.world_size,
         "precision": str(fabric._precision.precision),
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _config(run: PlannedRun, store: Store, job: TrainingJob) -> dict[str, Any]:
+def _config(run: PlannedRun, training: Training) -> dict[str, Any]:
     return {
         "architecture": run.record.architecture,
-        "classes": list(store.classes),
-        "preparation": store.preparation.model_dump(),
-        "mean": list(job.mean),
-        "std": list(job.std),
+        "classes": list(training.store.classes),
+        "preparation": training.store.preparation.model_dump(),
+        "mean": list(training.job.mean),
+        "std": list(training.job.std),
     }
 
 

@@ -15,13 +15,18 @@ from bandbridge.training.recipe import Augmentation
 _REFERENCE_SIZE = 256
 
 
-def augment(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, augmentation: Augmentation, generator: torch.Generator, first: int = 0, batch: int | None = None
+) -> Tensor:
     """Flip and blur uint8 ``images`` [B, 1, S, S]; returns float32 in 0..1.
 
     Draws come from ``generator``, on the device of the images. Their number depends on B alone, so that the stream is
-    the same whatever the settings. Bytes are flipped before they are widened: a quarter of the memory to move.
+    the same whatever the settings. Of images that are part of a ``batch`` of so many, those from ``first`` on, each
+    gets the draws that it would get in the whole batch. Bytes are flipped before they are widened: a quarter of the
+    memory to move.
     """
-    draws = torch.rand((4, len(images)), generator=generator, device=images.device)
+    whole = len(images) if batch is None else batch
+    draws = torch.rand((4, whole), generator=generator, device=images.device)[:, first : first + len(images)]
     images = flip(images, draws[0] < augmentation.flip_horizontal, dimension=3)
     images = flip(images, draws[1] < augmentation.flip_vertical, dimension=2)
     images = to_float(images)

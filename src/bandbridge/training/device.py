@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import logging
 import os
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.strategies import DDPStrategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bandbridge.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def open_fabric(device: str = "auto", precision: Precision = "auto", model: nn.Module | None = None) -> Fabric:
-    """Return a Fabric for one ``device`` ("auto", "cpu", "cuda", "mps").
+def open_fabric(
+    device: str = "auto", precision: Precision = "auto", model: nn.Module | None = None, devices: int = 1
+) -> Fabric:
+    """Return a Fabric for one ``device`` ("auto", "cpu", "cuda", "mps"), or for so many ``devices`` of that kind.
 
     ``auto`` precision is bf16 on a GPU that has it, and for a ``model`` that gains by it on a CPU that has it
-    (:func:`gains_by_bf16`); fp32 elsewhere. Raises :class:`UserError` for a device that is not there.
+    (:func:`gains_by_bf16`); fp32 elsewhere. That of several devices has yet to be launched, which starts a process
+    for each; the device of a process on the CPU is a core. Raises :class:`UserError` for devices that are not there.
     """
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"there is no device {device!r}", "Use --device auto, cpu, cuda or mps.")
@@ -34,11 +41,36 @@ def open_fabric(device: str = "auto", precision: Precision = "auto", model: nn.M
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and gains_by_bf16(model)
         precision = "bf16" if fast else "fp32"
+    if devices > 1:
+        _require_devices(device, devices)
     if device == "cpu":
         keep_freed_memory()
     # It would announce mixed precision at every run.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+    plugin: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
+    if devices == 1:
+        return Fabric(accelerator=device, devices=1, precision=plugin)
+    # Batch statistics are shared by the training itself; a job of SLURM is no reason to wait for processes of its own.
+    name = "forward_sync_buffers"
+    if name not in inspect.signature(DistributedDataParallel).parameters:  # torch before 2.15
+        name = "broadcast_buffers"
+    unsynced: dict[str, Any] = {name: False}
+    strategy = DDPStrategy(start_method="spawn", **unsynced)
+    return Fabric(
+        accelerator=device, strategy=strategy, devices=devices, precision=plugin, plugins=[LightningEnvironment()]
+    )
+
+
+def _require_devices(device: str, devices: int) -> None:
+    """Raise :class:`UserError` when this machine has fewer ``devices`` of that kind."""
+    visible = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device, 1)
+    if devices > visible:
+        names = {"cuda": "CUDA GPU", "cpu": "core", "mps": "Apple GPU"}
+        raise UserError(
+            f"a run on {devices} devices was asked for; of the kind {names[device]} this program sees {visible}",
+            f"Use --devices-per-run {visible} or fewer"
+            + ("; CUDA_VISIBLE_DEVICES says which GPUs a program sees." if device == "cuda" else "."),
+        )
 
 
 def gains_by_bf16(model: nn.Module | None) -> bool:

@@ -3,6 +3,11 @@
 Every random draw comes from a generator seeded by the run's id, a purpose and the epoch, so an epoch that is run again
 after an interruption makes the same draws. On the CPU, with the same number of threads, a resumed training is
 bit-identical to one that was never stopped.
+
+On several devices (a launched Fabric, one process each) every device takes its share of each batch. Order and
+augmentation are drawn for the whole batch by all, so they do not depend on the number of devices; the result does by
+floating-point order, by dropout and stochastic depth, which each device draws for itself, and on CPUs by batch norm,
+whose batch is a device's share.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from timm.layers import convert_sync_batchnorm
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -87,6 +93,11 @@ def run_seed(run_id: str, purpose: str, epoch: int = 0) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def share(count: int, rank: int, world: int) -> slice:
+    """Return which of ``count`` things in a row fall to device ``rank`` of ``world``; shares differ by one at most."""
+    return slice(count * rank // world, count * (rank + 1) // world)
+
+
 def train(
     model: nn.Module,
     job: TrainingJob,
@@ -101,9 +112,11 @@ def train(
 
     Returns the state and the snapshot of the last epoch; the snapshot is None when ``deadline`` (time.monotonic
     seconds) left no room for another epoch: the state is then saved and the same call goes on later. ``report`` is
-    called with each epoch's history entry. Raises :class:`TrainingDiverged`, and :class:`UserError` for a damaged
-    checkpoint.
+    called with each epoch's history entry. On several devices all processes call this alike; the first writes the
+    checkpoint. Raises :class:`TrainingDiverged`, and :class:`UserError` for a damaged checkpoint or a batch with
+    fewer than two images for each device.
     """
+    require_shares(job, fabric.world_size)
     state = load_state(checkpoint) or TrainingState()
     with _naming_lack_of_memory(f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."):
         session = _Session(model, job, fabric, state)
@@ -111,7 +124,8 @@ def train(
     last: Snapshot | None = None
     while state.epoch < job.recipe.epochs:
         longest = max((entry["seconds"] for entry in state.history), default=0.0)
-        if deadline is not None and time.monotonic() + longest > deadline:
+        # The clocks of several processes differ by a little: the first decides for all.
+        if deadline is not None and fabric.broadcast(time.monotonic() + longest > deadline):
             session.save(checkpoint)
             return state, None
         with _naming_lack_of_memory(
@@ -127,11 +141,23 @@ def train(
     return state, last
 
 
+def require_shares(job: TrainingJob, world: int) -> None:
+    """Raise :class:`UserError` where a batch has fewer than two images for each of ``world`` devices."""
+    if world > 1 and job.batch_size < _SMALLEST_MICRO_BATCH * world:
+        raise UserError(
+            f"a batch of {job.batch_size} images is too small for {world} devices: each needs two",
+            f"Use --devices-per-run {max(1, job.batch_size // _SMALLEST_MICRO_BATCH)} or fewer, or larger batches.",
+        )
+
+
 class _Session:
     """One process's part of a training: the model on its device, the phase's optimiser and the running state."""
 
     def __init__(self, model: nn.Module, job: TrainingJob, fabric: Fabric, state: TrainingState) -> None:
         self.job, self.fabric, self.state = job, fabric, state
+        self.world, self.rank = fabric.world_size, fabric.global_rank
+        if self.world > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
+            model = convert_sync_batchnorm(model)
         if state.epoch:
             model.load_state_dict(state.model)
         # Convolutional networks run faster channels-last; a transformer's one patch layer gains nothing.
@@ -159,6 +185,12 @@ class _Session:
             self.optimiser.load_state_dict(state.optimiser)
 
     def save(self, path: Path) -> None:
+        """Write the checkpoint, in the first process; all wait for it."""
+        if self.fabric.is_global_zero:
+            self._write(path)
+        self.fabric.barrier()
+
+    def _write(self, path: Path) -> None:
         self.state.model = copy_weights(self.model)
         self.state.average = copy_weights(self.average.module) if self.average is not None else {}
         self.state.optimiser = self.optimiser.state_dict() if self.phase_index >= 0 else {}
@@ -179,7 +211,7 @@ class _Session:
                 f"training diverged in epoch {epoch + 1}: the loss is {loss}",
                 "Lower the learning rate of the recipe.",
             )
-        logits = self.logits(self.job.held_out_rows)
+        logits = self._held_out_logits()
         entry: dict[str, float] = {"epoch": epoch + 1, "training_loss": loss, "training_accuracy": accuracy}
         held_out_accuracy = 0.0
         if len(self.job.held_out_rows):
@@ -200,6 +232,19 @@ class _Session:
         if self.state.epoch == self.job.recipe.epochs and not snapshot.weights:
             snapshot.weights = copy_weights(self.evaluated)
         return snapshot
+
+    def _held_out_logits(self) -> Tensor:
+        """Return float32 [V, C] on the CPU for the held-out rows, which the devices divide among them."""
+        rows = self.job.held_out_rows
+        if self.world == 1 or not len(rows):
+            return self.logits(rows)
+        # Shares of one size, and none without an image: the last image fills up the last ones.
+        size = math.ceil(len(rows) / self.world)
+        filled = np.pad(rows, (0, size * self.world - len(rows)), mode="edge")
+        mine = self.logits(filled[self.rank * size : (self.rank + 1) * size])
+        gathered = torch.zeros((self.world, *mine.shape), device=self.fabric.device)
+        gathered[self.rank] = mine.to(self.fabric.device)
+        return self._over_devices(gathered, "sum").flatten(0, 1)[: len(rows)].cpu()
 
     @property
     def evaluated(self) -> nn.Module:
@@ -239,24 +284,47 @@ class _Session:
         # All rows of the epoch at once: one copy to the device in place of one a step, which would wait for the last.
         rows = torch.from_numpy(job.training_rows)[order].to(self.bank.rows_device)
         targets = self.targets[rows.to(device)]
+        mine = share(job.batch_size, self.rank, self.world)
+        # Each device its own noise, for other images; the first, or only, as ever.
+        noise = f"layers of device {self.rank}" if self.rank else "layers"
         side = image_side(job.recipe, epoch, self.bank.size)
         total_steps = phase.epochs * job.steps_per_epoch
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
-        with _layer_noise(run_seed(job.run_id, "layers", epoch), device):
+        with _layer_noise(run_seed(job.run_id, noise, epoch), device):
             for step in range(job.steps_per_epoch):
-                batch = slice(step * job.batch_size, (step + 1) * job.batch_size)
+                batch = slice(step * job.batch_size + mine.start, step * job.batch_size + mine.stop)
                 factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
                 for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
                     group["lr"] = peak * factor
-                images = shrink(augment(self.bank.batch(rows[batch]), job.recipe.augmentation, draws), side)
+                images = augment(
+                    self.bank.batch(rows[batch]), job.recipe.augmentation, draws, mine.start, job.batch_size
+                )
+                images = shrink(images, side)
                 loss, hits = self._step(self._normalised(images), targets[batch])
                 if self.average is not None:
                     self.average.update(self.model, epoch * job.steps_per_epoch + step)
                 loss_sum += loss
                 correct += hits
+        if self.world > 1:
+            loss_sum = self._over_devices(loss_sum, "mean")
+            correct = self._over_devices(correct, "sum")
+            self._average_statistics()
         seen = job.steps_per_epoch * job.batch_size
         return loss_sum.item() / job.steps_per_epoch, correct.item() / seen
+
+    def _over_devices(self, value: Tensor, operation: str) -> Tensor:
+        reduced: Any = self.fabric.all_reduce(value, reduce_op=operation)
+        return reduced
+
+    def _average_statistics(self) -> None:
+        """Give all devices the mean of their running statistics: batch norm saw other images on each."""
+        models = [self.model] if self.average is None else [self.model, self.average.module]
+        for module in (module for model in models for module in model.modules()):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for statistics in (module.running_mean, module.running_var):
+                    if statistics is not None:
+                        statistics.copy_(self._over_devices(statistics, "mean"))
 
     def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """One update; halves the micro-batch, for good, for as long as memory does not suffice."""
@@ -266,6 +334,12 @@ class _Session:
             except RuntimeError as fault:
                 if not _is_out_of_memory(fault):
                     raise
+                if self.world > 1:  # the others are already waiting for this one's gradients
+                    raise OutOfMemory(
+                        f"the memory of {images.device} does not hold its {len(images)} images of a batch",
+                        "Use more devices, smaller images or a smaller batch; one device alone goes on with parts of "
+                        "the batch.",
+                    ) from fault
             # Here, and not above: the error holds on to what the failed step had allocated.
             self._halve_micro_batch(len(images))
 
@@ -275,12 +349,18 @@ class _Session:
         loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
         hits = torch.zeros((), device=images.device, dtype=torch.int64)
         # Never fewer than ``size`` images in a part: batch normalisation cannot train on a single one.
-        parts = max(1, len(images) // size)
-        for part, truth in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
-            logits = self.forward(part)
-            loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
-            loss = loss * (len(part) / len(images))
-            self.fabric.backward(loss)
+        # On several devices as many parts on each, also where the shares differ by one.
+        batch = self.job.batch_size
+        parts = max(1, batch // self.world // size)
+        for number, (part, truth) in enumerate(
+            zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), start=1
+        ):
+            with self.fabric.no_backward_sync(self.forward, enabled=number < parts):
+                logits = self.forward(part)
+                loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
+                # Gradients are averaged over the devices: the mean over them is then that over the whole batch.
+                loss = loss * (len(part) * self.world / batch)
+                self.fabric.backward(loss)
             loss_sum += loss.detach()
             hits += (logits.detach().argmax(1) == truth).sum()
         if recipe.clip_norm is not None:
