@@ -142,7 +142,7 @@ def test_growing_images_are_trained_on_small_and_scored_at_full_size(tmp_path):
     task = replace(task, recipe=task.recipe.model_copy(update={"growth": Growth(start=0.5, end=0.5)}))
     train(Probe(), task, open_fabric("cpu"), tmp_path / "c.pt")
     steps = task.steps_per_epoch
-    assert [side for training, side in sides if training] == [32] * steps + [64] * (3 * steps)
+    assert [side for training, side in sides if training] == [32] * steps + [48] * steps + [64] * (2 * steps)
     assert {side for training, side in sides if not training} == {64}
 
 
