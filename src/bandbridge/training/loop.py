@@ -34,6 +34,7 @@ from bandbridge.errors import UserError
 from bandbridge.training.augment import augment, shrink
 from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
+from bandbridge.training.depthwise import speed_up_small_maps
 from bandbridge.training.recipe import Phase, Recipe, image_side, learning_rate_factor
 
 #: Least time between two checkpoints, seconds; an interrupted training repeats at most this much and one epoch.
@@ -164,6 +165,8 @@ class _Session:
         self.channels_last = sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
+        if fabric.device.type == "cpu":
+            speed_up_small_maps(model)
         self.model = model
         self.forward = fabric.setup_module(model)
         self.bank = ImageBank(job.images, fabric.device)
@@ -285,6 +288,7 @@ class _Session:
         rows = torch.from_numpy(job.training_rows)[order].to(self.bank.rows_device)
         targets = self.targets[rows.to(device)]
         mine = share(job.batch_size, self.rank, self.world)
+        own = rows[: job.steps_per_epoch * job.batch_size].view(-1, job.batch_size)[:, mine].reshape(-1)
         # Each device its own noise, for other images; the first, or only, as ever.
         noise = f"layers of device {self.rank}" if self.rank else "layers"
         side = image_side(job.recipe, epoch, self.bank.size)
@@ -292,15 +296,12 @@ class _Session:
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         with _layer_noise(run_seed(job.run_id, noise, epoch), device):
-            for step in range(job.steps_per_epoch):
+            for step, stored in enumerate(self.bank.batches(own, mine.stop - mine.start)):
                 batch = slice(step * job.batch_size + mine.start, step * job.batch_size + mine.stop)
                 factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
                 for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
                     group["lr"] = peak * factor
-                images = augment(
-                    self.bank.batch(rows[batch]), job.recipe.augmentation, draws, mine.start, job.batch_size
-                )
-                images = shrink(images, side)
+                images = shrink(augment(stored, job.recipe.augmentation, draws, mine.start, job.batch_size), side)
                 loss, hits = self._step(self._normalised(images), targets[batch])
                 if self.average is not None:
                     self.average.update(self.model, epoch * job.steps_per_epoch + step)
