@@ -48,7 +48,7 @@ class _SmallMapConv2d(nn.Conv2d):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         images: Tensor,
         weight: Tensor,
@@ -62,7 +62,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
         wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
         of_images, _, of_bias = torch.ops.aten.convolution_backward(
