@@ -104,9 +104,18 @@ def cost(study: Study, run: PlannedRun, ledger: Ledger) -> tuple[float, float, f
     return images * recipe.epochs, images * sum(shares), sum(entry["seconds"] for entry in history)
 
 
-def compare(arm: Arm, reference: Arm) -> tuple[float, str]:
-    """Macro-F1 of ``arm`` over the trainings that both have, and its difference to ``reference`` in words."""
+def comparable(arm: Arm, reference: Arm) -> list[tuple[int, int]]:
+    """Return the (seed, fold) that both have, of the folds that every such seed has: all predict the same images."""
     both = sorted(arm.runs.keys() & reference.runs.keys())
+    seeds = {seed for seed, _ in both}
+    return [(seed, fold) for seed, fold in both if all((other, fold) in both for other in seeds)]
+
+
+def compare(arm: Arm, reference: Arm) -> tuple[float, str]:
+    """Macro-F1 of ``arm`` over the comparable trainings, and its difference to ``reference`` in words."""
+    both = comparable(arm, reference)
+    if not both:
+        return float("nan"), "-"
     seeds = sorted({seed for seed, _ in both})
     pairs = [
         pair_predictions(
@@ -152,7 +161,7 @@ def table(task: str, arms: dict[str, Arm], against: str) -> list[str]:
         if difference == "-":
             difference = "- | -"
         lines.append(
-            f"| {name} | {len(arm.runs.keys() & reference.runs.keys())} | {arm.passes / 1000:.0f} k "
+            f"| {name} | {len(comparable(arm, reference))} | {arm.passes / 1000:.0f} k "
             f"({reference.passes / arm.passes:.1f}x fewer) | {reference.pixels / arm.pixels:.1f}x fewer "
             f"| {arm.seconds:.0f} ({reference.seconds / arm.seconds:.1f}x) | {100 * score:.1f} | {difference} |"
         )
