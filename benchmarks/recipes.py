@@ -42,9 +42,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {"base": "paper"},
     "paper in 16 epochs": {"base": "paper", "epochs": 16},
     "fast": {"base": "fast"},
+    "fast, twice as long": {"base": "fast", "epochs": 32},
     "fast, no one-cycle: cosine": {"base": "fast", "schedule": "cosine"},
     "fast, no schedule: constant": {"base": "fast", "schedule": "constant"},
-    "fast, no averaging": {"base": "fast", "averaging": False},
+    "fast, with averaging": {"base": "fast", "averaging": 0.99},
     "fast, rate of the transformers": {"base": "fast", "learning_rate": 2e-4},
     "fast, with growing images": {"base": "fast", "growth": {"start": 0.75, "end": 0.5}},
 }

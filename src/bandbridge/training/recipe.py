@@ -160,7 +160,7 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
         recipe = Recipe(name="paper", phases=phases)
     else:
         phase = Phase(optimiser="adamw", epochs=16, learning_rate=rate, weight_decay=0.02, schedule="one-cycle")
-        recipe = Recipe(name="fast", phases=(phase,), clip_norm=1.0, averaging=0.99)
+        recipe = Recipe(name="fast", phases=(phase,), clip_norm=1.0)
     return _changed(recipe, spec)
 
 
