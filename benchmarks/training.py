@@ -63,9 +63,8 @@ from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.files import write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES
 from bandbridge.model.architectures import ARCHITECTURES, create_model, find_architecture
-from bandbridge.training.depthwise import speed_up_small_maps
 from bandbridge.training.device import open_fabric
-from bandbridge.training.loop import TrainingJob, make_optimiser, train
+from bandbridge.training.loop import TrainingJob, lay_out, make_optimiser, train
 from bandbridge.training.recipe import Recipe, RecipeSpec, recipe_for
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -177,11 +176,7 @@ def run_ceiling(plan: Plan, turns: Turns) -> None:
     """Bandbridge's step, and nothing else; what surrounds it in bandbridge.training.loop is left out."""
     model, recipe = plan.model(), plan.recipe()
     fabric = fabric_for(plan, model)
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
-    layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
-    model = model.to(memory_format=layout)
-    if fabric.device.type == "cpu":
-        speed_up_small_maps(model)
+    layout = lay_out(model, fabric.device)
     forward = fabric.setup_module(model)
     optimiser: Any = fabric.setup_optimizers(make_optimiser(model, recipe.phases[0]))
     images = torch.rand((plan.batch, 3, plan.size, plan.size)).to(fabric.device, memory_format=layout)

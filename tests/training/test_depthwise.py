@@ -64,7 +64,7 @@ def test_other_convolutions_stay(any_cpu, layer):
     assert type(layer) is nn.Conv2d
 
 
-def test_nothing_is_changed_where_it_does_not_pay(monkeypatch):
+def test_nothing_is_changed_where_it_was_not_measured(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     layer = nn.Conv2d(4, 4, 5, padding=2, groups=4)
     speed_up_small_maps(layer)

@@ -18,7 +18,7 @@ def speed_up_small_maps(model: nn.Module) -> None:
     """Let the depthwise convolutions of ``model`` sum their weight gradient tap by tap where maps are small.
 
     Weights, names and outputs stay as they are; gradients differ by rounding. Nothing is changed on CPUs with AVX-512,
-    where it was not found to pay.
+    where it was not measured.
     """
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         return

@@ -161,12 +161,7 @@ class _Session:
             model = convert_sync_batchnorm(model)
         if state.epoch:
             model.load_state_dict(state.model)
-        # Convolutional networks run faster channels-last; a transformer's one patch layer gains nothing.
-        self.channels_last = sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
-        if self.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        if fabric.device.type == "cpu":
-            speed_up_small_maps(model)
+        self.channels_last = lay_out(model, fabric.device) == torch.channels_last
         self.model = model
         self.forward = fabric.setup_module(model)
         self.bank = ImageBank(job.images, fabric.device)
@@ -397,6 +392,19 @@ class _Session:
         self.optimiser = wrapped[0] if isinstance(wrapped, tuple) else wrapped
         self.peak_rates = [phase.learning_rate for _ in self.optimiser.param_groups]
         self.phase_index = index
+
+
+def lay_out(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """Give ``model`` the memory layout and the convolutions that train fastest on ``device``; return the layout.
+
+    Convolutional networks run faster channels-last; a transformer's one patch layer gains nothing.
+    """
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
+    layout = torch.channels_last if convolutions > 1 else torch.contiguous_format
+    model.to(memory_format=layout)
+    if device.type == "cpu":
+        speed_up_small_maps(model)
+    return layout
 
 
 def make_optimiser(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
