@@ -6,12 +6,15 @@ import heapq
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
-from torch.nn import functional
 
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import build_shapes, create_model, find_architecture
@@ -20,10 +23,12 @@ from bandbridge.study.ledger import Ledger, TrainingSpeed
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.training.device import Precision, open_fabric
+from bandbridge.training.loop import TrainingJob, train
+from bandbridge.training.recipe import Recipe
 
 #: A forward pass without gradients costs about a third of a training step.
 _EVALUATION_SHARE = 1 / 3
-_BATCH, _LEAST_S = 8, 1.0
+_LEAST_S, _MOST_STEPS = 1.0, 1_000_000
 #: Images of a study none of whose datasets is here.
 _USUAL_IMAGES = 5000
 #: How near to the longest chain the wall time has to come for more devices to be of no use.
@@ -89,7 +94,7 @@ def estimate(
     """Return the time that the pending ``runs`` will take on ``devices`` devices like this machine's ``device``.
 
     Speeds come from runs already made at this size in this setting (device, precision and, on CPUs, torch threads of
-    this process), else from a few steps on one random batch. Runs that share a device are assumed to gain nothing by
+    this process), else from training for a second on noise. Runs that share a device are assumed to gain nothing by
     it: with ``runs_per_device`` k, each takes k times as long as alone. Runs whose dataset is absent count as if they
     had as many images as the largest present one; parents that are not among ``runs`` count as done. Preparing the
     images and starting worker processes is not counted. Raises :class:`UserError` for a device that is not there
@@ -101,7 +106,8 @@ def estimate(
     for run in pending:
         if run.architecture not in rates:
             name, size = run.record.architecture, study.spec.image_size
-            rates[run.architecture] = _rate(name, size, speeds, _fabric(name, size, device, study.spec.precision))
+            fabric = _fabric(name, size, device, study.spec.precision)
+            rates[run.architecture] = _rate(name, size, speeds, fabric, run.record.recipe)
     alone = [_seconds_left(study, run, ledger, rates[run.architecture]) for run in pending]
     position = {run.id: index for index, run in enumerate(pending)}
     parents = [position.get(run.parent.id) if run.parent else None for run in pending]
@@ -188,7 +194,7 @@ def _in_setting(speeds: Sequence[TrainingSpeed], fabric: Fabric) -> list[Trainin
     ]
 
 
-def _rate(architecture: str, size: int, speeds: Sequence[TrainingSpeed], fabric: Fabric) -> Rate:
+def _rate(architecture: str, size: int, speeds: Sequence[TrainingSpeed], fabric: Fabric, recipe: Recipe) -> Rate:
     measured = _in_setting(speeds, fabric)
     alike = [speed for speed in measured if (speed.architecture, speed.image_size) == (architecture, size)]
     known = [speed.overhead for speed in alike or measured if speed.overhead is not None]
@@ -197,7 +203,7 @@ def _rate(architecture: str, size: int, speeds: Sequence[TrainingSpeed], fabric:
         found = [speed.images_per_second for speed in alike if speed.finished == finished]
         if found:
             return Rate(median(found), overhead, f"from {len(found)} {kind} run{'s' * (len(found) > 1)}")
-    return Rate(measure_speed(architecture, size, fabric), overhead, "measured now")
+    return Rate(measure_speed(architecture, size, fabric, recipe), overhead, "measured now")
 
 
 def _seconds_left(study: Study, run: PlannedRun, ledger: Ledger, rate: Rate) -> float:
@@ -219,25 +225,40 @@ def _images(study: Study, run: PlannedRun) -> tuple[int, int]:
     return images - held_out, held_out
 
 
-def measure_speed(architecture: str, size: int, fabric: Fabric) -> float:
-    """Return training steps on one random batch of 8, as images a second (a little low for large batches)."""
+def measure_speed(architecture: str, size: int, fabric: Fabric, recipe: Recipe) -> float:
+    """Return images a second of the training loop itself on one batch of noise, the median of about a second.
+
+    The first step, which sets everything up, counts only where it takes longer than that. Raises :class:`UserError`
+    where the architecture cannot take ``size``, :class:`OutOfMemory` where the device does not hold the training.
+    """
     try:
         model = create_model(find_architecture(architecture), 24, size, torch.Generator().manual_seed(0))
     except UserError as error:
         raise UserError(f"{architecture} at {size} px: {error.message}", error.remedy) from error
-    forward = fabric.setup_module(model)
-    generator = torch.Generator(fabric.device).manual_seed(0)
-    images = torch.rand((_BATCH, 3, size, size), generator=generator, device=fabric.device)
-    targets = torch.zeros(_BATCH, dtype=torch.int64, device=fabric.device)
+    batch = recipe.batch_size
+    phase = recipe.phases[0].model_copy(update={"epochs": _MOST_STEPS})
+    job = TrainingJob(
+        run_id="speed",
+        recipe=recipe.model_copy(update={"phases": (phase,), "growth": None}),
+        images=np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8),
+        targets=np.zeros(batch, dtype=np.int64),
+        training_rows=np.arange(batch),
+        held_out_rows=np.empty(0, dtype=np.int64),
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+    )
+    speeds: list[float] = []
+    started = time.monotonic()
 
-    def step() -> None:
-        fabric.backward(functional.cross_entropy(forward(images), targets))
-        if fabric.device.type == "cuda":
-            torch.cuda.synchronize()
+    def note(epoch: dict[str, float]) -> None:  # an epoch is one step
+        speeds.append(epoch["images_per_second"])
+        if time.monotonic() - started >= _LEAST_S:
+            raise _Enough
 
-    step()
-    steps, started = 0, time.monotonic()
-    while time.monotonic() - started < _LEAST_S or steps < 1:
-        step()
-        steps += 1
-    return steps * _BATCH / (time.monotonic() - started)
+    with TemporaryDirectory() as place, suppress(_Enough):  # nothing is written: the interval is not reached
+        train(model, job, fabric, Path(place) / "checkpoint.pt", report=note, checkpoint_interval=math.inf)
+    return median(speeds[1:] or speeds)
+
+
+class _Enough(Exception):
+    """The speed is known."""
