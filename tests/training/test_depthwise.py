@@ -23,7 +23,7 @@ def gradients(layer, images):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "side"), [(5, 1, 4), (5, 2, 4), (5, 1, 2), (3, 1, 2), (7, 2, 6), (3, 1, 8)]
+    ("kernel", "stride", "side"), [(5, 1, 4), (5, 2, 4), (5, 1, 2), (3, 1, 2), (5, 2, 3), (3, 1, 8)]
 )
 def test_outputs_and_gradients_are_those_of_torch(any_cpu, kernel, stride, side, bias):
     plain = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=bias)
@@ -56,8 +56,13 @@ def test_small_maps_alone_go_another_way(any_cpu):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Conv2d(4, 8, 5, padding=2, groups=4), nn.Conv2d(4, 4, 5, padding=2), nn.Conv2d(4, 4, 1, groups=4)],
-    ids=["multiplier", "dense", "pointwise"],
+    [
+        nn.Conv2d(4, 8, 5, padding=2, groups=4),
+        nn.Conv2d(4, 4, 5, padding=2),
+        nn.Conv2d(4, 4, 1, groups=4),
+        nn.Conv2d(4, 4, 7, padding=3, groups=4),
+    ],
+    ids=["multiplier", "dense", "pointwise", "too many taps"],
 )
 def test_other_convolutions_stay(any_cpu, layer):
     speed_up_small_maps(layer)
