@@ -14,25 +14,24 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+#: Of a kernel: with two threads, the 49 small sums of ConvNeXt's 7x7 kernels cost a tenth of its step.
 _MOST_TAPS = 25
 
 
 def speed_up_small_maps(model: nn.Module) -> None:
     """Let the depthwise convolutions of ``model`` sum their weight gradient tap by tap where maps are small.
 
-    Kernels of more than 25 taps, such as ConvNeXt's, are left alone: with two threads the many small sums cost a tenth
-    of a step there.
-    Weights, names and outputs stay as they are; gradients differ by rounding. Nothing is changed on CPUs with AVX-512,
-    where it was not measured.
+    Weights, names and outputs stay as they are; gradients differ by rounding. Kernels of more than 25 taps are left
+    alone, and so is everything on CPUs with AVX-512, where it was not measured.
     """
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
         return
     for module in model.modules():
-        if type(module) is nn.Conv2d and _is_depthwise(module):
+        if type(module) is nn.Conv2d and _gains(module):
             module.__class__ = _SmallMapConv2d
 
 
-def _is_depthwise(module: nn.Conv2d) -> bool:
+def _gains(module: nn.Conv2d) -> bool:
     return (
         1 < module.groups == module.in_channels == module.out_channels
         and 1 < math.prod(module.kernel_size) <= _MOST_TAPS
