@@ -257,7 +257,7 @@ def measure_speed(architecture: str, size: int, fabric: Fabric, recipe: Recipe) 
 
     with TemporaryDirectory() as place, suppress(_Enough):  # nothing is written: the interval is not reached
         train(model, job, fabric, Path(place) / "checkpoint.pt", report=note, checkpoint_interval=math.inf)
-    return median(speeds[1:] or speeds)
+    return max(median(speeds[1:] or speeds), 0.05)  # the history's speeds are rounded to tenths, and this is divided by
 
 
 class _Enough(Exception):
