@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional

@@ -57,24 +57,23 @@ def reshape_for(name: str, size: int):
     return {"ViT-S/16": vit_tokens(size // 16), "Swin-T": swin_places}.get(name)
 
 
-GRIDS = {"ViT-S/16": {224: 14, 256: 16}, "VGG-16": {224: 14, 256: 16}, "VGG-19": {224: 14, 256: 16}}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.slug)
 def test_maps_equal_pytorch_grad_cam(row: Architecture) -> None:
-    """Random weights at 224 and 256 px. The map is asked for a class that has one; it is compared to its maximum."""
+    """Random weights at 96 and 128 px. The map is asked for a class that has one; it is compared to its maximum."""
     fixed = row.name in ("ViT-S/16", "Swin-T")
-    model = build(row, 224)
-    for size in (224, 256):
-        if fixed and size != 224:
+    if row.name in ("VGG-16", "VGG-19"):  # with a head a fiftieth as wide: what is explained lies before it
+        row = find_architecture(f"{row.name}+mlp_ratio=0.02")
+    model = build(row, 96)
+    for size in (96, 128):
+        if fixed and size != 96:
             model = build(row, size)
         image = torch.randn(1, 3, size, size, generator=seeded(size))
         layer = find_cam_layer(model, row)
         evidence = next(
             found for target in range(24) if has_evidence((found := grad_cam(model, layer, image, [target])).maps)[0]
         )
-        side = GRIDS.get(row.name, {224: 7, 256: 8})[size]
+        side = size // (16 if row.timm_name.startswith(("vgg", "vit")) else 32)
         assert evidence.maps.shape == (1, side, side) and evidence.maps.dtype == np.float32
         raw, published = reference_maps(model, layer, image, int(evidence.targets[0]), reshape_for(row.name, size))
         np.testing.assert_allclose(evidence.maps / raw.max(), raw / raw.max(), rtol=0, atol=1e-4)

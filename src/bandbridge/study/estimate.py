@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import build_shapes, create_model, find_architecture

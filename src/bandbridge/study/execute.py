@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from bandbridge import __version__
 from bandbridge.dataset.splits import write_split
@@ -316,7 +316,7 @@ def predictions_frame(store: Store, rows: np.ndarray, snapshots: dict[str, Snaps
 
 def environment(fabric: Fabric) -> dict[str, Any]:
     """Return what ran: versions, devices, precision and threads of each process."""
-    packages = ("torch", "torchvision", "timm", "lightning", "numpy", "scikit-learn", "pandas", "pillow")
+    packages = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn", "pandas", "pillow")
     several = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else platform.processor()
     return {

@@ -18,7 +18,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
@@ -29,8 +29,8 @@ from bandbridge.training.device import keep_freed_memory, open_fabric
 from bandbridge.training.loop import require_shares
 
 # Every process imports this before Fabric gets to announce that it starts.
-for _name in ("fabric.utilities.rank_zero", "pytorch.utilities.rank_zero", "fabric.utilities.distributed"):
-    logging.getLogger(f"lightning.{_name}").setLevel(logging.WARNING)
+for _name in ("rank_zero", "distributed"):
+    logging.getLogger(f"lightning_fabric.utilities.{_name}").setLevel(logging.WARNING)
 # It would tell of the processes that are ended because another failed.
 logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
 

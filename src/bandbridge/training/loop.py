@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from timm.layers import convert_sync_batchnorm
 from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
