@@ -19,7 +19,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import ARCHITECTURES, create_model, find_architecture
 from bandbridge.predict import example
-from bandbridge.predict.export import Exportable, compare, export
+from bandbridge.predict.export import Exportable, compare, export, pool_matrix
 from bandbridge.predict.quantise import Trial, divide, measure_loss
 from bandbridge.predict.runtime import open_runtime
 
@@ -231,3 +231,17 @@ def test_every_architecture_of_the_paper_is_exported(onnx, tmp_path, monkeypatch
     source = exportable(architecture.name + narrow, 224)
     done = export(source, tmp_path / "out", "onnx", prepared(224)[:3])
     assert [one.batch for one in done.differences] == [1, 3] and all(one.within for one in done.differences)
+
+
+def test_a_vgg_of_small_images_is_exported_with_its_widening_pool(onnx, tmp_path):
+    source = exportable("VGG-16+mlp_ratio=0.02", SIZE)
+    done = export(source, tmp_path / "out", "onnx", prepared())
+    assert all(one.within for one in done.differences)
+    assert not any(part._forward_pre_hooks for part in source.model.modules())
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(2, 7), (3, 7), (6, 7), (7, 7), (8, 7)])
+def test_the_product_is_adaptive_average_pooling(size, wanted):
+    row = torch.randn(5, size, generator=torch.Generator().manual_seed(size))
+    pooled = torch.nn.functional.adaptive_avg_pool1d(row, max(size, wanted))
+    torch.testing.assert_close(row @ pool_matrix(size, wanted), pooled)

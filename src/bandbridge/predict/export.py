@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.models.vgg import ConvMlp
 from torch import Tensor, nn
 
 from bandbridge import __version__
@@ -158,7 +159,7 @@ def write_onnx(source: Exportable, path: Path) -> None:
     seconds instead of one, and would need another package; what tracing gets wrong, :func:`compare` finds.
     """
     size, names = source.preparation.size, ["logits", "probabilities"]
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), _widening_pools_as_products(source.model):
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
@@ -176,6 +177,33 @@ def write_onnx(source: Exportable, path: Path) -> None:
                 f"this model cannot be written as ONNX: {' '.join(str(fault).split())[:300]}",
                 "Another version of torch may know how.",
             ) from fault
+
+
+@contextmanager
+def _widening_pools_as_products(model: nn.Module) -> Iterator[None]:
+    """ONNX has no adaptive pooling to a larger map, which VGG does with images below 224 px: do it before its head."""
+    hooks = [part.register_forward_pre_hook(_widen) for part in model.modules() if isinstance(part, ConvMlp)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _widen(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Pool a map [N, C, H, W] adaptively to the sides that ``head`` wants at least, as a product on either axis."""
+    (places,) = inputs
+    height, width = (pool_matrix(int(side), int(head.input_kernel_size)) for side in places.shape[2:])
+    return (height.T @ places @ width,)
+
+
+def pool_matrix(size: int, wanted: int) -> Tensor:
+    """Return float32 [size, max(size, wanted)]: what adaptive average pooling to no fewer places multiplies by."""
+    matrix = np.zeros((size, max(size, wanted)), np.float32)
+    for place in range(matrix.shape[1]):
+        first, end = place * size // matrix.shape[1], -(-(place + 1) * size // matrix.shape[1])
+        matrix[first:end, place] = 1 / (end - first)
+    return torch.from_numpy(matrix)
 
 
 def state_metadata(path: Path, properties: Mapping[str, str]) -> None:
