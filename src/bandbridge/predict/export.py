@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,8 @@ def write_onnx(source: Exportable, path: Path) -> None:
 @contextmanager
 def _widening_pools_as_products(model: nn.Module) -> Iterator[None]:
     """ONNX has no adaptive pooling to a larger map, which VGG does with images below 224 px: do it before its head."""
-    hooks = [part.register_forward_pre_hook(_widen) for part in model.modules() if isinstance(part, ConvMlp)]
+    heads = [part for part in model.modules() if isinstance(part, ConvMlp)]
+    hooks = [head.register_forward_pre_hook(partial(_widen, wanted=head.input_kernel_size)) for head in heads]
     try:
         yield
     finally:
@@ -190,10 +192,10 @@ def _widening_pools_as_products(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _widen(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """Pool a map [N, C, H, W] adaptively to the sides that ``head`` wants at least, as a product on either axis."""
+def _widen(_: nn.Module, inputs: tuple[Tensor], wanted: int) -> tuple[Tensor]:
+    """Pool a map [N, C, H, W] adaptively to no less than ``wanted`` places a side, as a product on either axis."""
     (places,) = inputs
-    height, width = (pool_matrix(int(side), int(head.input_kernel_size)) for side in places.shape[2:])
+    height, width = (pool_matrix(int(side), wanted) for side in places.shape[2:])
     return (height.T @ places @ width,)
 
 
