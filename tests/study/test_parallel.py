@@ -113,7 +113,7 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does
                 break
         left = process.stderr.read()
-    assert process.returncode == 130 and "Traceback" not in left
+    assert process.returncode == 130 and "Traceback" not in left, left
     until = time.monotonic() + 5
     while alive(process.pid) and time.monotonic() < until:  # multiprocessing's tracker ends a little later
         time.sleep(0.1)
