@@ -108,12 +108,14 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     command = [sys.executable, "-c", "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
     command += ["--runs", str(root), "--device", "cpu", "--devices-per-run", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        lines = []
         for line in process.stderr:
+            lines.append(line)
             if "epoch 3/" in line:
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does
                 break
         left = process.stderr.read()
-    assert process.returncode == 130 and "Traceback" not in left, left
+    assert process.returncode == 130 and "Traceback" not in left, "".join(lines) + left
     until = time.monotonic() + 5
     while alive(process.pid) and time.monotonic() < until:  # multiprocessing's tracker ends a little later
         time.sleep(0.1)

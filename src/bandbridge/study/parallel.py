@@ -134,6 +134,8 @@ class _Launch:
         try:
             return result.result()
         except ProcessExitedException as lost:
+            if lost.signal_name == "SIGINT":  # Ctrl-C, which may reach a process of ours before it reaches us
+                raise KeyboardInterrupt from lost
             raise EnvironmentFault(
                 f"the process of device {lost.error_index + 1} of {self.devices} was lost"
                 + (f" ({lost.signal_name})" if lost.signal_name else ""),
