@@ -195,6 +195,8 @@ def _widening_pools_as_products(model: nn.Module) -> Iterator[None]:
 def _widen(_: nn.Module, inputs: tuple[Tensor], wanted: int) -> tuple[Tensor]:
     """Pool a map [N, C, H, W] adaptively to no less than ``wanted`` places a side, as a product on either axis."""
     (places,) = inputs
+    if min(places.shape[2:]) >= wanted:  # the pool is not reached, and nothing need be in its place
+        return inputs
     height, width = (pool_matrix(int(side), wanted) for side in places.shape[2:])
     return (height.T @ places @ width,)
 
