@@ -19,7 +19,7 @@ import torch
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.study.execute import Executor, Outcome
 from bandbridge.study.ledger import Ledger, read_json
-from bandbridge.study.parallel import ParallelExecutor, _Launch
+from bandbridge.study.parallel import ParallelExecutor, _end_with_the_command, _Launch
 from bandbridge.study.plan import open_study
 from bandbridge.training.device import open_fabric
 
@@ -105,7 +105,9 @@ def test_after_a_killed_process_the_same_call_goes_on_to_the_same_predictions(st
 def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     path = study_file(**VIT | {"recipe": {"base": "fast", "epochs": 2000, "batch_size": 15}})
     root = tmp_path / "runs"
-    command = [sys.executable, "-c", "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
+    # Whoever runs the tests in the background of a script has Ctrl-C ignored, which would be inherited.
+    heed = "from signal import *; signal(SIGINT, default_int_handler); "
+    command = [sys.executable, "-c", heed + "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
     command += ["--runs", str(root), "--device", "cpu", "--devices-per-run", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         lines = []
@@ -122,6 +124,24 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     assert not alive(process.pid)
     study, runs = open_study(path), Ledger(root)
     assert runs.state(study.runs[0]).kind in ("paused", "pending")
+
+
+def test_where_the_command_ignores_ctrl_c_only_its_death_ends_a_process(monkeypatch):
+    ends: list[int] = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _end_with_the_command()
+        signal.raise_signal(signal.SIGINT)
+        assert not ends
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        signal.raise_signal(signal.SIGINT)
+        assert ends == [1]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _end_with_the_command()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

@@ -134,8 +134,6 @@ class _Launch:
         try:
             return result.result()
         except ProcessExitedException as lost:
-            if lost.signal_name == "SIGINT":  # Ctrl-C, which may reach a process of ours before it reaches us
-                raise KeyboardInterrupt from lost
             raise EnvironmentFault(
                 f"the process of device {lost.error_index + 1} of {self.devices} was lost"
                 + (f" ({lost.signal_name})" if lost.signal_name else ""),
@@ -154,10 +152,7 @@ class _Launch:
 
 def _train(errand: _Errand, mail: SimpleQueue[Any], fabric: Fabric) -> str | None:
     """One device's process: train its share; the first one's answer is the training's."""
-    # Whoever presses Ctrl-C, or dies, ends this one at once and without a word.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_the_command()
     if fabric.device.type == "cpu":
         keep_freed_memory()
     try:
@@ -173,6 +168,24 @@ def _train(errand: _Errand, mail: SimpleQueue[Any], fabric: Fabric) -> str | Non
     sys.stderr.flush()
     # Without the usual clean-up, which waits for the other processes, and these for this one.
     os._exit(1)
+
+
+def _end_with_the_command() -> None:
+    """Let SIGINT, which is Ctrl-C and also what the launcher has sent to us when the command dies, end this process at
+    once. A command that a script started in the background ignores Ctrl-C and would miss the process: then only the
+    death of the command ends it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        command = os.getppid()
+
+        def end_if_orphaned(*_: object) -> None:
+            if os.getppid() != command:
+                os._exit(1)
+
+        signal.signal(signal.SIGINT, end_if_orphaned)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _portable(error: UserError) -> UserError:
