@@ -53,9 +53,9 @@ def class_f1_figures(runs: Sequence[RunPredictions], context: TableContext) -> l
             axes.set_title(str(architecture), fontsize=TITLE, loc="left")
             axes.set_ylabel("F1 (%)" if index % 2 == 0 else "", fontsize=LABEL)
             shown = names if index >= len(panels) - 2 else []
-            # A page may set the names in a wider letter than this: of many only every other is written.
+            # A page may set the names in a wider letter than this: of many longer ones only every other is written.
             every = 2 if len(shown) > 14 else 1
-            labels = [name if index % every == 0 else "" for index, name in enumerate(shown)]
+            labels = [name if index % every == 0 or len(name) == 1 else "" for index, name in enumerate(shown)]
             axes.set_xticks(range(len(shown)), labels, fontsize=TICK)
         marks = [(context.arm_title(arm), replace(style, line="")) for arm, style in styles.items()]
         legend_below(figure, [style.line_of(label=title, markersize=4) for title, style in marks])

@@ -264,10 +264,12 @@ def _draw_names(axes: Axes, names: Sequence[str], left: float, top: float, *, ro
     cell, size, longest, room = _SIDE / len(names), _size(names), max(map(len, names)), _room(names)
     # Names of two digits, side by side, would run into one another; longer ones are turned.
     every = 2 if longest == 2 and size * longest > cell else 1
-    for index in range(0, len(names), every):
-        name, middle = names[index], (index + 0.5) * cell
+    for index, name in enumerate(names):
+        middle = (index + 0.5) * cell
         if rows:
             _write(axes, left - 3 - _ADVANCE * size * len(name) / 2, top + middle, name, size)
+        if index % every and len(name) > 1:
+            continue
         if columns and longest > 2:
             axes.text(left + middle, top + _SIDE + 3, name, fontsize=size, rotation=90, ha="center", va="top")
         elif columns:
