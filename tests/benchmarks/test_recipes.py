@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
+from safetensors.torch import load_model
 from scipy import stats
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
-from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.evaluation.predictions import RunPredictions, read_predictions
+from bandbridge.study.execute import Executor
+from bandbridge.study.plan import open_study
 
 RECIPES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "recipes.py")))
 CLASSES = ("1", "2", "X")
@@ -87,3 +94,39 @@ def test_the_table_says_how_many_times_fewer_passes() -> None:
     lines = RECIPES.table("Q", {"paper": paper, "fast": fast}, "paper")
     row = next(line for line in lines if line.startswith("| fast "))
     assert row.startswith("| fast | 1 | 1 k (5.0x fewer) | 5.0x fewer | 1000 (5.0x) |")
+
+
+def test_turned_images_are_scored_as_scikit_learn_scores_what_timm_says_of_them(tmp_path, chromosome_set) -> None:
+    chromosome_set("Q")
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: turned\nprotocol: strict\ntasks: {Q: {dataset: q4-0}}\narchitectures: [test_resnet]\n"
+        "approaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\nprecision: fp32\n"
+        "recipe: {base: fast, epochs: 6, batch_size: 8, learning_rate: 0.01}\n"
+    )
+    study = open_study(path)
+    executor = Executor(study, tmp_path / "runs", "cpu")
+    assert RECIPES.turned_scores({0: study}, "Q", lambda _: executor) is None
+    executor.run(study.runs)
+    found = RECIPES.turned_scores({0: study}, "Q", lambda _: executor)
+
+    truth, views = [], []
+    for run in study.runs:
+        folder = executor.ledger.folder(run)
+        frame = read_predictions(folder / "predictions.parquet").query("checkpoint == 'last'")
+        config = json.loads((folder / "config.json").read_text())
+        model = timm.create_model("test_resnet", num_classes=len(config["classes"])).eval()
+        load_model(model, folder / "last.safetensors")
+        images = executor.store("Q").images[study.tasks["Q"].split.rows(run.fold)[1]]
+        turned = np.stack([np.rot90(image, 2) for image in images])[:, None].repeat(3, axis=1)
+        mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+        with torch.inference_mode():
+            logits = model((torch.tensor(turned) / 255 - mean) / std).numpy()
+        stands = frame[[f"logit_{name}" for name in config["classes"]]].to_numpy()
+        truth += frame["label"].map(config["classes"].index).tolist()
+        views.append([softmax(stands, axis=1), softmax(logits, axis=1)])
+    stands, turned = (np.concatenate(part) for part in zip(*views, strict=True))
+    expected = [f1_score(truth, one.argmax(1), average="macro") for one in (stands, turned, stands + turned)]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert len(set(found)) == 3
+    assert RECIPES.turned_table("Q", {"fast": found})[-2].startswith(f"| fast | {100 * expected[0]:.1f} | ")
