@@ -99,6 +99,17 @@ def test_a_model_that_can_promise_nothing_says_so(bandbridge, small_study, run, 
     assert "every chromosome is flagged" in result.err and "inf" not in result.err.replace("information", "")
 
 
+def test_a_model_that_saw_few_images_upside_down_says_so(bandbridge, small_study, run, tmp_path):
+    images, model = small_study.path.parent / "q", tmp_path / "model"
+    bandbridge("models", "export", run, "--out", model)
+    assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "both").err
+    path = next(path for path in model.glob("*.json") if '"flip_vertical": 0.5' in path.read_text())
+    path.write_text(path.read_text().replace('"flip_vertical": 0.5', '"flip_vertical": 0.1'))
+    warned = bandbridge("predict", model, images, "--out", tmp_path / "few")
+    assert "10% of the images were upside down; give --flips" in " ".join(warned.err.split())
+    assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "flips", "--flips").err
+
+
 def test_explain_names_the_checkpoint_that_an_exported_model_holds(bandbridge, small_study, run, tmp_path):
     model, image = tmp_path / "model", next((small_study.path.parent / "q" / "images").rglob("*.png"))
     bandbridge("models", "export", run, "--out", model, "--checkpoint", "last")

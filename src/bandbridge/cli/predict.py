@@ -67,6 +67,8 @@ def predict(
     if ensemble.confidence is not None and not any(map(is_run, models)) and promise != Promise():
         note("an exported model keeps the promises it was exported with: give --coverage and --wanted-error there")
     _say(ensemble)
+    if not flips:
+        warn_of_upright_training(ensemble, "give --flips")
     result = classify(ensemble, handed, flips=flips, joint=cells, keep_images=karyograms)
     table, counts = prediction_table(result), cell_table(result)
     for name, frame in (("predictions.csv", table), ("cells.csv", counts)):
@@ -103,6 +105,13 @@ def _say(ensemble: Ensemble) -> None:
     else:
         rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
         note(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
+
+
+def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
+    """Say that a model knows little of chromosomes that lie upside down, and what helps where there may be some."""
+    share = ensemble.upside_down
+    if share < 0.5:
+        note(f"warning: in training {share:.0%} of the images were upside down; {remedy} if any of yours may be")
 
 
 def _summarise(result: Classified, table: object, counts: object) -> None:

@@ -84,6 +84,7 @@ def _require_extra() -> None:
 
 def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
+    from bandbridge.cli.predict import warn_of_upright_training
     from bandbridge.predict.analyst import open_analyst
     from bandbridge.review.actions import Review
     from bandbridge.review.intake import read_handed_in, sort_into_cells
@@ -92,6 +93,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     from bandbridge.review.worker import Worker
 
     analyst, described = open_analyst([model], device)
+    warn_of_upright_training(analyst.ensemble, "turn them first, or train with more flips,")
     store = Store(work)
     opened = Review(store, Worker(store, analyst, described))
     if cells is not None:

@@ -67,6 +67,15 @@ class Ensemble:
         known = [one.thresholds for one in self.confidences if one is not None]
         return np.max(known, axis=0) if known else None
 
+    @property
+    def upside_down(self) -> float:
+        """Share of the training images that were flipped vertically, the least of any member that says so; else 1/2.
+
+        Far below one half, chromosomes that lie upside down are recognised less often (docs/results/speed.md).
+        """
+        shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in self.members]
+        return min(float(share.get("flip_vertical", 0.5)) for share in shares)
+
     def judge(self, images: Sequence[np.ndarray], flips: bool = False) -> Opinion:
         """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
 
