@@ -19,7 +19,7 @@ import torch
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.study.execute import Executor, Outcome
 from bandbridge.study.ledger import Ledger, read_json
-from bandbridge.study.parallel import ParallelExecutor, _end_with_the_command, _Launch
+from bandbridge.study.parallel import ParallelExecutor, _Launch
 from bandbridge.study.plan import open_study
 from bandbridge.training.device import open_fabric
 
@@ -126,22 +126,28 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     assert runs.state(study.runs[0]).kind in ("paused", "pending")
 
 
-def test_where_the_command_ignores_ctrl_c_only_its_death_ends_a_process(monkeypatch):
-    ends: list[int] = []
-    monkeypatch.setattr(os, "_exit", ends.append)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        _end_with_the_command()
-        signal.raise_signal(signal.SIGINT)
-        assert not ends
-        monkeypatch.setattr(os, "getppid", lambda: 1)
-        signal.raise_signal(signal.SIGINT)
-        assert ends == [1]
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        _end_with_the_command()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGINT, before)
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_in_the_background_it_ignores_ctrl_c_and_all_end_when_the_command_is_killed(study_file, tmp_path):
+    path = study_file(**VIT | {"recipe": {"base": "fast", "epochs": 2000, "batch_size": 15}})
+    ignore = "from signal import *; signal(SIGINT, SIG_IGN); "  # as a script does for what it starts with &
+    command = [sys.executable, "-c", ignore + "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
+    command += ["--runs", str(tmp_path / "runs"), "--device", "cpu", "--devices-per-run", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "epoch 3/" in line:
+                os.killpg(process.pid, signal.SIGINT)
+            if "epoch 9/" in line:
+                assert len(alive(process.pid)) >= 3
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL, "".join(lines)
+    until = time.monotonic() + 10
+    while alive(process.pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(process.pid)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ class ParallelExecutor(Executor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        multiprocessing.set_forkserver_preload([__name__])
         open_fabric(self.device, devices=self.devices)
 
     def train_here(self, run: PlannedRun, training: Training, report: Report) -> str | None:
@@ -171,21 +173,22 @@ def _train(errand: _Errand, mail: SimpleQueue[Any], fabric: Fabric) -> str | Non
 
 
 def _end_with_the_command() -> None:
-    """Let SIGINT, which is Ctrl-C and also what the launcher has sent to us when the command dies, end this process at
-    once. A command that a script started in the background ignores Ctrl-C and would miss the process: then only the
-    death of the command ends it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        command = os.getppid()
+    """End this process at once, and without a word, when the command dies and at Ctrl-C.
 
-        def end_if_orphaned(*_: object) -> None:
-            if os.getppid() != command:
-                os._exit(1)
-
-        signal.signal(signal.SIGINT, end_if_orphaned)
-    else:
+    A command that a script started in the background ignores Ctrl-C, and would miss the process: then so does this one.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    command = multiprocessing.parent_process()
+    assert command is not None
+
+    def follow() -> None:
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="command", daemon=True).start()
 
 
 def _portable(error: UserError) -> UserError:
