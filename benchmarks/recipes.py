@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,16 +87,22 @@ def open_variant(arguments: argparse.Namespace, settings: dict[str, Any], seed: 
         return open_study(path, arguments.data_dir)
 
 
+def finished(study: Study, task: str, ledger: Ledger) -> Iterator[tuple[PlannedRun, int]]:
+    """Yield the runs of ``task`` that are done, with their folds."""
+    for run in study.runs:
+        if run.task == task and run.fold is not None and ledger.state(run).kind == "done":
+            yield run, run.fold
+
+
 def gather(studies: dict[int, Study], task: str, ledger: Ledger) -> Arm | None:
     """Return what the finished runs of ``task`` gave; None where there is none."""
     found: dict[tuple[int, int], RunPredictions] = {}
     measured: list[tuple[float, float, float]] = []
     for seed, study in studies.items():
-        for run in study.runs:
-            if run.task == task and run.fold is not None and ledger.state(run).kind == "done":
-                frame = read_predictions(ledger.folder(run) / "predictions.parquet")
-                found[seed, run.fold] = RunPredictions(task, "", run.architecture, "imagenet", "", run.fold, frame)
-                measured.append(cost(study, run, ledger))
+        for run, fold in finished(study, task, ledger):
+            frame = read_predictions(ledger.folder(run) / "predictions.parquet")
+            found[seed, fold] = RunPredictions(task, "", run.architecture, "imagenet", "", fold, frame)
+            measured.append(cost(study, run, ledger))
     return Arm(found, *np.mean(measured, axis=0)) if found else None
 
 
@@ -185,12 +191,10 @@ def turned_scores(studies: dict[int, Study], task: str, executor: Callable[[Stud
         trainer = executor(study)
         truths: list[np.ndarray] = []
         views: list[tuple[np.ndarray, np.ndarray]] = []
-        for run in study.runs:
-            if run.task != task or trainer.ledger.state(run).kind != "done":
-                continue
+        for run, fold in finished(study, task, trainer.ledger):
             store, split = trainer.store(task), study.tasks[task].split
-            assert split is not None and run.fold is not None
-            rows = split.rows(run.fold)[1]
+            assert split is not None
+            rows = split.rows(fold)[1]
             classifier, images = open_classifier(trainer.ledger.folder(run), "last", "cpu"), store.images[rows]
             views.append((classifier.probabilities(images), classifier.probabilities(images[:, ::-1, ::-1])))
             truths.append(store.targets[rows])

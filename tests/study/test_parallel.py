@@ -54,6 +54,22 @@ def alive(group: int) -> list[str]:
     return [state for state, _, number, *_ in facts if int(number) == group and state != "Z"]
 
 
+def ends(group: int, within: float) -> bool:
+    """Whether all processes of a group have ended ``within`` so many seconds."""
+    until = time.monotonic() + within
+    while alive(group) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not alive(group)
+
+
+def started(path: Path, root: Path, on_ctrl_c: str) -> subprocess.Popen[str]:
+    """``study run`` on two devices in a group of its own, with this handler of SIGINT."""
+    program = f"from signal import *; signal(SIGINT, {on_ctrl_c}); from bandbridge.cli.main import run; run()"
+    command = [sys.executable, "-c", program, "study", "run", str(path)]
+    command += ["--runs", str(root), "--device", "cpu", "--devices-per-run", "2"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
 def logits(root: Path) -> np.ndarray:
     frame = pd.read_parquet(next(root.rglob("predictions.parquet")))
     return frame.filter(like="logit_").to_numpy()
@@ -106,10 +122,7 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     path = study_file(**VIT | {"recipe": {"base": "fast", "epochs": 2000, "batch_size": 15}})
     root = tmp_path / "runs"
     # Whoever runs the tests in the background of a script has Ctrl-C ignored, which would be inherited.
-    heed = "from signal import *; signal(SIGINT, default_int_handler); "
-    command = [sys.executable, "-c", heed + "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
-    command += ["--runs", str(root), "--device", "cpu", "--devices-per-run", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with started(path, root, "default_int_handler") as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
@@ -118,10 +131,7 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
                 break
         left = process.stderr.read()
     assert process.returncode == 130 and "Traceback" not in left, "".join(lines) + left
-    until = time.monotonic() + 5
-    while alive(process.pid) and time.monotonic() < until:  # multiprocessing's tracker ends a little later
-        time.sleep(0.1)
-    assert not alive(process.pid)
+    assert ends(process.pid, within=5)  # multiprocessing's tracker ends a little later
     study, runs = open_study(path), Ledger(root)
     assert runs.state(study.runs[0]).kind in ("paused", "pending")
 
@@ -130,10 +140,7 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 def test_in_the_background_it_ignores_ctrl_c_and_all_end_when_the_command_is_killed(study_file, tmp_path):
     path = study_file(**VIT | {"recipe": {"base": "fast", "epochs": 2000, "batch_size": 15}})
-    ignore = "from signal import *; signal(SIGINT, SIG_IGN); "  # as a script does for what it starts with &
-    command = [sys.executable, "-c", ignore + "from bandbridge.cli.main import run; run()", "study", "run", str(path)]
-    command += ["--runs", str(tmp_path / "runs"), "--device", "cpu", "--devices-per-run", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with started(path, tmp_path / "runs", "SIG_IGN") as process:  # as a script does for what it starts with &
         lines = []
         for line in process.stderr:
             lines.append(line)
@@ -144,10 +151,7 @@ def test_in_the_background_it_ignores_ctrl_c_and_all_end_when_the_command_is_kil
                 process.kill()
                 break
     assert process.returncode == -signal.SIGKILL, "".join(lines)
-    until = time.monotonic() + 10
-    while alive(process.pid) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not alive(process.pid)
+    assert ends(process.pid, within=10)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
 
@@ -84,7 +85,6 @@ def _require_extra() -> None:
 
 def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
-    from bandbridge.cli.predict import warn_of_upright_training
     from bandbridge.predict.analyst import open_analyst
     from bandbridge.review.actions import Review
     from bandbridge.review.intake import read_handed_in, sort_into_cells

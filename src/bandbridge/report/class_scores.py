@@ -27,6 +27,7 @@ from bandbridge.report.styles import (
     legend_below,
     panel_grid,
     slug,
+    thinned,
 )
 
 #: How far the marks of one class are spread, of the distance to the next class.
@@ -55,8 +56,7 @@ def class_f1_figures(runs: Sequence[RunPredictions], context: TableContext) -> l
             shown = names if index >= len(panels) - 2 else []
             # A page may set the names in a wider letter than this: of many longer ones only every other is written.
             every = 2 if len(shown) > 14 else 1
-            labels = [name if index % every == 0 or len(name) == 1 else "" for index, name in enumerate(shown)]
-            axes.set_xticks(range(len(shown)), labels, fontsize=TICK)
+            axes.set_xticks(range(len(shown)), thinned(shown, every), fontsize=TICK)
         marks = [(context.arm_title(arm), replace(style, line="")) for arm, style in styles.items()]
         legend_below(figure, [style.line_of(label=title, markersize=4) for title, style in marks])
         figures.append(

@@ -25,7 +25,7 @@ from bandbridge.report.context import Arm, TableContext
 from bandbridge.report.figures import Illustration
 from bandbridge.report.pooling import Pool, covering_runs, left_out_notes, pool_runs, shared_runs
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent
-from bandbridge.report.styles import GREY, LABEL, TICK, TITLE, arm_columns, slug
+from bandbridge.report.styles import GREY, LABEL, TICK, TITLE, arm_columns, slug, thinned
 
 #: Denver groups, by size and centromere (London conference on the normal human karyotype, 1963).
 DENVER_GROUPS = {"A": "1 2 3", "B": "4 5", "C": "6 7 8 9 10 11 12 X", "D": "13 14 15", "E": "16 17 18", "F": "19 20"}
@@ -264,16 +264,14 @@ def _draw_names(axes: Axes, names: Sequence[str], left: float, top: float, *, ro
     cell, size, longest, room = _SIDE / len(names), _size(names), max(map(len, names)), _room(names)
     # Names of two digits, side by side, would run into one another; longer ones are turned.
     every = 2 if longest == 2 and size * longest > cell else 1
-    for index, name in enumerate(names):
+    for index, (name, below) in enumerate(zip(names, thinned(names, every), strict=True)):
         middle = (index + 0.5) * cell
         if rows:
             _write(axes, left - 3 - _ADVANCE * size * len(name) / 2, top + middle, name, size)
-        if index % every and len(name) > 1:
-            continue
         if columns and longest > 2:
-            axes.text(left + middle, top + _SIDE + 3, name, fontsize=size, rotation=90, ha="center", va="top")
-        elif columns:
-            _write(axes, left + middle, top + _SIDE + 7, name, size)
+            axes.text(left + middle, top + _SIDE + 3, below, fontsize=size, rotation=90, ha="center", va="top")
+        elif columns and below:
+            _write(axes, left + middle, top + _SIDE + 7, below, size)
     if rows:
         axes.text(8, top + _SIDE / 2, "True", fontsize=LABEL, rotation=90, ha="center", va="center")
     if columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -103,6 +103,11 @@ def plain(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=TICK)
+
+
+def thinned(names: Sequence[str], every: int) -> list[str]:
+    """Return what to write of ``names`` side by side: all of one letter, of longer ones each ``every``-th, else ""."""
+    return [name if index % every == 0 or len(name) == 1 else "" for index, name in enumerate(names)]
 
 
 def legend_below(figure: Figure, handles: list[Line2D]) -> None:
