@@ -28,13 +28,13 @@ from PIL import Image
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.dataset.synthetic import draw_cell
-from bandbridge.explain.classifier import Classifier
+from bandbridge.export.graph import Exportable, ImageGraph, export
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
+from bandbridge.model.classifier import Classifier
 from bandbridge.predict.classify import Classified, assign_sheet, cell_table, classify, prediction_table
-from bandbridge.predict.export import Exportable, ImageGraph, export
+from bandbridge.predict.ensemble import BATCH, Ensemble
 from bandbridge.predict.intake import Handed, hand_over
-from bandbridge.predict.models import BATCH, Ensemble
 from bandbridge.predict.runtime import open_runtime
 
 BATCHES = (1, 46)

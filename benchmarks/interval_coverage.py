@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.stats import kstest
 
-from bandbridge.similarity.mmd import MmdResult, pool, two_sample_mmd
+from bandbridge.domains.mmd import MmdResult, pool, two_sample_mmd
 
 DIMENSIONS, GAMMA = 5, 0.1
 

@@ -33,7 +33,7 @@ from bandbridge.evaluation.comparison import Interval, TTest, student_t
 from bandbridge.evaluation.metrics import macro_f1
 from bandbridge.evaluation.pooled import PairedPredictions, compare_pooled, pair_predictions, stack_architectures
 from bandbridge.evaluation.predictions import RunPredictions, read_predictions
-from bandbridge.explain.classifier import open_classifier
+from bandbridge.model.classifier import open_classifier
 from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study, open_study

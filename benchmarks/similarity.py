@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bandbridge.similarity.kernel import BLOCK, median_distance
-from bandbridge.similarity.mmd import TwoSamples, pool, two_sample_mmd
+from bandbridge.domains.kernel import BLOCK, median_distance
+from bandbridge.domains.mmd import TwoSamples, pool, two_sample_mmd
 
 RESAMPLES = 1000
 SHAPES = ((5474, 46), (2806, 43), 1280)
@@ -39,8 +39,8 @@ def embeddings(arguments: argparse.Namespace) -> TwoSamples:
         return pool(sets[0], sets[1] + 0.05, units[0], units[1])
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.prepare import Preparation
+    from bandbridge.domains.embeddings import embed, open_extractor
     from bandbridge.model.architectures import find_architecture
-    from bandbridge.similarity.embeddings import embed, open_extractor
 
     extractor = open_extractor(find_architecture(arguments.architecture), arguments.image_size, arguments.weights_dir)
     first, second = (

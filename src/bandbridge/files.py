@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bandbridge.errors import EnvironmentFault
+from bandbridge.errors import EnvironmentFault, UserError
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -89,6 +89,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``, or {} when there is none.
+
+    Raises :class:`UserError` when it is damaged or its folder is none, :class:`EnvironmentFault` when it cannot be
+    read.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError as fault:
+        remedy = "Name the folder of a run; a file where a run belongs can be removed."
+        raise UserError(f"{path.parent} is not a folder", remedy) from fault
+    except OSError as fault:
+        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
+    except ValueError as fault:
+        raise UserError(
+            f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
+        ) from fault
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (not an object)", f"Delete {path.parent}: that run is then made again.")
+    return value
 
 
 def canonical_json(value: Any) -> str:

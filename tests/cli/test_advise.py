@@ -12,13 +12,13 @@ import torch
 import yaml
 from PIL import Image
 
+from bandbridge.domains.advice import MEASURES
 from bandbridge.evaluation.metrics import macro_f1
 from bandbridge.evaluation.predictions import logits_of
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
-from bandbridge.report.advice import PREDICTION
 from bandbridge.report.study import study_predictions
-from bandbridge.similarity.advice import MEASURES
+from bandbridge.report.tables.advice import PREDICTION
 from bandbridge.study.plan import open_study
 
 OPTIONS = ("--architecture", "test_resnet", "--image-size", 32, "--weights-dir", "weights")

@@ -20,7 +20,7 @@ from bandbridge.dataset.census import take_census
 from bandbridge.dataset.findings import Finding, counted
 from bandbridge.dataset.framing import measure
 from bandbridge.dataset.imagefolder import COLUMNS, open_dataset
-from bandbridge.dataset.likeness import candidate_pairs, flip_correlation, is_near, signature, twin_cells
+from bandbridge.dataset.repeats import candidate_pairs, flip_correlation, is_near, signature, twin_cells
 from bandbridge.karyotype import CLASSES
 
 Row = tuple[str, str, str, str]  # file name, label, cell, patient

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bandbridge.evaluation.conformal import Guarantee, Thresholds, aps_scores, calibrate, lac_scores, report_sets
-from bandbridge.evaluation.metrics import softmax
+from bandbridge.evaluation.metrics import class_probabilities as softmax
 
 
 def cells_of(count: int, size: int, seed: int, spread: float = 1.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

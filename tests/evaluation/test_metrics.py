@@ -17,8 +17,8 @@ from bandbridge.evaluation.metrics import (
     per_class_f1,
     per_class_scores,
     score_predictions,
-    softmax,
 )
+from bandbridge.evaluation.metrics import class_probabilities as softmax
 
 EXACT = 1e-12
 #: 300 random cases, thirty to a test.

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from bandbridge.evaluation.metrics import softmax
+from bandbridge.evaluation.metrics import class_probabilities as softmax
 from bandbridge.evaluation.temperature import (
     HIGHEST,
     LOWEST,

@@ -17,12 +17,12 @@ from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.explain import panels, survey
 from bandbridge.explain.attention import chance_shares, find_regions, measure_shares
 from bandbridge.explain.cases import KINDS, judge
-from bandbridge.explain.classifier import open_classifier
 from bandbridge.explain.gradcam import grad_cam, has_evidence, normalise, upsample
 from bandbridge.explain.overlay import overlay, place
 from bandbridge.explain.panels import CasePanel, study_cases
 from bandbridge.explain.perturbation import deletion_insertion
 from bandbridge.explain.runs import comparable_runs, missing_runs
+from bandbridge.explain.seen import open_seeing as open_classifier
 from bandbridge.explain.survey import MEASURES, attention_table
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study, open_study
@@ -96,8 +96,8 @@ def test_a_view_is_what_the_run_predicted_and_what_its_model_sees(study, small_s
 
 def test_each_model_is_loaded_once(study, small_study, monkeypatch) -> None:
     opened = []
-    real = panels.open_classifier
-    monkeypatch.setattr(panels, "open_classifier", lambda *a, **k: (opened.append(a[0]), real(*a, **k))[1])
+    real = panels.open_seeing
+    monkeypatch.setattr(panels, "open_seeing", lambda *a, **k: (opened.append(a[0]), real(*a, **k))[1])
     study_cases(study, small_study.runs, limit=1, device="cpu")
     assert len(opened) == len(set(opened)) == 3
 
@@ -211,8 +211,8 @@ def test_what_was_measured_is_kept_and_damage_is_measured_again(study, small_stu
     shutil.copytree(small_study.runs, tmp_path / "runs", ignore=shutil.ignore_patterns(".attention"))
     first = attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu")
     opened = []
-    real = survey.open_classifier
-    monkeypatch.setattr(survey, "open_classifier", lambda *a: (opened.append(a[0]), real(*a))[1])
+    real = survey.open_seeing
+    monkeypatch.setattr(survey, "open_seeing", lambda *a: (opened.append(a[0]), real(*a))[1])
     pd.testing.assert_frame_equal(attention_table(study, tmp_path / "runs", limit=5, seed=1, device="cpu"), first)
     assert not opened
     next((tmp_path / "runs" / ".attention").iterdir()).write_bytes(b"nothing")

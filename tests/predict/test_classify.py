@@ -11,8 +11,8 @@ import pytest
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.classify import FEWEST, cell_table, classify, prediction_table
 from bandbridge.predict.confidence import Confidence, no_experience
+from bandbridge.predict.ensemble import Opinion
 from bandbridge.predict.intake import Handed
-from bandbridge.predict.models import Opinion
 
 NORMAL = [label for label in CLASSES[:22] for _ in range(2)] + ["X", "Y"]
 

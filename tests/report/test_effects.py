@@ -16,12 +16,12 @@ from bandbridge.evaluation.comparison import detectable_difference, holm
 from bandbridge.evaluation.mixed import crossed_effects
 from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
-from bandbridge.report.effect_tables import class_table, comparison_table, mixed_table, p_text
 from bandbridge.report.effects import Effects, measure_effects
-from bandbridge.report.figures import difference_figures
+from bandbridge.report.figures.gains import difference_figures
 from bandbridge.report.folder import build_tables, tables_markdown, write_tables
 from bandbridge.report.rendering import Table
 from bandbridge.report.scores import fold_scores
+from bandbridge.report.tables.effects import class_table, comparison_table, mixed_table, p_text
 
 CLASSES = ("1", "2", "X")
 SHARES = {"imagenet": 0.7, "two-step": 0.85, "scratch": 0.5, "domain": 0.6}

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from bandbridge.report.content import Listing, Missing, Wishes, case_architectures, gather
+from bandbridge.report.content import gather
 from bandbridge.report.context import ArchitectureLabel, TableContext
 from bandbridge.report.html import render, write_report
 from bandbridge.report.rendering import Cell, Column, Row, Table
+from bandbridge.report.sections.blocks import Listing, Missing, Wishes
+from bandbridge.report.sections.eyes import case_architectures
 from bandbridge.study.plan import open_study
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -149,7 +151,8 @@ def test_names_from_files_cannot_become_markup():
 
 
 def _with(*blocks, title="Made up"):
-    from bandbridge.report.content import Content, Section
+    from bandbridge.report.content import Content
+    from bandbridge.report.sections.blocks import Section
 
     section = Section("only", "Only", "One.", blocks)
     return Content(title, "strict", "Protocol strict.", 0, 1, (), (), (section,))

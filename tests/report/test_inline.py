@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bandbridge.report.figures import Illustration
+from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.inline import inline_image, inline_svg
 
 

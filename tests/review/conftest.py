@@ -11,12 +11,12 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from bandbridge.explain.overlay import display_factor
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES
-from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.review.actions import Review
+from bandbridge.review.database import Store
 from bandbridge.review.guard import Door
 from bandbridge.review.server import make_app
-from bandbridge.review.store import Store
 from bandbridge.review.worker import Worker
 
 KEY = "the-key"

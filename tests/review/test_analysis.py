@@ -13,7 +13,7 @@ from bandbridge.explain.overlay import display_factor
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
-from bandbridge.predict.analyst import open_analyst
+from bandbridge.review.analyst import open_analyst
 from bandbridge.review.schema import Incoming
 from bandbridge.review.session import with_twins_flagged
 from bandbridge.review.worker import Worker

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bandbridge.predict.sheet import Pose
+from bandbridge.karyogram.sheet import Pose
 from bandbridge.review.picture import close_up, decode_png, encode_png, pixel_hash, tile, trim_ground, turn
 
 

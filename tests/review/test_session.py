@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import AUTOSOMES, CLASSES
-from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.review.session import GROUPS, is_open, recount, rows_of, with_twins_flagged
 
 

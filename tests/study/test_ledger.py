@@ -8,7 +8,8 @@ import os
 import pytest
 
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.study.ledger import Ledger, TrainingSpeed, claimed, read_json
+from bandbridge.files import read_json
+from bandbridge.study.ledger import Ledger, TrainingSpeed, claimed
 
 
 def test_a_file_in_the_place_of_the_runs_is_refused(tmp_path):

@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import read_json
 from bandbridge.study.execute import Executor, Outcome
-from bandbridge.study.ledger import Ledger, read_json
+from bandbridge.study.ledger import Ledger
 from bandbridge.study.parallel import ParallelExecutor, _Launch
 from bandbridge.study.plan import open_study
 from bandbridge.training.device import open_fabric

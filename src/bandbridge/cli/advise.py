@@ -56,13 +56,13 @@ def advise(
 
     With --study the order is set beside the gains that were measured; it says "no evidence" where there is none.
     """
+    from bandbridge.domains.advice import assess, check_target, common_gamma, imagenet_alone
+    from bandbridge.domains.embeddings import embed, open_extractor
     from bandbridge.files import write_text
     from bandbridge.model.architectures import find_architecture
-    from bandbridge.report.advice import advice_tables, conclusion
-    from bandbridge.report.advice_evidence import study_evidence
     from bandbridge.report.rendering import to_markdown, write_table
-    from bandbridge.similarity.advice import assess, check_target, common_gamma, imagenet_alone
-    from bandbridge.similarity.embeddings import embed, open_extractor
+    from bandbridge.report.tables.advice import advice_tables, conclusion
+    from bandbridge.report.tables.advice_evidence import study_evidence
 
     datasets, fingerprints = _open([target, *(candidates or []), *(more or [])], data_dir)
     name, *others = datasets
@@ -142,7 +142,7 @@ def _open_study(path: Path | None, data_dir: Path | None) -> Study | None:
 def _preparation(study: Study | None, fingerprint: str, image_size: int) -> Preparation:
     """Return the study's preparation of a dataset, in the size asked for; the default where no task has it."""
     from bandbridge.dataset.prepare import Preparation
-    from bandbridge.report.advice_evidence import tasks_of
+    from bandbridge.report.tables.advice_evidence import tasks_of
 
     for task in tasks_of(study, fingerprint) if study is not None else ():
         return task.preparation.model_copy(update={"size": image_size})

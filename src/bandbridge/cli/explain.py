@@ -55,10 +55,10 @@ def explain(
     Writes a picture of each image and the tables explanations.csv and .json.
     """
     from bandbridge.explain.answers import Question, explain_images
-    from bandbridge.explain.classifier import open_classifier
     from bandbridge.explain.images import gather_images
+    from bandbridge.explain.seen import open_seeing
 
-    classifier = open_classifier(run, checkpoint.value, device, layer)
+    classifier = open_seeing(run, checkpoint.value, device, layer)
     asked, problems, left_out = gather_images(images, data_dir, limit, seed, classifier.held_out())
     if left_out:
         note(f"of a folder or dataset {limit} images are drawn, with seed {seed}; --limit says how many")
@@ -100,9 +100,9 @@ def attention(
     """
     from bandbridge.explain.runs import missing_runs
     from bandbridge.explain.survey import attention_table
-    from bandbridge.report.attention import attention_report_table
     from bandbridge.report.rendering import to_markdown, write_table
     from bandbridge.report.study import table_context
+    from bandbridge.report.tables.attention import attention_report_table
     from bandbridge.study.plan import open_study
 
     study = open_study(study_file, data_dir, need_data=True)

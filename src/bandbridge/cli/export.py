@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bandbridge.dataset.imagefolder import ImageFolder
-    from bandbridge.explain.classifier import Classifier
-    from bandbridge.predict.export import Exportable
-    from bandbridge.predict.quantise import Trial
+    from bandbridge.export.graph import Exportable
+    from bandbridge.export.quantise import Trial
+    from bandbridge.model.classifier import Classifier
 
 
 class Kind(StrEnum):
@@ -50,8 +50,8 @@ def export(
 
     The file takes gray images and normalises them itself; example.py beside it shows the rest. Research use only.
     """
-    from bandbridge.predict.export import TOLERANCE
-    from bandbridge.predict.export import export as write
+    from bandbridge.export.graph import TOLERANCE
+    from bandbridge.export.graph import export as write
 
     if int8 and calibrate is None:
         raise UserError("--int8 needs images to learn the ranges of 8 bits from.", "Add --calibrate DATASET.")
@@ -72,9 +72,9 @@ def export(
 
 def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifier]:
     """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
-    from bandbridge.predict.export import Exportable
-    from bandbridge.predict.models import open_models
-    from bandbridge.study.ledger import read_json
+    from bandbridge.export.graph import Exportable
+    from bandbridge.files import read_json
+    from bandbridge.predict.ensemble import open_models
 
     ensemble = open_models([folder], checkpoint, "cpu")
     classifier, confidence = ensemble.members[0], ensemble.confidence
@@ -115,8 +115,8 @@ def _images(
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.prepare import prepare_image
     from bandbridge.dataset.synthetic import draw_cell
-    from bandbridge.predict.export import BATCHES
-    from bandbridge.predict.quantise import Trial, divide
+    from bandbridge.export.graph import BATCHES
+    from bandbridge.export.quantise import Trial, divide
 
     most = max(BATCHES)
     if calibrate is None:

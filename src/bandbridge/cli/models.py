@@ -55,11 +55,11 @@ def export_model(
     timm loads it as "local-dir:FOLDER", and bandbridge predict, explain, review and export take it as a MODEL.
     """
     from bandbridge.dataset.imagefolder import open_dataset
-    from bandbridge.explain.classifier import read_config
+    from bandbridge.export.folder import export_folder
+    from bandbridge.files import read_json
+    from bandbridge.model.classifier import read_config
     from bandbridge.predict.confidence import Promise
-    from bandbridge.predict.folder import export_folder
     from bandbridge.progress import note
-    from bandbridge.study.ledger import read_json
 
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
     facts = read_json(run / "run.json")

@@ -13,7 +13,7 @@ from bandbridge.progress import note
 
 if TYPE_CHECKING:
     from bandbridge.predict.classify import Classified
-    from bandbridge.predict.models import Ensemble
+    from bandbridge.predict.ensemble import Ensemble
 
 
 Coverage = Annotated[
@@ -55,8 +55,8 @@ def predict(
     from bandbridge.files import replacing, write_text
     from bandbridge.predict.classify import cell_table, classify, prediction_table
     from bandbridge.predict.confidence import Promise
+    from bandbridge.predict.ensemble import is_run, open_models
     from bandbridge.predict.intake import hand_over
-    from bandbridge.predict.models import is_run, open_models
 
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
@@ -139,8 +139,8 @@ def _draw(result: Classified, folder: Path) -> None:
     from dataclasses import replace
 
     from bandbridge.files import file_stems
-    from bandbridge.predict.analyst import upright
-    from bandbridge.predict.karyogram import write_karyogram
+    from bandbridge.karyogram.drawing import write_karyogram
+    from bandbridge.karyogram.orientation import upright
     from bandbridge.progress import track
 
     stems = file_stems((sheet.name for sheet in result.sheets), "sheet")

@@ -85,10 +85,10 @@ def _require_extra() -> None:
 
 def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
-    from bandbridge.predict.analyst import open_analyst
     from bandbridge.review.actions import Review
+    from bandbridge.review.analyst import open_analyst
+    from bandbridge.review.database import Store
     from bandbridge.review.intake import read_handed_in, sort_into_cells
-    from bandbridge.review.store import Store
     from bandbridge.review.uploads import add_cells
     from bandbridge.review.worker import Worker
 

@@ -13,9 +13,9 @@ from bandbridge.errors import UserError
 from bandbridge.progress import note
 
 if TYPE_CHECKING:
+    from bandbridge.domains.distance import DomainDistance, Resampling
+    from bandbridge.domains.embeddings import Embeddings, Extractor
     from bandbridge.report.rendering import Table
-    from bandbridge.similarity.distance import DomainDistance, Resampling
-    from bandbridge.similarity.embeddings import Embeddings, Extractor
 
 
 class PoolName(StrEnum):
@@ -66,8 +66,8 @@ def similarity(
     Each has intervals and a permutation test: as published, image by image, and corrected, by whole cells.
     """
     from bandbridge.dataset.prepare import Preparation
-    from bandbridge.report.domains import bandwidth_table, similarity_table
-    from bandbridge.similarity.distance import Resampling, compare_all
+    from bandbridge.domains.distance import Resampling, compare_all
+    from bandbridge.report.tables.domains import bandwidth_table, similarity_table
 
     if len(datasets) + (natural is not None) < 2:
         raise UserError("there is only one domain", "Name two datasets or more, or one and --natural.")
@@ -97,7 +97,7 @@ def open_domains(
     """Open and embed every dataset; names are those of the files. All datasets are opened before any is embedded."""
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.prepare import Preparation
-    from bandbridge.similarity.embeddings import embed, open_natural
+    from bandbridge.domains.embeddings import embed, open_natural
 
     assert isinstance(preparation, Preparation)
     opened = [(domain_name(path), open_dataset(path), False) for path in datasets]
@@ -119,8 +119,8 @@ def domain_name(path: Path) -> str:
 
 
 def _extractor(architecture: str, image_size: int, weights_dir: Path | None, device: str) -> Extractor:
+    from bandbridge.domains.embeddings import open_extractor
     from bandbridge.model.architectures import find_architecture
-    from bandbridge.similarity.embeddings import open_extractor
 
     return open_extractor(find_architecture(architecture), image_size, weights_dir, device)
 
@@ -131,9 +131,9 @@ def _ablation(
     from bandbridge.dataset.decode import decode_gray
     from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
     from bandbridge.dataset.prepare import background_level
-    from bandbridge.report.domains import ablation_table
-    from bandbridge.similarity.distance import compare, variants
-    from bandbridge.similarity.embeddings import embed
+    from bandbridge.domains.distance import compare, variants
+    from bandbridge.domains.embeddings import embed
+    from bandbridge.report.tables.domains import ablation_table
 
     if len(datasets) < 2:
         raise UserError("--ablation compares two datasets of chromosomes", "Name two before --natural.")
@@ -160,8 +160,8 @@ def _write(
     tables: list[Table], domains: list[Embeddings], distances: list[DomainDistance], folder: Path, seed: int
 ) -> None:
     from bandbridge.files import write_json
-    from bandbridge.report.domain_figures import distance_heatmap, embedding_map
-    from bandbridge.report.figures import save_illustration
+    from bandbridge.report.figures.domains import distance_heatmap, embedding_map
+    from bandbridge.report.figures.illustration import save_illustration
     from bandbridge.report.rendering import write_table
 
     for table in tables:

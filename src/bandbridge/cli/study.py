@@ -21,7 +21,7 @@ from bandbridge.progress import console, format_duration, note
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bandbridge.report.content import Block
+    from bandbridge.report.sections.blocks import Block
     from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Outcome
     from bandbridge.study.plan import Study
@@ -248,8 +248,10 @@ def report(
 
     The page needs no network and no other file. It works on an unfinished study, and says what is missing.
     """
-    from bandbridge.report.content import Wishes, gather, study_commands
+    from bandbridge.report.content import gather
     from bandbridge.report.html import write_report
+    from bandbridge.report.sections.blocks import Wishes
+    from bandbridge.report.sections.repetition import study_commands
 
     study, _ = _open(study_file, data_dir, None, need_data=False)
     wishes = Wishes(
@@ -278,10 +280,10 @@ def _domains(
     seed: int,
     device: str,
 ) -> list[Block]:
+    from bandbridge.domains.distance import Resampling
+    from bandbridge.domains.embeddings import open_extractor
     from bandbridge.model.architectures import find_architecture
-    from bandbridge.report.study_domains import domain_blocks
-    from bandbridge.similarity.distance import Resampling
-    from bandbridge.similarity.embeddings import open_extractor
+    from bandbridge.report.sections.domains import domain_blocks
 
     extractor = open_extractor(find_architecture(architecture), DEFAULT_SIZE, weights_dir, device)
     return domain_blocks(study, runs, extractor, DEFAULT_SIZE, Resampling(seed=seed), natural)
@@ -299,9 +301,9 @@ def lab(
 
     Every fold is judged with what the other folds taught, so it needs two folds or more, divided by cell or patient.
     """
-    from bandbridge.report.laboratory import laboratory_tables, laboratory_trials
     from bandbridge.report.rendering import to_markdown, write_table
     from bandbridge.report.study import study_predictions, table_context
+    from bandbridge.report.tables.laboratory import laboratory_tables, laboratory_trials
 
     study, _ = _open(study_file, data_dir, None, need_data=False)
     context = table_context(study)

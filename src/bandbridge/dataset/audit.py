@@ -15,7 +15,7 @@ from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
 from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.dataset.framing import Frame, find_canvases, find_outlying, measure
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.dataset.likeness import SIGNATURE, candidate_pairs, is_near, signature, twin_cells
+from bandbridge.dataset.repeats import SIGNATURE, candidate_pairs, is_near, signature, twin_cells
 from bandbridge.errors import UserError
 from bandbridge.karyotype import CLASSES, order_classes
 from bandbridge.progress import track

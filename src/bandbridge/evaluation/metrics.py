@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 
@@ -115,7 +116,7 @@ def per_class_auc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def auc_ovr(truth: np.ndarray, scores: np.ndarray) -> float:
     """Return the mean one-vs-rest AUC (Eq. 7) over the classes where it is defined; NaN if it is for none.
 
-    Give probabilities (:func:`softmax`), as the paper does: raw logits of different images are not on one
+    Give probabilities (:func:`class_probabilities`), as the paper does: raw logits of different images are not on one
     scale, rank the images differently and give another AUC.
     """
     areas = per_class_auc(truth, scores)
@@ -123,15 +124,12 @@ def auc_ovr(truth: np.ndarray, scores: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return class probabilities, float64 [N, C], of ``logits`` real [N, C].
+def class_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of ``logits`` real [N, C], float64 [N, C].
 
-    Computed in float64 whatever comes in: in float32 confident predictions round to ties at 1 and change the
-    AUC.
+    SciPy's, in float64 whatever comes in: in float32 confident predictions round to ties at 1 and change the AUC.
     """
-    shifted = _finite_matrix("logits", logits)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    return softmax(_finite_matrix("logits", logits), axis=1)
 
 
 def score_predictions(truth: np.ndarray, logits: np.ndarray) -> Scores:
@@ -143,7 +141,7 @@ def score_predictions(truth: np.ndarray, logits: np.ndarray) -> Scores:
     return Scores(
         macro_f1=macro_f1(truth, predicted, classes),
         accuracy=accuracy(truth, predicted),
-        auc_ovr=auc_ovr(truth, softmax(logits)),
+        auc_ovr=auc_ovr(truth, class_probabilities(logits)),
         n=len(truth),
         macro_f1_present=macro_f1(truth, predicted, classes, present_only=True),
         absent_classes=int(classes - len(np.unique(truth))),

@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw, ImageFont
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.prepare import prepare_image
 from bandbridge.errors import UserError
-from bandbridge.evaluation.metrics import softmax
+from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.explain.attention import find_regions, measure_shares
-from bandbridge.explain.classifier import Classifier
 from bandbridge.explain.gradcam import NO_EVIDENCE
 from bandbridge.explain.images import AskedImage
 from bandbridge.explain.overlay import COLOUR_MAPS, display_factor, enlarge, overlay
+from bandbridge.explain.seen import SeeingClassifier
 from bandbridge.files import file_stems, replacing, write_json
 
 #: What the classes asked about are called, in the order of the picture.
@@ -34,8 +34,8 @@ class Answer:
 
     rows: one for each class asked about (the predicted, the true where known, the one named), with the keys image,
     label, held_out ("yes", "no", "" where that cannot be told), role (such as "predicted and true"), class,
-    probability, logit, map_maximum, grid ("4 x 4") and the shares measured on :meth:`Classifier.centred_maps`, however
-    the map is shown. picture: uint8 RGB [H, W, 3], the image and an overlay for each class, captioned.
+    probability, logit, map_maximum, grid ("4 x 4") and the shares measured on :meth:`SeeingClassifier.centred_maps`,
+    however the map is shown. picture: uint8 RGB [H, W, 3], the image and an overlay for each class, captioned.
     """
 
     rows: list[dict[str, Any]]
@@ -45,21 +45,21 @@ class Answer:
 @dataclass(frozen=True)
 class Question:
     """What to show: ``asked`` is a class besides the predicted and the true one; ``centred`` as in
-    :meth:`Classifier.shown_maps`."""
+    :meth:`SeeingClassifier.shown_maps`."""
 
     asked: str | None = None
     colour_map: str = COLOUR_MAPS[0]
     centred: bool = False
 
 
-def answer(classifier: Classifier, image: AskedImage, question: Question) -> Answer:
+def answer(classifier: SeeingClassifier, image: AskedImage, question: Question) -> Answer:
     """Explain one image. Raises :class:`UserError` when it cannot be read."""
     gray = decode_gray(image.read(), image.name)
     prepared = prepare_image(gray, classifier.preparation)[None]
     regions = find_regions(gray, classifier.preparation)
     first = classifier.evidence(prepared, np.zeros(1, dtype=np.int64))
     logits, grid = first.logits, " x ".join(map(str, first.maps.shape[1:]))
-    likely, classes, factor = softmax(logits)[0], classifier.classes, display_factor(gray)
+    likely, classes, factor = class_probabilities(logits)[0], classifier.classes, display_factor(gray)
     named = zip(ROLES, (classes[int(logits[0].argmax())], image.label, question.asked), strict=True)
     roles = {role: name for role, name in named if name in classes}
     facts = {"image": image.name, "label": image.label, "held_out": _HELD_OUT[image.held_out]}
@@ -96,7 +96,7 @@ def _beside(tiles: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
 
 
 def explain_images(
-    classifier: Classifier, images: Sequence[AskedImage], out: Path, question: Question
+    classifier: SeeingClassifier, images: Sequence[AskedImage], out: Path, question: Question
 ) -> tuple[pd.DataFrame, list[str]]:
     """Explain ``images``, write a picture of each and the tables into ``out``; return the table and what failed.
 
@@ -135,7 +135,7 @@ def _paths(images: Sequence[AskedImage], out: Path) -> Iterator[Path]:
     return (out / f"{stem}.png" for stem in file_stems(names, "image"))
 
 
-def _describe(classifier: Classifier) -> dict[str, Any]:
+def _describe(classifier: SeeingClassifier) -> dict[str, Any]:
     keys = ("id", "task", "architecture", "approach", "intermediate", "fold")
     run = {key: classifier.facts.get(key) for key in keys}
     return {"run": run, "checkpoint": classifier.checkpoint, "layer": classifier.layer}

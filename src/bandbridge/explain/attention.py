@@ -16,8 +16,8 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask, prepare_image
 from bandbridge.evaluation.comparison import Interval, percentile_bootstrap
-from bandbridge.explain.arms import Arms, find_centromere
 from bandbridge.explain.overlay import Placement, place
+from bandbridge.karyogram.arms import Arms, find_centromere
 
 #: Every share that is measured, and what it is a share of.
 SHARES = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bandbridge.evaluation.metrics import softmax
+from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import logits_of
 
 CASE = ("kind", "rule", "image", "cell", "label", "approach", "predicted", "probability")
@@ -35,7 +35,7 @@ def judge(predictions: Mapping[str, pd.DataFrame], checkpoint: str) -> pd.DataFr
     parts = []
     for approach, frame in predictions.items():
         truth, logits, classes = logits_of(frame, checkpoint)
-        likely, rows = softmax(logits), np.arange(len(truth))
+        likely, rows = class_probabilities(logits), np.arange(len(truth))
         guess = logits.argmax(axis=1)
         judged = frame.loc[frame["checkpoint"] == checkpoint, ["image", "cell", "patient", "label"]].assign(
             predicted=np.array(classes, dtype=object)[guess],

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from bandbridge.errors import UserError
 from bandbridge.explain.layers import channels_first, find_module
+from bandbridge.model.classifier import evaluating
 
 #: What is said of a map that is zero everywhere.
 NO_EVIDENCE = "no positive evidence"
@@ -74,18 +75,6 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, targets: np.ndarray |
 
 
 _OTHER_LAYER = "Name another with --layer."
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch every module of ``model`` to evaluation mode, and back to its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from bandbridge.dataset.imagefolder import (
     read_bounded,
 )
 from bandbridge.explain.cases import draw_images
-from bandbridge.study.plan import DATA_VARIABLE
+from bandbridge.study.resolve import DATA_VARIABLE
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,9 @@ from bandbridge.explain.cases import (
     judge,
     mended_errors,
 )
-from bandbridge.explain.classifier import Classifier, open_classifier
 from bandbridge.explain.overlay import COLOUR_MAPS, DISPLAY_SIDE, display_factor, enlarge, overlay, place
 from bandbridge.explain.runs import FoldRuns, comparable_runs, every_fold
+from bandbridge.explain.seen import SeeingClassifier, open_seeing
 from bandbridge.study.plan import Study
 
 
@@ -92,8 +92,8 @@ def study_cases(
     classes most confused are counted over all finished folds. The checkpoint is the protocol's. Each model is loaded
     once. Runs that are not finished are left out and named in :attr:`CasePanel.missing`; tasks without any finished
     run, or whose dataset is not here, give no panel (:func:`bandbridge.explain.runs.missing_runs` names them).
-    ``side`` is about the longer side of the pictures, pixels; ``centred`` shows :meth:`Classifier.centred_maps` instead
-    of the maps as published.
+    ``side`` is about the longer side of the pictures, pixels; ``centred`` shows :meth:`SeeingClassifier.centred_maps`
+    instead of the maps as published.
     """
     panels: list[CasePanel] = []
     for runs in comparable_runs(study, root, fold):
@@ -109,7 +109,7 @@ def study_cases(
         drawings = _Drawings(dataset, cases["image"].unique().tolist(), colour_map, side, centred)
         views = {
             approach: drawings.views(
-                open_classifier(folder, study.spec.kept_checkpoint, device), judged[judged["approach"] == approach]
+                open_seeing(folder, study.spec.kept_checkpoint, device), judged[judged["approach"] == approach]
             )
             for approach, folder in runs.folders.items()
         }
@@ -148,7 +148,7 @@ class _Drawings:
         row = self.names.index(name)
         return enlarge(self.images[row], self.factors[row]), self.factors[row]
 
-    def views(self, classifier: Classifier, judged: pd.DataFrame) -> dict[str, ApproachView]:
+    def views(self, classifier: SeeingClassifier, judged: pd.DataFrame) -> dict[str, ApproachView]:
         """What ``classifier``, whose ``judged`` predictions are given, sees in every image it has predicted."""
         told = judged.set_index("image").loc[[name for name in self.names if name in set(judged["image"])]]
         rows = [self.names.index(name) for name in told.index]
@@ -174,7 +174,7 @@ class _Drawings:
         return views
 
     def _overlays(
-        self, classifier: Classifier, prepared: np.ndarray, rows: list[int], labels: list[str]
+        self, classifier: SeeingClassifier, prepared: np.ndarray, rows: list[int], labels: list[str]
     ) -> list[tuple[np.ndarray, float]]:
         """The overlay and the raw maximum of each image, for the class of each."""
         targets = np.array([classifier.classes.index(label) for label in labels])

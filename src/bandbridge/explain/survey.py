@@ -24,11 +24,12 @@ from bandbridge.explain.attention import (
     measure_shares,
 )
 from bandbridge.explain.cases import draw_images, judge
-from bandbridge.explain.classifier import Classifier, open_classifier, read_config
 from bandbridge.explain.gradcam import has_evidence
 from bandbridge.explain.perturbation import deletion_insertion, random_maps
 from bandbridge.explain.runs import FoldRuns, comparable_runs
+from bandbridge.explain.seen import SeeingClassifier, open_seeing
 from bandbridge.files import content_hash, replacing
+from bandbridge.model.classifier import read_config
 from bandbridge.study.plan import Study
 
 #: Every measure of the table, and what it is.
@@ -78,10 +79,10 @@ def attention_table(
     """Return every measure of :data:`MEASURES` for each finished approach, on ``limit`` held-out images of one fold.
 
     The images are drawn by ``seed``, classes by turns, from those that all finished approaches predicted, and are the
-    same for all. ``target`` is the class that the maps are about; maps are those of :meth:`Classifier.centred_maps`,
-    read from ``layer`` of every model (default: each architecture's own). ``steps`` of deletion and insertion (20 are
-    plenty); 0 leaves these two out, which take most of the time. What is measured of a run is kept under ``root`` and
-    not measured again.
+    same for all. ``target`` is the class that the maps are about; maps are those of
+    :meth:`SeeingClassifier.centred_maps`, read from ``layer`` of every model (default: each architecture's own).
+    ``steps`` of deletion and insertion (20 are plenty); 0 leaves these two out, which take most of the time. What is
+    measured of a run is kept under ``root`` and not measured again.
 
     Columns: task, architecture, fold, approach, measure; ``target``; the ``layer`` and ``grid`` of the maps ("4 x 4":
     places are that coarse); ``images`` measured and ``empty`` ones among them (no positive evidence: they count for no
@@ -110,7 +111,7 @@ def attention_table(
             kept = root / ".attention" / f"{content_hash(facts)[:16]}.parquet"
             measured[approach] = _read(kept)
             if measured[approach].empty:
-                classifier = open_classifier(folder, study.spec.kept_checkpoint, device, layer)
+                classifier = open_seeing(folder, study.spec.kept_checkpoint, device, layer)
                 measured[approach] = _measure(classifier, sample, classes, steps, seed)
                 with replacing(kept) as temporary:
                     measured[approach].to_parquet(temporary, index=False)
@@ -142,7 +143,7 @@ def _read(kept: Path) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _measure(classifier: Classifier, sample: _Sample, classes: list[str], steps: int, seed: int) -> pd.DataFrame:
+def _measure(classifier: SeeingClassifier, sample: _Sample, classes: list[str], steps: int, seed: int) -> pd.DataFrame:
     """Every measure of every image, a row each; what chance gives of deletion and insertion; layer and grid."""
     targets = np.array([classifier.classes.index(name) for name in classes])
     maps = classifier.centred_maps(sample.prepared, targets)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.confidence import no_experience
+from bandbridge.predict.ensemble import BATCH, Ensemble
 from bandbridge.predict.intake import Handed, decoded
-from bandbridge.predict.models import BATCH, Ensemble
-from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.progress import track
 
 #: Smallest probability that enters a logarithm.

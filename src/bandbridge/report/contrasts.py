@@ -15,7 +15,7 @@ from bandbridge.files import content_hash
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed
 from bandbridge.report.scores import KEY
-from bandbridge.report.tables import reported
+from bandbridge.report.tables.published import reported
 
 #: (approach, reference): the paper's question, and the same question without ImageNet.
 COMPARISONS = (("two-step", "imagenet"), ("domain", "scratch"))

@@ -11,11 +11,11 @@ import pandas as pd
 from bandbridge.files import write_text
 from bandbridge.report.context import TableContext
 from bandbridge.report.contrasts import differences_table, selection_table
-from bandbridge.report.effect_tables import class_table, comparison_table, mixed_table
 from bandbridge.report.effects import Effects
-from bandbridge.report.figures import Illustration, save_illustration
+from bandbridge.report.figures.illustration import Illustration, save_illustration
 from bandbridge.report.rendering import Table, to_csv, to_latex, to_markdown
-from bandbridge.report.tables import fold_table, parameter_table, table2, table4
+from bandbridge.report.tables.effects import class_table, comparison_table, mixed_table
+from bandbridge.report.tables.published import fold_table, parameter_table, table2, table4
 
 if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity

@@ -12,11 +12,12 @@ from markupsafe import Markup
 from bandbridge.explain.gradcam import NO_EVIDENCE
 from bandbridge.explain.panels import ApproachView
 from bandbridge.files import write_text
-from bandbridge.report.content import CaseGroup, Content, Listing, Missing
+from bandbridge.report.content import Content
 from bandbridge.report.context import APPROACH_TITLES
-from bandbridge.report.figures import Illustration, save_illustration
+from bandbridge.report.figures.illustration import Illustration, save_illustration
 from bandbridge.report.inline import inline_image, inline_svg
 from bandbridge.report.rendering import DAGGER, Column, Row, Table, write_table
+from bandbridge.report.sections.blocks import CaseGroup, Listing, Missing
 
 
 def render(content: Content) -> str:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from bandbridge.report.figures import Illustration
+from bandbridge.report.figures.illustration import Illustration
 
 #: What a drawing on white paper uses, and what the page says instead, in its light and its dark form.
 _COLOURS = {"#000000": "currentColor", "#ffffff": "var(--paper)"}

@@ -11,11 +11,12 @@ from bandbridge.evaluation.predictions import RunPredictions, read_predictions
 from bandbridge.model.complexity import Complexity, complexity_table
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
 from bandbridge.report.effects import Effects, measure_effects
-from bandbridge.report.figures import difference_figures
+from bandbridge.report.figures.gains import difference_figures
 from bandbridge.report.folder import build_tables, tables_markdown, write_tables
 from bandbridge.report.scores import fold_scores
 from bandbridge.study.ledger import Ledger
-from bandbridge.study.plan import Study, TaskData
+from bandbridge.study.plan import Study
+from bandbridge.study.resolve import TaskData
 
 _RULES = {
     "paper": "the checkpoint of the epoch with the best accuracy on the reported fold, which flatters all",

@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from bandbridge import __version__
 from bandbridge.dataset.archive import Bounds
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
-from bandbridge.predict.sheet import Chromosome, Pose
+from bandbridge.karyogram.sheet import Chromosome, Pose
+from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
 from bandbridge.review.picture import tile
 from bandbridge.review.schema import StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
-from bandbridge.review.store import Store
 from bandbridge.review.worker import Worker
 
 _LONGEST_TEXT = 100

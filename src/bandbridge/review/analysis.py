@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bandbridge.predict.sheet import CellSheet
+from bandbridge.karyogram.sheet import CellSheet
 
 
 class Analyst(Protocol):

@@ -12,8 +12,8 @@ from bandbridge.dataset.archive import Bounds, read_images
 from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import METADATA, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.review.database import Store
 from bandbridge.review.schema import Incoming
-from bandbridge.review.store import Store
 
 #: The longest chromosome 1 of a high-resolution camera is a third of this; a whole metaphase is larger.
 MAX_SIDE = 1024

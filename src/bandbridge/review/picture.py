@@ -10,7 +10,7 @@ from PIL import Image
 
 from bandbridge.dataset.prepare import background_level
 from bandbridge.explain.overlay import display_factor, enlarge
-from bandbridge.predict.sheet import Pose
+from bandbridge.karyogram.sheet import Pose
 
 #: Gray values that a pixel may differ from the ground and still be trimmed away. Far below Otsu's threshold, and each
 #: single pixel counts: satellites and thin fibres must stay in the picture.

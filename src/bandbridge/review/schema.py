@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding, Pose
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
 
 State = Literal["waiting", "ready", "failed"]
 #: What each kind of change sets, in which table.

@@ -18,13 +18,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.predict.sheet import Pose
+from bandbridge.karyogram.sheet import Pose
+from bandbridge.review.accepted import export_accepted
 from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, show
-from bandbridge.review.export import export_accepted
+from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
 from bandbridge.review.picture import close_up, encode_png, tile
-from bandbridge.review.store import Store
 from bandbridge.review.uploads import Upload, take_in
 
 _STATIC = {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bandbridge.dataset.prepare import background_level
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES, SEX_CHROMOSOMES, expected_copies
-from bandbridge.predict.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.review.schema import CellRecord, StoredSheet
 
 #: The Denver groups (A to G) of the human karyotype by size and centromere; X stands with C, Y with G, by its size.

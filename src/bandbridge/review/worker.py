@@ -13,8 +13,8 @@ import numpy as np
 from bandbridge.errors import UserError
 from bandbridge.progress import note
 from bandbridge.review.analysis import Analyst
+from bandbridge.review.database import Store
 from bandbridge.review.session import with_twins_flagged
-from bandbridge.review.store import Store
 
 
 @dataclass(eq=False)

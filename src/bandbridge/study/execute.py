@@ -21,7 +21,7 @@ from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
-from bandbridge.files import write_json
+from bandbridge.files import read_json, write_json
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
     Triple,
@@ -34,7 +34,7 @@ from bandbridge.model.weights import (
     weights_folder,
 )
 from bandbridge.progress import format_duration, note
-from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed, read_json
+from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.training.checkpoint import Snapshot, TrainingState

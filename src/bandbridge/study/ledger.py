@@ -11,7 +11,7 @@ from statistics import median
 from typing import IO, Any, Literal
 
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import is_present
+from bandbridge.files import is_present, read_json
 from bandbridge.study.run import PlannedRun
 
 DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
@@ -120,30 +120,6 @@ def _history(folder: Path) -> list[dict[str, Any]]:
         return []
     timed = ("images_per_second", "seconds")
     return [entry for entry in found if all(name in entry for name in timed)] if isinstance(found, list) else []
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in ``path``, or {} when there is none.
-
-    Raises :class:`UserError` when it is damaged or its folder is none, :class:`EnvironmentFault` when it cannot be
-    read.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except NotADirectoryError as fault:
-        remedy = "Name the folder of a run; a file where a run belongs can be removed."
-        raise UserError(f"{path.parent} is not a folder", remedy) from fault
-    except OSError as fault:
-        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
-    except ValueError as fault:
-        raise UserError(
-            f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
-        ) from fault
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not an object)", f"Delete {path.parent}: that run is then made again.")
-    return value
 
 
 @contextmanager

@@ -23,10 +23,11 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.model.device import keep_freed_memory
 from bandbridge.study.execute import Executor, Training
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun
-from bandbridge.training.device import keep_freed_memory, open_fabric
+from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import require_shares
 
 # Every process imports this before Fabric gets to announce that it starts.

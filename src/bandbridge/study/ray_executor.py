@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.files import read_json
 from bandbridge.study.execute import Clock, Executor, Outcome, epoch_line
-from bandbridge.study.ledger import PROGRESS, read_json
+from bandbridge.study.ledger import PROGRESS
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
 

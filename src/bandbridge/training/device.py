@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import logging
 import multiprocessing
 import os
-import sys
 from typing import Any, Literal
 
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bandbridge.errors import UserError
+from bandbridge.model.device import find_device
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -31,21 +30,12 @@ def open_fabric(
     (:func:`gains_by_bf16`); fp32 elsewhere. That of several devices has yet to be launched, which starts a process
     for each; the device of a process on the CPU is a core. Raises :class:`UserError` for devices that are not there.
     """
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise UserError(f"there is no device {device!r}", "Use --device auto, cpu, cuda or mps.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA GPU is visible here", "Use --device auto or --device cpu.")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("no Apple GPU is visible here", "Use --device auto or --device cpu.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = find_device(device).type
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and gains_by_bf16(model)
         precision = "bf16" if fast else "fp32"
     if devices > 1:
         _require_devices(device, devices)
-    if device == "cpu":
-        keep_freed_memory()
     # It would announce mixed precision at every run.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     plugin: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if precision == "bf16" else "32-true"
@@ -87,21 +77,3 @@ def gains_by_bf16(model: nn.Module | None) -> bool:
     modules = list(model.modules())
     depthwise = any(isinstance(part, nn.Conv2d) and 1 < part.groups == part.in_channels for part in modules)
     return not (depthwise and any(isinstance(part, nn.BatchNorm2d) for part in modules))
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next batch instead of returning it to the system.
-
-    A training step frees and takes the same large blocks again and again, and fresh pages are costly: without this,
-    up to two fifths of a small model's step were spent in the kernel. Elsewhere than on glibc it does nothing.
-    """
-    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    mallopt(mmap_threshold, 2**30)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 64 * 2**20)

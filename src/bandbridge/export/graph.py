@@ -1,0 +1,361 @@
+"""A classifier as one file for ONNX Runtime or OpenVINO, checked against PyTorch before it is handed over.
+
+The graph takes prepared gray images, uint8 [N, S, S], N as it comes, and holds all that follows: division by 255, three
+channels, the subtraction of the mean and the division by the SD of the weights, the network, and the softmax of
+logits / temperature (Guo et al. 2017). What remains outside is the preparation, which ``example.py`` repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.models.vgg import ConvMlp
+from torch import Tensor, nn
+
+from bandbridge import __version__
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.export import example
+from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
+from bandbridge.files import write_json, write_text
+from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, need, open_runtime
+
+#: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
+BATCHES = (1, 3, 16)
+#: Of the range of PyTorch's logits. Two runtimes add the same float32 products in different orders; of the eleven
+#: architectures and their tiny kin that changed 2e-7 to 3e-6. A lost or misread operation changes 1e-2 and more.
+TOLERANCE = 1e-4
+PREPARATION, EXAMPLE, README = "preparation.json", "example.py", "README.md"
+#: All that an exported folder may hold: one that holds nothing else is replaced.
+_OWN_FILES = {PREPARATION, EXAMPLE, README, "model.onnx", "model.xml", "model.bin"}
+#: The lowest that OpenVINO and ONNX Runtime of these years read, and that has LayerNormalization as one operation.
+_OPSET = 17
+
+
+@dataclass(frozen=True, eq=False)
+class Exportable:
+    """What is exported. ``model`` maps float32 [N, 3, S, S] to logits [N, K], on the CPU and in evaluation mode.
+
+    mean, std: of the normalisation, in shares of white. facts: what ``run.json`` holds. temperature: of the
+    probabilities. review_below: a probability below it is for a person to check, None where that is not known.
+    licence: of the weights that the training began with.
+    """
+
+    model: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    preparation: Preparation
+    classes: tuple[str, ...]
+    facts: Mapping[str, Any]
+    temperature: float = 1.0
+    review_below: float | None = None
+    licence: str = "not known"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest absolute difference of the logits of ``batch`` images, and the range of PyTorch's logits."""
+
+    batch: int
+    largest: float
+    logit_range: float
+
+    @property
+    def within(self) -> bool:
+        """Whether that is what float32 explains; NaN is not."""
+        return self.largest <= TOLERANCE * self.logit_range
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came out: the differences to PyTorch, and what was lost to 8 bits (None without them)."""
+
+    folder: Path
+    differences: tuple[Difference, ...]
+    loss: Loss | None
+
+
+class ImageGraph(nn.Module):
+    """The network with what stands before and after it: uint8 [N, S, S] to logits and probabilities, [N, K] each."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, source: Exportable) -> None:
+        super().__init__()
+        self.model = source.model
+        self.temperature = source.temperature
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(source, name)).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two outputs of the graph, float32."""
+        logits = self.model((images[:, None].float() / 255 - self.mean) / self.std)
+        return logits, torch.softmax(logits / self.temperature, dim=1)
+
+
+def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, trial: Trial | None = None) -> Exported:
+    """Write the folder ``out``: the model, its preparation, an example and a README; nothing unless all is well.
+
+    images: prepared, uint8 [N, S, S] with at least 16 of them, with which the file is compared with PyTorch. trial:
+    images to calibrate 8-bit weights and activations with, and others to measure what they lose. Raises
+    :class:`UserError` when ``out`` holds something else or a package is absent, and :class:`EnvironmentFault` when the
+    logits differ by more than ``TOLERANCE`` of their range.
+    """
+    need("onnx")
+    need("onnxruntime" if kind == "onnx" else "openvino")
+    if not 0 < source.temperature < np.inf:
+        raise ValueError(f"a temperature is above 0 and finite, not {source.temperature}")
+    with _new_folder(out) as folder:
+        model, loss = folder / MODEL_FILES[kind], None
+        _write(source, folder, kind, None)
+        differences = compare(source, open_runtime(model, 1), images)
+        _refuse_difference(differences, kind)
+        if trial is not None:
+            loss = _in_eight_bits(source, folder, kind, trial)
+        _describe(source, folder, model.name, differences, loss)
+    return Exported(out, differences, loss)
+
+
+def _in_eight_bits(source: Exportable, folder: Path, kind: Format, trial: Trial) -> Loss:
+    """Replace the model in ``folder`` by one of 8 bits, and return what that cost."""
+    # In a folder of its own: OpenVINO maps the weights into memory, and does not survive a file written over.
+    apart = folder / "eight"
+    apart.mkdir()
+    _write(source, apart, kind, trial.calibration)
+    loss = measure_loss(open_runtime(folder / MODEL_FILES[kind]), open_runtime(apart / MODEL_FILES[kind]), trial)
+    for file in apart.iterdir():
+        file.replace(folder / file.name)
+    apart.rmdir()
+    return loss
+
+
+def _write(source: Exportable, folder: Path, kind: Format, calibration: np.ndarray | None) -> None:
+    """Write the model's files of either kind; the way to OpenVINO leads over ONNX, so both compute the same graph."""
+    plain = folder / MODEL_FILES["onnx"]
+    write_onnx(source, plain)
+    if calibration is not None:
+        quantise_onnx(plain, calibration)
+    state_metadata(plain, metadata(source))
+    if kind == "openvino":
+        write_openvino(plain, folder / MODEL_FILES[kind], metadata(source))
+        plain.unlink()
+
+
+def write_onnx(source: Exportable, path: Path) -> None:
+    """Write the graph to ``path``. Raises :class:`EnvironmentFault` when torch cannot translate it.
+
+    This is torch's exporter by tracing. That by torch.export gave the same numbers for timm's tiny models, took 40
+    seconds instead of one, and would need another package; what tracing gets wrong, :func:`compare` finds.
+    """
+    size, names = source.preparation.size, ["logits", "probabilities"]
+    with warnings.catch_warnings(), torch.inference_mode(), _widening_pools_as_products(source.model):
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                ImageGraph(source).eval(),
+                (torch.zeros(2, size, size, dtype=torch.uint8),),
+                str(path),
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=["images"],
+                output_names=names,
+                dynamic_axes={name: {0: "N"} for name in ["images", *names]},
+            )
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as fault:
+            raise EnvironmentFault(
+                f"this model cannot be written as ONNX: {' '.join(str(fault).split())[:300]}",
+                "Another version of torch may know how.",
+            ) from fault
+
+
+@contextmanager
+def _widening_pools_as_products(model: nn.Module) -> Iterator[None]:
+    """ONNX has no adaptive pooling to a larger map, which VGG does with images below 224 px: do it before its head."""
+    heads = [part for part in model.modules() if isinstance(part, ConvMlp)]
+    hooks = [head.register_forward_pre_hook(partial(_widen, wanted=head.input_kernel_size)) for head in heads]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _widen(_: nn.Module, inputs: tuple[Tensor], wanted: int) -> tuple[Tensor]:
+    """Pool a map [N, C, H, W] adaptively to no less than ``wanted`` places a side, as a product on either axis."""
+    (places,) = inputs
+    if min(places.shape[2:]) >= wanted:  # the pool is not reached, and nothing need be in its place
+        return inputs
+    height, width = (pool_matrix(int(side), wanted) for side in places.shape[2:])
+    return (height.T @ places @ width,)
+
+
+def pool_matrix(size: int, wanted: int) -> Tensor:
+    """Return float32 [size, max(size, wanted)]: what adaptive average pooling to no fewer places multiplies by."""
+    matrix = np.zeros((size, max(size, wanted)), np.float32)
+    for place in range(matrix.shape[1]):
+        first, end = place * size // matrix.shape[1], -(-(place + 1) * size // matrix.shape[1])
+        matrix[first:end, place] = 1 / (end - first)
+    return torch.from_numpy(matrix)
+
+
+def state_metadata(path: Path, properties: Mapping[str, str]) -> None:
+    """Give the ONNX file ``path`` the metadata ``properties``, and check that it is a sound file."""
+    onnx = need("onnx")
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, dict(properties))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def write_openvino(plain: Path, path: Path, properties: Mapping[str, str]) -> None:
+    """Write the ONNX file ``plain`` as ``path`` (.xml, with the weights in .bin), float32, with ``properties``."""
+    openvino = need("openvino")
+    model = openvino.convert_model(plain)
+    for key, value in properties.items():
+        model.set_rt_info(value, ["bandbridge", key])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def metadata(source: Exportable) -> dict[str, str]:
+    """Return what the file says of itself: text by name, the structured ones as JSON."""
+    return {
+        "bandbridge_version": __version__,
+        "classes": json.dumps(source.classes),
+        "preparation": source.preparation.model_dump_json(),
+        "temperature": repr(source.temperature),
+        "run": str(source.facts.get("id", "")),
+        "task": str(source.facts.get("task", "")),
+        "architecture": str(source.facts.get("architecture", "")),
+        "licence": f"The training began with weights of licence: {source.licence}. The images bind by their own terms.",
+        "use": "Research use only. Not a medical device.",
+    }
+
+
+def compare(source: Exportable, runtime: Runtime, images: np.ndarray) -> tuple[Difference, ...]:
+    """Return how far the logits of ``runtime`` are from PyTorch's, for the first 1, 3 and 16 of ``images``."""
+    graph, found = ImageGraph(source).eval(), []
+    for batch in BATCHES:
+        chosen = np.ascontiguousarray(images[:batch])
+        if len(chosen) < batch:
+            raise ValueError(f"{batch} images are needed for the comparison, not {len(chosen)}")
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(chosen))[0].numpy()
+        logits, _ = runtime(chosen)
+        largest = np.abs(logits - expected).max() if logits.shape == expected.shape else np.nan
+        found.append(Difference(batch, float(largest), float(np.ptp(expected))))
+    return tuple(found)
+
+
+def _refuse_difference(differences: tuple[Difference, ...], kind: str) -> None:
+    wrong = [one for one in differences if not one.within]
+    if wrong:
+        worst = wrong[0]
+        raise EnvironmentFault(
+            f"the {kind} model does not compute what PyTorch computes: of {worst.batch} images the logits, which span "
+            f"{worst.logit_range:.4g}, differ by up to {worst.largest:.3g}; nothing was written.",
+            "Try the other --format, or another version of onnxruntime, openvino or torch.",
+        )
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``out`` that takes its place on success, and is removed on failure."""
+    if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - _OWN_FILES):
+        raise UserError(f"{out} holds something else than an exported model", "Name another folder with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield temporary
+        if out.exists():
+            shutil.rmtree(out)
+        # mkdtemp's folder is its owner's alone; this one is to be passed on.
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _describe(
+    source: Exportable, folder: Path, model: str, differences: tuple[Difference, ...], loss: Loss | None
+) -> None:
+    # What was learned of the confidence of a model does not hold for one whose logits have moved.
+    review_below = source.review_below if loss is None else None
+    facts = {
+        "classes": list(source.classes),
+        "preparation": source.preparation.model_dump(),
+        "temperature": source.temperature,
+        "review_below": review_below if review_below is not None and np.isfinite(review_below) else None,
+        "input": {"name": "images", "dtype": "uint8", "shape": ["N", source.preparation.size, source.preparation.size]},
+        "outputs": {name: ["N", len(source.classes)] for name in ("logits", "probabilities")},
+        "inside the model": {"divide by": 255, "subtract": source.mean, "then divide by": source.std, "channels": 3},
+    }
+    write_json(folder / PREPARATION, facts)
+    write_text(folder / EXAMPLE, Path(example.__file__).read_text(encoding="utf-8"))
+    write_text(folder / README, readme(source, model, differences, loss))
+
+
+def readme(source: Exportable, model: str, differences: tuple[Difference, ...], loss: Loss | None) -> str:
+    """Return the README of an exported folder, Markdown."""
+    run = source.facts
+    name = " ".join(str(run[key]) for key in ("task", "architecture", "approach") if run.get(key)) or "A classifier"
+    steps = preparation_steps(source.preparation)
+    parts = [
+        f"# {name}",
+        f"Run `{run.get('id', 'not known')}`, exported by Bandbridge {__version__} as `{model}`. "
+        "**Research use only. Not a medical device.** It names the likelier classes; a person decides.",
+        "## Use",
+        f"    pip install numpy pillow {'onnxruntime' if model.endswith('.onnx') else 'openvino'}\n"
+        "    python example.py IMAGE [IMAGE ...]",
+        f"Input `images`, uint8 [N, {source.preparation.size}, {source.preparation.size}]: prepared images. Outputs "
+        f"`logits` and `probabilities`, float32 [N, {len(source.classes)}], classes in the order "
+        f"{', '.join(source.classes)}. The probabilities are softmax(logits / {source.temperature:.4g}). "
+        "`example.py` marks with `check` what a person should look at; where `review_below` in `preparation.json` is "
+        "null, that is every image.",
+        "## Preparation",
+        "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
+        "The rest is inside the model: division by 255, three equal channels, mean "
+        f"{[round(value, 4) for value in source.mean]} subtracted, division by "
+        f"{[round(value, 4) for value in source.std]}.",
+        "## Checked against PyTorch",
+        "Before any 8-bit conversion:" if loss else "",
+        "\n".join(
+            f"- {one.batch} image{'s' if one.batch > 1 else ''}: logits differ by at most {one.largest:.2g} of a range "
+            f"of {one.logit_range:.3g}"
+            for one in differences
+        ),
+        *(["## What 8 bits cost", loss.sentence()] if loss else []),
+        "## Licence",
+        f"The training began with weights of licence: {source.licence}. The training images bind by their own terms.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def preparation_steps(preparation: Preparation) -> list[str]:
+    """Return the preparation as sentences, in the order of the steps."""
+    ground = "black (0)" if preparation.padding == "black" else "the median of the image's border"
+    common = f" or, if longer, {preparation.extent} px" if preparation.scale == "common" else ""
+    return [
+        "Read as 8-bit gray; colour becomes luma (ITU-R 601).",
+        *(["Replace each gray value g by 255 - g."] if preparation.polarity == "inverted" else []),
+        *(
+            ["Cut away the ground around the chromosome (half of Otsu's threshold of the contrast to the ground)."]
+            if preparation.crop == "foreground"
+            else []
+        ),
+        f"Centre on a square of the longer side{common}, filled with {ground}; a spare pixel goes right or below.",
+        f"Resize to {preparation.size} x {preparation.size} px by Pillow's bilinear filter, which averages when it "
+        "shrinks; a square that already has this size stays as it is.",
+    ]

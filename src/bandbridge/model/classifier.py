@@ -1,0 +1,141 @@
+"""A trained classifier read back from its run folder, ready to be asked about images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.errors import UserError
+from bandbridge.evaluation.metrics import class_probabilities
+from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
+from bandbridge.files import read_json
+from bandbridge.model.architectures import Architecture, create_model, find_architecture
+from bandbridge.model.device import find_device
+from bandbridge.model.weights import Triple, initialise_from_run
+
+#: Images that go through a model at a time.
+BATCH = 32
+#: The weights of an exported model, as timm and the Hugging Face hub name them.
+EXPORTED_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A run's model with what it needs to see an image as in training.
+
+    facts: what ``run.json`` holds. architecture: as the run's record has it. mean, std: float32 [1, 3, 1, 1].
+    """
+
+    folder: Path
+    checkpoint: str
+    facts: dict[str, Any]
+    model: nn.Module
+    architecture: Architecture
+    classes: tuple[str, ...]
+    preparation: Preparation
+    mean: Tensor
+    std: Tensor
+
+    def held_out(self) -> frozenset[str]:
+        """Return the names of the images that the run was not trained on; none for a run trained on all."""
+        path = self.folder / "predictions.parquet"
+        return frozenset(read_predictions(path)["image"]) if path.is_file() else frozenset()
+
+    def normalised(self, prepared: np.ndarray) -> Tensor:
+        """Return float32 [B, 3, S, S] on the model's device from uint8 ``prepared`` [B, S, S]."""
+        gray = torch.from_numpy(np.array(prepared)).to(self.mean.device)[:, None].float() / 255
+        return ((gray - self.mean) / self.std).contiguous()
+
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        """Return float32 [B, C] of uint8 ``prepared`` [B, S, S], a few images at a time."""
+        parts = []
+        with evaluating(self.model), torch.inference_mode():
+            for start in range(0, len(prepared), BATCH):
+                parts.append(self.model(self.normalised(prepared[start : start + BATCH])).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, S, S]."""
+        return class_probabilities(self.logits(prepared))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch every module of ``model`` to evaluation mode, and back to its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto") -> Classifier:
+    """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last"), or an exported model.
+
+    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, and for damaged files.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
+    (name, classes, preparation, mean, std), weights = read_config(folder), folder / f"{checkpoint}.safetensors"
+    exported = exported_facts(folder)
+    if exported:
+        weights, checkpoint = folder / EXPORTED_WEIGHTS, str(exported.get("checkpoint", checkpoint))
+    if not weights.is_file():
+        raise UserError(
+            f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
+        )
+    architecture = find_architecture(name)
+    model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
+    initialise_from_run(model, weights, "keep")
+    found = find_device(device)
+    return Classifier(
+        folder,
+        checkpoint,
+        exported.get("run", {}) if exported else read_json(folder / "run.json"),
+        model.eval().to(found),
+        architecture,
+        classes,
+        preparation,
+        *(torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std)),
+    )
+
+
+def exported_facts(folder: Path) -> dict[str, Any]:
+    """Return what an exported model says of itself in ``folder``; {} where it is none."""
+    found = read_json(folder / "config.json").get("bandbridge")
+    return found if isinstance(found, dict) else {}
+
+
+def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple, Triple]:
+    """Return architecture, classes, preparation, mean and std of the run, or the exported model, in ``folder``.
+
+    Raises :class:`UserError` for a folder that is no run and for a damaged file.
+    """
+    config = exported_facts(folder) or read_json(folder / "config.json")
+    if not config:
+        raise UserError(
+            f"{folder} is not the folder of a run: it holds no config.json.",
+            "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
+        )
+    if "classes" not in config and "num_classes" in config:
+        raise UserError(
+            f"{folder} is a model folder as timm writes it: it does not say how images are prepared, nor which classes "
+            "there are.",
+            "Name the folder of the run that it was made from, runs/<task>/<architecture>/<approach>/fold0-<id>.",
+        )
+    try:
+        mean, std = ((float(a), float(b), float(c)) for a, b, c in (config["mean"], config["std"]))
+        preparation = Preparation.model_validate(config["preparation"])
+        return str(config["architecture"]), tuple(config["classes"]), preparation, mean, std
+    except (KeyError, TypeError, ValueError) as fault:
+        raise UserError(f"{folder / 'config.json'} is damaged: {fault}", "Train the run again.") from fault

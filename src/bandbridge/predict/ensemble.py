@@ -1,0 +1,180 @@
+"""One classifier or several as one: run folders and exported models, calibrated, on images as they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.files import read_json
+from bandbridge.model.classifier import Classifier, open_classifier
+from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
+from bandbridge.predict.likeness import Likeness, read_likeness
+
+#: Images that are decoded and judged together.
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], and ``unlike`` bool [n].
+
+    An image is unlike when every member that knows its training images finds it unlike them: by the statistics of the
+    photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs.
+    """
+
+    probabilities: np.ndarray
+    unlike: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Classifiers of the same classes.
+
+    confidences, likenesses: one for each member, None where nothing is known of it; no likenesses where none has any.
+    """
+
+    members: tuple[Classifier, ...]
+    confidences: tuple[Confidence | None, ...]
+    likenesses: tuple[Likeness | None, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in karyotype order."""
+        return self.members[0].classes
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """The confidence whose promises are printed: the first member's that has one."""
+        return next((one for one in self.confidences if one is not None), None)
+
+    @property
+    def review_below(self) -> float | None:
+        """The probability below which a person should look, of the most cautious member; None if none knows."""
+        known = [one.review_below for one in self.confidences if one is not None]
+        return max(known) if known else None
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """The largest 1 - p with which each class enters a prediction set, float64 [K], of the most cautious member."""
+        known = [one.thresholds for one in self.confidences if one is not None]
+        return np.max(known, axis=0) if known else None
+
+    @property
+    def upside_down(self) -> float:
+        """Share of the training images that were flipped vertically, the least of any member that says so; else 1/2.
+
+        Far below one half, chromosomes that lie upside down are recognised less often (docs/results/speed.md).
+        """
+        shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in self.members]
+        return min(float(share.get("flip_vertical", 0.5)) for share in shares)
+
+    def judge(self, images: Sequence[np.ndarray], flips: bool = False) -> Opinion:
+        """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
+
+        The opinion is the mean of the members' calibrated probabilities, over the four mirror images with ``flips``.
+        """
+        prepared: dict[Preparation, np.ndarray] = {}
+        total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
+        likenesses = self.likenesses or (None,) * len(self.members)
+        looks: dict[Likeness, np.ndarray] = {}
+        for member, confidence, likeness in zip(self.members, self.confidences, likenesses, strict=True):
+            if member.preparation not in prepared:
+                prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
+            views = list(_mirrored(prepared[member.preparation], flips))
+            logits = [member.logits(view).astype(np.float64) for view in views]
+            temperature = confidence.temperature if confidence is not None else 1.0
+            total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
+            strange = np.zeros(len(images), dtype=bool)
+            if confidence is not None:
+                strange |= energies(logits[0]) < confidence.energy_low
+            if likeness is not None:
+                if likeness not in looks:
+                    looks[likeness] = likeness.unlike(images)
+                strange |= looks[likeness]
+            if confidence is not None or likeness is not None:
+                unlike &= strange
+        known = any(one is not None for one in (*self.confidences, *likenesses))
+        return Opinion(total / len(self.members), unlike & known)
+
+
+def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
+    if not flips:
+        return [images]
+    return [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+
+
+def open_models(
+    folders: Sequence[Path], checkpoint: str = "last", device: str = "auto", promise: Promise | None = None
+) -> Ensemble:
+    """Open every model of ``folders``: runs (their ``checkpoint``) or exported models.
+
+    A run's confidence comes from the out-of-fold predictions of its training's finished folds, and ``promise`` says
+    what is asked of it; an exported model has its own. Raises
+    :class:`ManyErrors` naming each folder that is no model, :class:`UserError` when their classes differ.
+    """
+    members: list[Classifier] = []
+    confidences: list[Confidence | None] = []
+    problems: list[str] = []
+    fitted: dict[tuple[Path, ...], Confidence | None] = {}
+    for folder in folders:
+        try:
+            members.append(open_classifier(folder, checkpoint, device))
+            if is_run(folder):
+                siblings = tuple(sibling_folds(folder))
+                if siblings not in fitted:
+                    fitted[siblings] = confidence_of_folds(siblings, checkpoint, promise)
+                confidences.append(fitted[siblings])
+            else:
+                confidences.append(read_confidence(folder))
+        except UserError as error:
+            problems.append(f"{error.message} {error.remedy}".strip())
+    if problems:
+        if len(problems) == 1 and len(folders) == 1:
+            raise UserError(*problems)
+        raise ManyErrors("models that cannot be opened:", problems)
+    for member in members:
+        if member.classes != members[0].classes:
+            raise UserError(
+                f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
+            )
+    return Ensemble(tuple(members), tuple(confidences), tuple(read_likeness(member.folder) for member in members))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` is that of a run, as opposed to an exported model."""
+    return (folder / "run.json").exists()
+
+
+def sibling_folds(folder: Path) -> list[Path]:
+    """Return the finished folds of the cross-validation that the run in ``folder`` belongs to, itself included.
+
+    They lie beside it and have the same record but for the fold (and the parent, which has folds of its own).
+    """
+    own = _training(read_json(folder / "run.json"))
+    found = []
+    for other in sorted(folder.resolve().parent.iterdir()):
+        facts = read_json(other / "run.json") if other.is_dir() else {}
+        if facts and facts.get("fold") is not None and _training(facts) == own and (other / "done.json").exists():
+            found.append(other)
+    return found
+
+
+def _training(facts: dict[str, Any]) -> dict[str, Any]:
+    record = dict(facts.get("record", {}))
+    record.pop("fold", None)
+    record["init"] = {**record.get("init", {}), "run": None}
+    return record
+
+
+def confidence_of_folds(folders: Sequence[Path], checkpoint: str, promise: Promise | None = None) -> Confidence | None:
+    """Learn the confidence of a training from its folds; None without any."""
+    frames = [read_predictions(folder / "predictions.parquet") for folder in folders]
+    return fit_confidence(frames, checkpoint, promise) if frames else None

@@ -1,0 +1,1 @@
+"""The figures of a report; some come with the table of the same numbers."""

@@ -1,0 +1,210 @@
+"""The answer of a study in a sentence for each target: does the intermediate domain help here, and how sure is that?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
+from bandbridge.report.contrasts import comparisons_of
+from bandbridge.report.effects import ALL, COMPARISON, Effects
+from bandbridge.report.rendering import signed
+from bandbridge.report.scores import KEY
+from bandbridge.report.tables.effects import ALPHA
+from bandbridge.report.tables.published import reported
+
+Verdict = Literal["helps", "hurts", "leans-help", "leans-hurt", "depends", "unclear", "unknown"]
+#: Intervals wider than this, in percentage points, say nothing: Macro-F1 itself has no more room.
+_USELESS = 100.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a comparison of a task says.
+
+    approach, reference: the two titles compared. verdict: ``helps`` or ``hurts`` where both intervals exclude zero on
+    one side, that of new cells (the trained models held fixed) and that of new trainings; ``leans-help`` or
+    ``leans-hurt`` where only that of new cells does; ``depends`` where single architectures differ clearly (Holm), some
+    up and some down; ``unclear`` where the interval of new cells includes zero; ``unknown`` where planned folds are
+    missing. claim: the verdict in words. sentence: the numbers behind it.
+    """
+
+    task: str
+    approach: str
+    reference: str
+    verdict: Verdict
+    claim: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """The difference in percentage points and both intervals; ``wide`` is that of new trainings.
+
+    better, worse: the architectures that differ clearly by themselves, each with its difference.
+    """
+
+    mean: float
+    cells: tuple[float, float]
+    wide: tuple[float, float]
+    unit: str
+    groups: int
+    detectable: float
+    better: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
+
+
+def answer_study(scores: pd.DataFrame, effects: Effects, context: TableContext) -> list[Answer]:
+    """Return one answer for each task and comparison, the paper's question (two-step against ImageNet) first.
+
+    ``scores`` is the frame of ``fold_scores``, ``effects`` what ``measure_effects`` makes of it.
+    """
+    context = context.covering(scores)
+    pairs = [(arm, reference) for task in context.tasks for arm, reference in comparisons_of(context, task.name)]
+    first = [pair for pair in pairs if pair[0].approach == "two-step"]
+    ordered = [*first, *(pair for pair in pairs if pair not in first)]
+    return [_answer(scores, effects, context, arm, reference) for arm, reference in ordered]
+
+
+def _answer(scores: pd.DataFrame, effects: Effects, context: TableContext, arm: Arm, reference: Arm) -> Answer:
+    means = _paired_means(scores, context, arm, reference)
+    complete = means.loc[means["folds"] == len(context.folds)]
+    evidence = _evidence(effects, arm, reference)
+    title = context.arm_title(arm)
+    via = context.data_title(arm.intermediate).removesuffix(".zip")
+    against = APPROACH_TITLES[reference.approach]
+    if evidence is None:
+        verdict: Verdict = "unknown"
+        sentence = _so_far(means, context, title, against)
+    else:
+        verdict = _verdict(evidence)
+        sentence = " ".join(_sentences(evidence, complete, title, against, verdict))
+    return Answer(context.task(arm.task).shown, title, against, verdict, _claim(verdict, via, reference), sentence)
+
+
+def _claim(verdict: Verdict, via: str, reference: Arm) -> str:
+    start = "after ImageNet" if reference.approach == "imagenet" else "without ImageNet"
+    detour = f"the detour over {via}, {start},"
+    return {
+        "helps": f"Yes: {detour} helps.",
+        "hurts": f"No: {detour} hurts.",
+        "leans-help": f"On these models, yes: {detour} helps; new trainings may differ.",
+        "leans-hurt": f"On these models, no: {detour} hurts; new trainings may differ.",
+        "depends": f"It depends on the architecture: {detour} helps some and hurts others.",
+        "unclear": f"No clear difference: {detour} neither helps nor hurts as far as these data can tell.",
+        "unknown": f"Not known yet: {detour} has not been measured on all planned folds.",
+    }[verdict]
+
+
+def _verdict(evidence: _Evidence) -> Verdict:
+    near, wide = (_side(*interval) for interval in (evidence.cells, evidence.wide))
+    if evidence.better and evidence.worse:
+        return "depends"
+    if near == 0:
+        return "unclear"
+    if near == wide:
+        return "helps" if near > 0 else "hurts"
+    return "leans-help" if near > 0 else "leans-hurt"
+
+
+def _side(low: float, high: float) -> int:
+    """1 above zero, -1 below, 0 on both sides or not known."""
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _evidence(effects: Effects, arm: Arm, reference: Arm) -> _Evidence | None:
+    """The mean over architectures where there are two or more; else the one architecture; None where folds miss."""
+    named = dict(zip(COMPARISON, (arm.task, arm.approach, arm.intermediate, reference.approach), strict=True))
+    mixed = _rows(effects.mixed, {**named, "family": ALL})
+    single = [row for row in _rows(effects.comparisons, named) if not math.isnan(row["pooled_pp"])]
+    if len(mixed) and not math.isnan(mixed[0]["pooled_low_pp"]):
+        evidence = _from_row(mixed[0], "low_pp", "high_pp", math.nan)
+        clear = [row for row in single if row["pooled_p_holm"] < ALPHA]
+        named_ones = [(row["pooled_pp"] > 0, f"{row['architecture']} ({signed(row['pooled_pp'], 1)})") for row in clear]
+        better, worse = (tuple(name for up, name in named_ones if up is wanted) for wanted in (True, False))
+        return replace(evidence, better=better, worse=worse)
+    if not single:
+        return None
+    return _from_row(single[0], "corrected_low_pp", "corrected_high_pp", single[0]["corrected_detectable_pp"])
+
+
+def _from_row(row: dict[Any, Any], low: str, high: str, detectable: float) -> _Evidence:
+    cells = (row["pooled_low_pp"], row["pooled_high_pp"])
+    return _Evidence(row["mean_pp"], cells, (row[low], row[high]), row["unit"], row["groups"], detectable)
+
+
+def _rows(frame: pd.DataFrame, named: dict[str, str]) -> list[dict[Any, Any]]:
+    if frame.empty:
+        return []
+    return frame.loc[(frame[list(named)] == pd.Series(named)).all(axis=1)].to_dict("records")
+
+
+def _paired_means(scores: pd.DataFrame, context: TableContext, arm: Arm, reference: Arm) -> pd.DataFrame:
+    """Macro-F1 of both arms by architecture over the folds that both have: columns folds, approach, reference."""
+    rows = reported(scores, context.checkpoint)
+    keys = [[arm.task, arm.approach, arm.intermediate], [reference.task, reference.approach, reference.intermediate]]
+    sides = [
+        rows.loc[(rows[[name for name in KEY if name != "architecture"]] == key).all(axis=1)].set_index(
+            ["architecture", "fold"]
+        )["macro_f1"]
+        for key in keys
+    ]
+    both = pd.concat(sides, axis=1, keys=["approach", "reference"]).dropna()
+    grouped = both.groupby(level="architecture")
+    return grouped.mean().assign(folds=grouped.size())
+
+
+def _sentences(
+    evidence: _Evidence, complete: pd.DataFrame, title: str, against: str, verdict: Verdict
+) -> Iterator[str]:
+    count = len(complete)
+    of = f"mean of {count} architectures" if count > 1 else str(complete.index[0])
+    means = 100 * complete[["approach", "reference"]].mean()
+    yield (
+        f"{title} reaches a Macro-F1 of {means['approach']:.1f}%, {against} alone {means['reference']:.1f}% ({of}): "
+        f"a difference of {_points(evidence.mean)}, 95% interval {_span(evidence.cells)} for new {evidence.unit}s "
+        f"({evidence.groups:,} resampled, models as trained){_trainings(evidence, count)}."
+    )
+    if evidence.better or evidence.worse:
+        sides = (("better", evidence.better), ("worse", evidence.worse))
+        found = "; ".join(f"{word} in {', '.join(names)}" for word, names in sides if names)
+        yield f"Clear by itself after Holm's correction: {found}."
+    elif count > 1:
+        helped = int((complete["approach"] > complete["reference"]).sum())
+        yield f"It raised the score of {helped} of {count} architectures, none clearly by itself."
+    told = evidence.wide[1] - evidence.wide[0] <= _USELESS  # False for NaN too
+    if told and verdict in ("unclear", "leans-help", "leans-hurt") and not math.isnan(evidence.detectable):
+        yield f"These folds would have shown a difference of {evidence.detectable:.1f} points four times in five."
+
+
+def _trainings(evidence: _Evidence, count: int) -> str:
+    low, high = evidence.wide
+    if math.isnan(low):
+        return "; one fold says nothing about new trainings"
+    if high - low > _USELESS:
+        return "; so few folds and architectures say nothing about new trainings"
+    return f" and {_span(evidence.wide)} for new trainings{' and other architectures' if count > 1 else ''}"
+
+
+def _so_far(means: pd.DataFrame, context: TableContext, title: str, against: str) -> str:
+    if means.empty:
+        return f"No fold has been finished by both {title} and {against}."
+    planned = len(context.folds)
+    differences = 100 * (means["approach"] - means["reference"])
+    parts = [
+        f"{name} {_points(value)} ({folds} of {planned} folds)"
+        for name, value, folds in zip(means.index, differences, means["folds"], strict=True)
+    ]
+    return f"{title} minus {against} so far, without intervals: {', '.join(parts)}."
+
+
+def _points(value: float) -> str:
+    return f"{signed(value, 1)} points"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"{signed(interval[0], 1)} to {signed(interval[1], 1)}"

@@ -1,0 +1,133 @@
+"""Accepted cells as a dataset that a study can train on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import zipfile
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from bandbridge.dataset.imagefolder import COLUMNS, METADATA
+from bandbridge.errors import UserError
+from bandbridge.files import replacing, write_text
+from bandbridge.review.database import Store
+from bandbridge.review.schema import StoredSheet
+
+CORRECTIONS = "corrections.csv"
+_CORRECTION_COLUMNS = ("file_name", "cell", "file", "predicted", "suggested", "placed", "by", "flagged", "model")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Export(NamedTuple):
+    """A dataset written: its name, folder and zip, how many cells and images it holds, how many were left out."""
+
+    name: str
+    folder: Path
+    archive: Path
+    cells: int
+    images: int
+    unplaced: int
+
+
+def export_accepted(store: Store) -> Export:
+    """Write the accepted cells into a new folder below ``exports`` in the work folder, and as a zip beside it.
+
+    Holds ``metadata.csv`` and images, 8-bit gray PNG as photographed, not turned; chromosomes placed nowhere are left
+    out. ``corrections.csv`` tells for every chromosome, these too, what the model thought and what became of it. Cells
+    of one name are told apart by a number. Raises :class:`UserError` when no cell is accepted.
+    """
+    sheets = [store.sheet(one.id) for one in store.cells() if one.accepted and one.state == "ready"]
+    if not sheets:
+        raise UserError("no cell is accepted yet", "Check a cell and accept it with the key a, then export.")
+    name = _free_name(store.folder / "exports")
+    folder = store.folder / "exports" / name
+    rows, told = [], []
+    names = _told_apart([one.record.name for one in sheets])
+    for stored, cell in zip(sheets, names, strict=True):
+        new_rows, new_told = _write_cell(store, stored, cell, folder)
+        rows += new_rows
+        told += new_told
+    write_text(folder / CORRECTIONS, _table(_CORRECTION_COLUMNS, told))
+    # Last: a folder without it is no dataset, so one cut short is never taken for whole.
+    write_text(folder / METADATA, _table(COLUMNS, rows))
+    archive = folder.with_name(f"{name}.zip")
+    with replacing(archive) as temporary:
+        _pack(folder, temporary)
+    return Export(name, folder, archive, len(sheets), len(rows), len(told) - len(rows))
+
+
+def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """Copy the images of one cell and return its rows of metadata.csv and of corrections.csv."""
+    record, sheet = stored.record, stored.sheet
+    home = f"images/{record.id:05d}"
+    (folder / home).mkdir(parents=True, exist_ok=True)
+    rows, told = [], []
+    copies: Counter[str] = Counter()
+    for one, image, suggested in zip(sheet.chromosomes, stored.images, stored.suggested, strict=True):
+        target = ""
+        if one.placed:
+            copy = _letters(copies[one.placed])
+            copies[one.placed] += 1
+            target = f"{home}/{_safe(one.placed)}{copy}.png"
+            shutil.copyfile(store.image_path(image), folder / target)
+            source = f"reviewed: {one.file}"
+            rows.append([target, one.placed, cell, record.patient, copy, record.stain, source])
+        by = "person" if one.corrected else "model"
+        told.append(
+            [target, cell, one.file, one.predicted, suggested, one.placed, by, "; ".join(one.reasons), record.model]
+        )
+    return rows, told
+
+
+def _letters(number: int) -> str:
+    """Return a, b, ... z, aa, ab, ..."""
+    text = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, len(_LETTERS))
+        text = _LETTERS[rest] + text
+    return text
+
+
+def _safe(label: str) -> str:
+    return "".join(sign if sign.isalnum() else "-" for sign in label)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told
+
+
+def _free_name(folder: Path) -> str:
+    base = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    number, name = 2, base
+    while (folder / name).exists():
+        name, number = f"{base}-{number}", number + 1
+    return name
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """Zip ``folder``, images stored as they are: PNG does not shrink further."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+        for directory, folders, files in os.walk(folder):
+            folders.sort()
+            for file in sorted(files):
+                path = Path(directory) / file
+                packed.write(path, path.relative_to(folder).as_posix())

@@ -1,0 +1,133 @@
+"""From a study file to what it names: its datasets, opened and divided into folds, and its architectures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.splits import Split, make_split, read_split, strictest_scheme
+from bandbridge.dataset.store import dataset_fingerprint
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.files import is_present
+from bandbridge.karyotype import order_classes
+from bandbridge.model.architectures import Architecture, find_architecture
+from bandbridge.study.spec import StudySpec, TaskSpec
+
+#: Environment variable that names the folder of the datasets when no ``--data-dir`` is given.
+DATA_VARIABLE = "BANDBRIDGE_DATA"
+#: Stands for the fingerprint and the split of a dataset that is not here: its runs can be counted, not run.
+ABSENT = "absent"
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """A task with its dataset and split; ``dataset`` and ``split`` are None where the dataset is not at hand."""
+
+    name: str
+    spec: TaskSpec
+    preparation: Preparation
+    dataset: ImageFolder | None
+    fingerprint: str
+    split: Split | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in order; empty where the dataset is absent."""
+        return order_classes(self.dataset.samples["label"]) if self.dataset else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A study file with everything that it names at hand."""
+
+    spec: StudySpec
+    tasks: dict[str, TaskData]
+    architectures: dict[str, Architecture]
+
+
+def resolve(spec: StudySpec, path: Path, data_dir: Path | None = None, *, need_data: bool = True) -> Resolved:
+    """Find the architectures and the datasets of ``spec``, read from ``path``, and divide the datasets into folds.
+
+    With ``need_data`` False, absent datasets are tolerated. Raises :class:`UserError` for architectures that do not
+    exist and for absent or broken datasets, all at once.
+    """
+    if need_data and data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"the data folder {data_dir} does not exist", "Correct --data-dir.")
+    architectures = _find_architectures(spec.architectures)
+    return Resolved(spec, _open_tasks(spec, path, data_dir, need_data), architectures)
+
+
+def _find_architectures(names: Sequence[str]) -> dict[str, Architecture]:
+    found: dict[str, Architecture] = {}
+    errors: list[UserError] = []
+    for name in names:
+        try:
+            found[name] = find_architecture(name)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ManyErrors("architectures that do not exist:", [f"{each.message} {each.remedy}" for each in errors])
+    named: dict[tuple[str, object], str] = {}
+    for name, architecture in found.items():
+        first = named.setdefault((architecture.pinned_name, architecture.options), name)
+        if first != name:
+            raise UserError(f"architectures: {first!r} and {name!r} are the same model", "Leave one of them out.")
+    return found
+
+
+def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: bool) -> dict[str, TaskData]:
+    tasks: dict[str, TaskData] = {}
+    problems: list[str] = []
+    for name, task in spec.tasks.items():
+        settings = {**spec.preparation.settings(), **task.preparation.settings()}
+        preparation = Preparation(size=spec.image_size, **settings)
+        places = dataset_places(task.dataset, path, data_dir)
+        found = next((place for place in places if is_present(place)), None)
+        if found is None:
+            problems.append(f"{task.dataset} (task {name}); looked for {', '.join(map(str, places))}")
+            tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
+            continue
+        dataset = open_dataset(found)
+        split = _split_of(task, dataset, spec, path)
+        tasks[name] = TaskData(name, task, preparation, dataset, dataset_fingerprint(dataset), split)
+    if problems and need_data:
+        remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
+        raise ManyErrors("datasets not found:", problems, remedy)
+    return tasks
+
+
+def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path) -> Split:
+    if task.split_file is not None:
+        split = read_split(path.parent / task.split_file, dataset.samples)
+        if split.folds != spec.split.folds:
+            raise UserError(
+                f"{task.split_file} has {split.folds} folds, {path} asks for {spec.split.folds}",
+                "Make them agree.",
+            )
+        return split
+    scheme = spec.split.scheme
+    if scheme == "auto":
+        # A domain that is no target is not scored, so its folds cannot leak: without cells it is divided by image.
+        grouped = (dataset.samples[["cell", "patient"]] != "").all().any()
+        loose = spec.protocol == "paper" or not (task.target or grouped)
+        scheme = "image" if loose else strictest_scheme(dataset.samples)
+    return make_split(dataset.samples, scheme, spec.split.folds, spec.split.seed)
+
+
+def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[Path]:
+    """Return where a dataset ``name`` of ``study_file`` may lie, in the order in which they are tried."""
+    given = Path(name)
+    with suppress(RuntimeError):  # "~name" where there is no such user: a folder may be called so
+        given = given.expanduser()
+    if given.is_absolute():
+        return [given]
+    variable = os.environ.get(DATA_VARIABLE)
+    folders = [data_dir, Path(variable) if variable else None, study_file.parent, Path()]
+    return list(dict.fromkeys(folder / given for folder in folders if folder is not None))

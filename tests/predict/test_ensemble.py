@@ -1,0 +1,127 @@
+"""Ensembles against the members by hand: calibrated means, mirror images, what is unlike, whose folds calibrate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.prepare import prepare_image
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.predict.confidence import fit_confidence
+from bandbridge.predict.ensemble import Ensemble, open_models, sibling_folds
+from bandbridge.study.ledger import Ledger
+from bandbridge.study.plan import open_study
+
+
+@pytest.fixture(scope="module")
+def folders(small_study):
+    study, ledger = open_study(small_study.path), Ledger(small_study.runs)
+    return {run.approach: ledger.folder(run) for run in study.runs if run.task == "Q"}
+
+
+@pytest.fixture(scope="module")
+def images(small_study):
+    dataset = open_study(small_study.path).tasks["Q"].dataset
+    return [decode_gray(dataset.read_bytes(name), name) for name in dataset.samples["file_name"].iloc[:5]]
+
+
+def by_hand(folder, images, temperature, turn=lambda image: image):
+    """Probabilities of one member, computed with nothing but torch and its own files."""
+    (ensemble,) = [open_models([folder], device="cpu")]
+    member = ensemble.members[0]
+    prepared = np.stack([turn(prepare_image(image, member.preparation)) for image in images])
+    batch = torch.from_numpy(prepared.copy()).float()[:, None].expand(-1, 3, -1, -1) / 255
+    mean, std = (torch.tensor(json.loads((folder / "config.json").read_text())[name]) for name in ("mean", "std"))
+    with torch.inference_mode():
+        logits = member.model((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1)).double().numpy()
+    return softmax(logits / temperature, axis=1)
+
+
+def test_an_ensemble_is_the_mean_of_its_calibrated_members(folders, images):
+    two = [folders["scratch"], folders["imagenet"]]
+    ensemble = open_models(two, device="cpu")
+    temperatures = [one.temperature for one in ensemble.confidences]
+    expected = np.mean([by_hand(folder, images, t) for folder, t in zip(two, temperatures, strict=True)], axis=0)
+    assert ensemble.judge(images).probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_mirror_images_are_averaged(folders, images):
+    ensemble = open_models([folders["two-step"]], device="cpu")
+    turns = (lambda a: a, lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::-1, ::-1])
+    temperature = ensemble.confidence.temperature
+    expected = np.mean([by_hand(folders["two-step"], images, temperature, turn) for turn in turns], axis=0)
+    assert ensemble.judge(images, flips=True).probabilities == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_confidence_of_a_run_is_that_of_its_own_training(folders):
+    folder = folders["imagenet"]
+    assert sibling_folds(folder) == [folder.resolve()]
+    expected = fit_confidence([read_predictions(folder / "predictions.parquet")], "last")
+    assert open_models([folder], device="cpu").confidence.model_dump_json() == expected.model_dump_json()
+
+
+def test_folds_of_one_training_are_siblings_and_others_are_not(folders, tmp_path):
+    home = tmp_path / "arm"
+    for name in ("fold0-a", "fold1-b", "fold0-c", "fold2-d"):
+        shutil.copytree(folders["imagenet"], home / name)
+    for name, fold, seed in (("fold1-b", 1, 0), ("fold0-c", 0, 7), ("fold2-d", 2, 0)):
+        facts = json.loads((home / name / "run.json").read_text())
+        facts["fold"] = facts["record"]["fold"] = fold
+        facts["record"]["seed"] = seed
+        (home / name / "run.json").write_text(json.dumps(facts))
+    (home / "fold2-d" / "done.json").unlink()
+    assert [path.name for path in sibling_folds(home / "fold0-a")] == ["fold0-a", "fold1-b"]
+
+
+def test_the_most_cautious_member_decides(folders):
+    ensemble = open_models([folders["scratch"], folders["imagenet"]], device="cpu")
+    first, second = ensemble.confidences
+    changed = Ensemble(
+        ensemble.members,
+        (
+            first.model_copy(update={"review_below": 0.4, "thresholds": (0.5,) * 24}),
+            second.model_copy(update={"review_below": 0.9, "thresholds": (0.2,) * 23 + (0.7,)}),
+        ),
+    )
+    assert changed.review_below == 0.9
+    assert changed.thresholds.tolist() == [0.5] * 23 + [0.7]
+
+
+def test_an_image_is_unlike_only_where_all_who_know_say_so(folders, images):
+    ensemble = open_models([folders["scratch"], folders["imagenet"]], device="cpu")
+    first, second = ensemble.confidences
+
+    def judged(*energies):
+        confidences = [
+            None if energy is None else one.model_copy(update={"energy_low": energy})
+            for one, energy in zip((first, second), energies, strict=True)
+        ]
+        return replace(ensemble, confidences=tuple(confidences)).judge(images).unlike
+
+    assert judged(1e9, 1e9).all() and not judged(1e9, -1e9).any()
+    assert judged(1e9, None).all() and not judged(None, None).any()
+
+
+def test_models_that_cannot_be_opened_are_named_together(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManyErrors) as refused:
+        open_models([folders["scratch"], tmp_path / "empty", tmp_path / "gone"], device="cpu")
+    assert "empty" in str(refused.value) and "gone" in str(refused.value)
+
+
+def test_models_of_other_classes_do_not_mix(folders, tmp_path):
+    other = tmp_path / "fold0-other"
+    shutil.copytree(folders["scratch"], other)
+    config = json.loads((other / "config.json").read_text())
+    config["classes"] = config["classes"][::-1]
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="knows other classes"):
+        open_models([folders["scratch"], other], device="cpu")

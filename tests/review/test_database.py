@@ -1,0 +1,177 @@
+"""What is acknowledged is kept: over undo and redo, over a second program, over a killed one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
+from bandbridge.review.database import DATABASE, Store
+from bandbridge.review.schema import Incoming
+
+CLASSES = ("1", "2", "X")
+
+
+def pixels(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (7, 5)).astype(np.uint8)
+
+
+def sheet_of(name: str = "c1") -> CellSheet:
+    rows = np.random.default_rng(5).dirichlet(np.ones(3), 2)
+    one = Chromosome("a.png", pixels(0), "1", "1", rows[0], ("1", "2"), ("unsure",), Pose(3.5, True, 0.9), margin=1.25)
+    other = Chromosome("b.png", pixels(1), "2", "", rows[1])
+    return CellSheet(name, CLASSES, (one, other), (CountFinding("X", 0, 1, 2.25),))
+
+
+@pytest.fixture
+def cell(store) -> int:
+    images = tuple((one.file, store.put_image(one.image)) for one in sheet_of().chromosomes)
+    number, new = store.add_cell(Incoming("c1", images, "p7", "G", ("a note",)))
+    assert new
+    store.save_sheet(number, sheet_of(), "m")
+    return number
+
+
+def placed(store, cell) -> list[str]:
+    return [one.placed for one in store.sheet(cell).sheet.chromosomes]
+
+
+def test_a_sheet_comes_back_as_it_was_given(store, cell):
+    stored = store.sheet(cell)
+    assert stored.suggested == ("1", "") and stored.sheet.classes == CLASSES
+    assert stored.sheet.findings == sheet_of().findings
+    for found, given in zip(stored.sheet.chromosomes, sheet_of().chromosomes, strict=True):
+        np.testing.assert_array_equal(found.image, given.image)
+        np.testing.assert_array_equal(found.probabilities, given.probabilities)
+        assert (found.file, found.placed, found.labels) == (given.file, given.placed, given.labels)
+        np.testing.assert_equal(found.margin, given.margin)
+        assert (found.reasons, found.pose, found.corrected) == (given.reasons, given.pose, given.corrected)
+    record = stored.record
+    assert (record.patient, record.stain, record.notes, record.model) == ("p7", "G", ("a note",), "m")
+    assert (record.images, record.flagged) == (2, 1)
+
+
+def test_every_change_can_be_taken_back_and_made_again(store, cell):
+    first, second = store.sheet(cell).ids
+    store.change(cell, "place", ("X", 1), first)
+    store.change(cell, "turn", (10.0, 0, 1.0), second)
+    store.change(cell, "place", ("2", 1), second)
+    store.change(cell, "accept", (1,))
+    assert placed(store, cell) == ["X", "2"] and store.cell(cell).accepted
+    assert store.sheet(cell).sheet.chromosomes[1].pose == Pose(10.0, False, 1.0)
+    assert [store.undo(cell).kind for _ in range(4)] == ["accept", "place", "turn", "place"]
+    assert placed(store, cell) == ["1", ""] and not store.cell(cell).accepted
+    assert store.sheet(cell).sheet.chromosomes[1].pose == Pose() and store.undo(cell) is None
+    assert not any(one.corrected for one in store.sheet(cell).sheet.chromosomes)
+    assert [store.redo(cell).kind for _ in range(4)] == ["place", "turn", "place", "accept"]
+    assert placed(store, cell) == ["X", "2"] and store.cell(cell).accepted and store.redo(cell) is None
+
+
+def test_a_new_change_ends_what_could_be_made_again_but_the_history_stays(store, cell):
+    first, _ = store.sheet(cell).ids
+    store.change(cell, "place", ("2", 1), first)
+    store.undo(cell)
+    store.change(cell, "place", ("X", 1), first)
+    assert store.redo(cell) is None and placed(store, cell) == ["X", ""]
+    assert [(event.before["placed"], event.after["placed"], event.undone) for event in store.history(cell)] == [
+        ("1", "2", True),
+        ("1", "X", False),
+    ]
+
+
+def test_the_same_images_are_one_cell_and_a_removed_one_comes_back_corrected(store, cell):
+    store.change(cell, "place", ("2", 1), store.sheet(cell).ids[0])
+    store.remove(cell)
+    assert store.cells() == []
+    with pytest.raises(KeyError):
+        store.sheet(cell)
+    images = tuple((one.file, store.put_image(one.image)) for one in reversed(sheet_of().chromosomes))
+    assert store.add_cell(Incoming("c1", images)) == (cell, False)
+    assert placed(store, cell) == ["2", ""]
+    assert store.add_cell(Incoming("c2", images)) == (cell + 1, True)
+
+
+def test_what_is_not_there_cannot_be_changed(store, cell):
+    number = store.sheet(cell).ids[0]
+    for wrong in ((cell, "place", ("2", 1), 99), (99, "place", ("2", 1), number), (99, "accept", (1,))):
+        with pytest.raises(KeyError):
+            store.change(*wrong)
+    assert store.history(cell) == [] and placed(store, cell) == ["1", ""]
+
+
+def test_a_sheet_of_other_images_is_refused(store):
+    other = store.add_cell(Incoming("c", (("z.png", store.put_image(pixels(3))),)))[0]
+    with pytest.raises(ValueError, match="not of its images"):
+        store.save_sheet(other, sheet_of(), "m")
+    assert store.cell(other).state == "waiting"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bandbridge.review.database import Store
+store = Store(Path(sys.argv[1]))
+cell, chromosome = int(sys.argv[2]), int(sys.argv[3])
+for number in range(100_000):
+    store.change(cell, "place", (("1", "2", "X")[number % 3], 1), chromosome)
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_program_loses_no_acknowledged_correction(store, cell):
+    number = store.sheet(cell).ids[0]
+    store.close()
+    command = [sys.executable, "-c", WRITER, str(store.folder), str(cell), str(number)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    acknowledged = -1
+    for line in writer.stdout:
+        acknowledged = int(line)
+        if acknowledged >= 40:
+            break
+    os.kill(writer.pid, signal.SIGKILL)
+    acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    writer.stdout.close()
+    writer.wait()
+    opened = Store(store.folder)
+    try:
+        history = opened.history(cell)
+        # One more may have been committed and not yet told.
+        assert len(history) in (acknowledged + 1, acknowledged + 2)
+        assert placed(opened, cell)[0] == CLASSES[(len(history) - 1) % 3] == history[-1].after["placed"]
+        assert opened.undo(cell) == history[-1]
+    finally:
+        opened.close()
+
+
+def test_the_folder_is_for_its_owner_only(store):
+    assert store.folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_program_is_told_that_the_folder_is_in_use(store):
+    with pytest.raises(UserError, match="another review is open on"):
+        Store(store.folder)
+
+
+def test_a_database_of_another_version_is_left_alone(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / DATABASE) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(UserError, match="another version"):
+        Store(tmp_path)
+
+
+def test_a_file_that_is_no_database_and_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / DATABASE).write_text("not a database, but long enough to be looked at " * 20)
+    with pytest.raises(EnvironmentFault, match=DATABASE):
+        Store(tmp_path)
+    with pytest.raises(EnvironmentFault, match="cannot write"):
+        Store(tmp_path / DATABASE)
