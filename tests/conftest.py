@@ -41,6 +41,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """Notes and progress are printed, as the command prints them; the library by itself is silent."""
+    from bandbridge.progress import listening
+
+    with listening(True):
+        yield
+
+
 @pytest.fixture
 def chromosome_set(tmp_path: Path):
     """Return a function that draws a small synthetic set and returns its folder."""
@@ -113,3 +122,45 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     executor = Executor(study, home / "runs", "cpu", home / "weights", say=lambda _: None, show=lambda _: None)
     assert len(executor.run(study.runs).done) == 4
     return SmallStudy(home / "study.yaml", home / "runs")
+
+
+EXAMPLE_STUDY = """\
+name: mine
+protocol: strict
+tasks:
+  q: {dataset: sets/q, intermediates: [g]}
+  g: {dataset: sets/g, target: false}
+architectures: [test_resnet]
+approaches: [scratch, domain]
+split: {folds: 2}
+image_size: 32
+recipe: {base: fast, epochs: 1}
+"""
+
+
+@pytest.fixture(scope="session")
+def example_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as documentation assumes it: sets, new cells, a finished study, a model, ImageNet weights (random)."""
+    import torch
+
+    from bandbridge.dataset.imagefolder import open_dataset
+    from bandbridge.dataset.synthetic import write_synthetic_set
+    from bandbridge.export.folder import export_folder
+    from bandbridge.model.architectures import create_model, find_architecture
+    from bandbridge.model.weights import save_model
+    from bandbridge.study.execute import Executor
+    from bandbridge.study.plan import open_study
+
+    home = tmp_path_factory.mktemp("example")
+    write_synthetic_set(home / "sets" / "q", "Q", 4, 1)
+    write_synthetic_set(home / "sets" / "g", "G", 4, 2)
+    write_synthetic_set(home / "new-cells", "Q", 2, 9)
+    (home / "mine.yaml").write_text(EXAMPLE_STUDY)
+    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
+    save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
+    study = open_study(home / "mine.yaml")
+    executor = Executor(study, home / "runs", "cpu", say=lambda _: None, show=lambda _: None)
+    assert len(executor.run(study.runs).done) == 6
+    run = next((home / "runs" / "q").glob("*/scratch/fold0-*"))
+    export_folder(run, home / "models" / "mine", images=open_dataset(home / "sets" / "q"))
+    return home

@@ -1,11 +1,83 @@
 """Chromosome image classification by two-step transfer learning.
 
 ImageNet -> an intermediate staining domain -> the target stain: does the middle step help, by how much, and why?
+
+All that is public is in ``__all__`` and described in docs/api.md. Each name is imported when it is first used.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("bandbridge")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0+unknown"
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bandbridge.api.domains import Advice, Similarity, advise, similarity
+    from bandbridge.api.fine_tune import fine_tune
+    from bandbridge.api.model import Model, load_model
+    from bandbridge.api.predictions import Predictions
+    from bandbridge.api.study import Study
+    from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+    from bandbridge.dataset.synthetic import draw_cells
+    from bandbridge.errors import UserError
+    from bandbridge.evaluation.appraisal import Evaluation
+    from bandbridge.report.sections.cautions import Caution
+
+#: Where each public name lives.
+_HOMES = {
+    "Advice": "api.domains",
+    "Caution": "report.sections.cautions",
+    "Evaluation": "evaluation.appraisal",
+    "ImageFolder": "dataset.imagefolder",
+    "Model": "api.model",
+    "Predictions": "api.predictions",
+    "Similarity": "api.domains",
+    "Study": "api.study",
+    "UserError": "errors",
+    "advise": "api.domains",
+    "draw_cells": "dataset.synthetic",
+    "fine_tune": "api.fine_tune",
+    "load_model": "api.model",
+    "open_dataset": "dataset.imagefolder",
+    "similarity": "api.domains",
+}
+
+__all__ = [
+    "Advice",
+    "Caution",
+    "Evaluation",
+    "ImageFolder",
+    "Model",
+    "Predictions",
+    "Similarity",
+    "Study",
+    "UserError",
+    "advise",
+    "draw_cells",
+    "fine_tune",
+    "load_model",
+    "open_dataset",
+    "similarity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bandbridge' has no attribute {name!r}; it has {', '.join(__all__)}")
+    found = getattr(importlib.import_module(f"bandbridge.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # half of the time that all of this takes
+
+    try:
+        return version("bandbridge")
+    except PackageNotFoundError:  # running from a source tree that was never installed
+        return "0+unknown"

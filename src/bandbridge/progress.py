@@ -1,13 +1,18 @@
-"""Progress of long work: a Rich bar on a terminal, plain lines elsewhere, with an honest time left."""
+"""Progress of long work: a Rich bar on a terminal, plain lines elsewhere, a function of one's own, or silence.
+
+The library is silent unless somebody listens; the command line always does.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,9 +28,59 @@ console = Console(stderr=True, soft_wrap=True, highlight=False)
 _PLAIN_INTERVAL_S = 15.0
 
 
+class Step(NamedTuple):
+    """What a listener is told: a line of text, or that ``done`` of ``total`` things of it are done."""
+
+    text: str
+    done: int | None = None
+    total: int | None = None
+
+
+#: True shows progress on the console, False nothing; a function is called with each :class:`Step`.
+Listener = bool | Callable[[Step], None]
+
+_listener: Listener = False
+
+
+class Shown:
+    """What is told to whoever listens."""
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        note(text)
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
+        if _listener is True and console.is_terminal:
+            with console.status(text) as status:
+                yield lambda update: status.update(escape(update))
+        else:
+            yield note
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[Shown]:
+    """Let ``listener`` hear of the work inside; False leaves it to whoever listens already.
+
+    It is heard from all threads of this process, and from no other process.
+    """
+    global _listener
+    before = _listener
+    if listener is not False:
+        _listener = listener
+    try:
+        yield Shown()
+    finally:
+        _listener = before
+
+
 def note(text: str) -> None:
-    """Print one line for the user on standard error."""
-    console.print(text, markup=False)
+    """Tell whoever listens one line; on the console, on standard error."""
+    if _listener is True:
+        console.print(text, markup=False)
+    elif _listener is not False:
+        _listener(Step(text))
 
 
 def format_duration(seconds: float) -> str:
@@ -38,18 +93,33 @@ def format_duration(seconds: float) -> str:
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     """Yield ``items`` while showing how many of ``total`` are done and how long the rest will take."""
-    if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as bar:
-            yield from bar.track(items, total=total, description=description)
-        return
+    if _listener is False:
+        return iter(items)
+    if _listener is not True:
+        return _told(items, total, description, _listener)
+    return _bar(items, total, description) if sys.stderr.isatty() else _lines(items, total, description)
+
+
+def _told(items: Iterable[T], total: int, description: str, listener: Callable[[Step], None]) -> Iterator[T]:
+    for done, item in enumerate(items, start=1):
+        yield item
+        listener(Step(description, done, total))
+
+
+def _bar(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield from bar.track(items, total=total, description=description)
+
+
+def _lines(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     started = last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from bandbridge.cli.study import parse_duration
+from bandbridge.api.study import parse_duration
 from bandbridge.errors import UserError
 
 

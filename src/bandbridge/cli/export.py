@@ -74,10 +74,13 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
     """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
     from bandbridge.export.graph import Exportable
     from bandbridge.files import read_json
+    from bandbridge.model.classifier import Classifier
     from bandbridge.predict.ensemble import open_models
 
     ensemble = open_models([folder], checkpoint, "cpu")
     classifier, confidence = ensemble.members[0], ensemble.confidence
+    if not isinstance(classifier, Classifier):
+        raise UserError(f"{folder} is an exported graph already", "Name the run or the model folder that it came from.")
     weights = read_json(folder / "environment.json").get("imagenet_weights") or {}
     source = Exportable(
         classifier.model.eval(),
@@ -89,6 +92,8 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
         confidence.temperature if confidence is not None else 1.0,
         confidence.review_below if confidence is not None else None,
         str(weights.get("licence") or "not known"),
+        confidence,
+        next(iter(ensemble.likenesses), None),
     )
     if confidence is None:
         note(

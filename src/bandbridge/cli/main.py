@@ -10,9 +10,9 @@ from typing import NoReturn
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import advise, data, explain, export, models, predict, review, similarity, study
+from bandbridge.cli import advise, data, evaluate, explain, export, models, predict, review, similarity, study
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.progress import console
+from bandbridge.progress import console, listening
 
 _INTERRUPTED = 130
 _OSERROR_REMEDY = (
@@ -56,6 +56,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")
 app.command("explain")(explain.explain)
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("review")(review.review)
 
@@ -68,7 +69,8 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        with listening(True):
+            app()
     except UserError as error:
         if debug:
             raise

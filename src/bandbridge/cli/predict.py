@@ -12,7 +12,7 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
 
 if TYPE_CHECKING:
-    from bandbridge.predict.classify import Classified
+    from bandbridge.api.predictions import Predictions
     from bandbridge.predict.ensemble import Ensemble
 
 
@@ -52,59 +52,37 @@ def predict(
 
     Writes predictions.csv, predictions.json and cells.csv. Research use only: this is no diagnosis.
     """
-    from bandbridge.files import replacing, write_text
-    from bandbridge.predict.classify import cell_table, classify, prediction_table
+    import bandbridge as bb
     from bandbridge.predict.confidence import Promise
-    from bandbridge.predict.ensemble import is_run, open_models
+    from bandbridge.predict.ensemble import is_run
     from bandbridge.predict.intake import hand_over
 
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
     *models, images = places
-    handed = hand_over(images)
-    promise = Promise(coverage, wanted_error)
-    ensemble = open_models(models, checkpoint.value, device, promise)
-    if ensemble.confidence is not None and not any(map(is_run, models)) and promise != Promise():
+    handed = hand_over(images)  # before the models: what is wrong with the images is then said at once
+    model = bb.load_model(
+        models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
+    )
+    asked = Promise(coverage, wanted_error)
+    if model.ensemble.confidence is not None and not any(map(is_run, models)) and asked != Promise():
         note("an exported model keeps the promises it was exported with: give --coverage and --wanted-error there")
-    _say(ensemble)
+    for line in model.notes():
+        note(line)
     if not flips:
-        warn_of_upright_training(ensemble, "give --flips")
-    result = classify(ensemble, handed, flips=flips, joint=cells, keep_images=karyograms)
-    table, counts = prediction_table(result), cell_table(result)
-    for name, frame in (("predictions.csv", table), ("cells.csv", counts)):
-        with replacing(out / name) as temporary:
-            frame.to_csv(temporary, index=False)
-    # pandas writes what is not a number as null, which JSON has.
-    text = table.to_json(orient="records", indent=2)
-    write_text(out / "predictions.json", text)
-    if karyograms:
-        _draw(result, out / "karyograms")
+        warn_of_upright_training(model.ensemble, "give --flips")
+    result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms)
+    result.save(out, karyograms=karyograms)
     if as_json:
-        typer.echo(text)
+        typer.echo(result.as_json())
     else:
-        _summarise(result, table, counts)
+        _summarise(result)
     note(f"written to {out}")
     if result.refused:
         lines = [f"{name}: {reason}" for name, reason in result.refused]
         raise ManyErrors(
             "images that could not be read:", lines, "The others are classified; mend these or leave them out."
         )
-
-
-def _say(ensemble: Ensemble) -> None:
-    confidence = ensemble.confidence
-    if len(ensemble.members) > 1:
-        note(f"{len(ensemble.members)} models; their probabilities are averaged")
-    if confidence is None:
-        note("no out-of-fold predictions come with these models: probabilities are not calibrated, nothing is flagged")
-        return
-    known = f"calibrated on {confidence.images:,} out-of-fold images (temperature {confidence.temperature:.2f})"
-    below = ensemble.review_below
-    if below is None or below > 1:
-        note(f"{known}; every chromosome is flagged, because these models can promise no error rate")
-    else:
-        rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
-        note(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
 
 
 def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
@@ -114,12 +92,9 @@ def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
         note(f"warning: in training {share:.0%} of the images were upside down; {remedy} if any of yours may be")
 
 
-def _summarise(result: Classified, table: object, counts: object) -> None:
-    import pandas as pd
-
-    assert isinstance(table, pd.DataFrame) and isinstance(counts, pd.DataFrame)
-    flagged = int((table["flag"] == "yes").sum()) if len(table) else 0
-    typer.echo(f"{len(table):,} chromosomes, {flagged:,} for a person to check")
+def _summarise(result: Predictions) -> None:
+    table, counts = result.table(), result.cells()
+    typer.echo(f"{len(table):,} chromosomes, {len(result.flagged):,} for a person to check")
     if len(counts):
         unusual = counts.loc[counts["findings"] != ""]
         typer.echo(f"{len(counts):,} cells, {len(unusual):,} with unusual counts")
@@ -132,18 +107,7 @@ def _summarise(result: Classified, table: object, counts: object) -> None:
         agreed = (known["label"] == known["class"]).mean()
         alone = (known["label"] == known["by_itself"]).mean()
         typer.echo(f"labels agree with {agreed:.1%} ({alone:.1%} by each chromosome itself)")
-        note("if the models were trained on these images, that agreement says little")
-
-
-def _draw(result: Classified, folder: Path) -> None:
-    from dataclasses import replace
-
-    from bandbridge.files import file_stems
-    from bandbridge.karyogram.drawing import write_karyogram
-    from bandbridge.karyogram.orientation import upright
-    from bandbridge.progress import track
-
-    stems = file_stems((sheet.name for sheet in result.sheets), "sheet")
-    for sheet, stem in zip(track(result.sheets, len(result.sheets), "drawing karyograms"), stems, strict=False):
-        turned = upright(sheet.chromosomes, sheet.classes)
-        write_karyogram(replace(sheet, chromosomes=tuple(turned)), folder, stem)
+        note(
+            "if the models were trained on these images, that agreement says little; "
+            "bandbridge evaluate leaves such images out"
+        )

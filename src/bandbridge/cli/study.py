@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 import time
-from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bandbridge.cli.explain import attention
-from bandbridge.cli.similarity import DEFAULT_ARCHITECTURE, DEFAULT_SIZE
+from bandbridge.cli.similarity import DEFAULT_ARCHITECTURE
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import EnvironmentFault, UserError, in_one_line
-from bandbridge.progress import console, format_duration, note
+from bandbridge.errors import UserError, in_one_line
+from bandbridge.progress import format_duration, note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bandbridge.report.sections.blocks import Block
+    from bandbridge.api.study import Plan
     from bandbridge.study.estimate import Estimate
-    from bandbridge.study.execute import Outcome
-    from bandbridge.study.plan import Study
-    from bandbridge.study.run import PlannedRun
+    from bandbridge.study.ray_executor import Cluster
 
 app = typer.Typer(
     help="A study: compare training approaches over tasks, architectures and folds.", no_args_is_help=True
@@ -70,40 +62,37 @@ def plan(
     ] = None,
 ) -> None:
     """Print every run with its parent and state, how many are shared, and how long the rest will take."""
-    from rich.console import Console
-    from rich.table import Table
+    import bandbridge as bb
 
-    from bandbridge.study.ledger import Ledger
-
-    study, selected = _open(study_file, data_dir, only, need_data=False)
-    ledger = Ledger(runs)
-    table = Table("run", "id", "parent", "state", box=None, header_style="bold")
-    for run in selected:
-        parent = f"{run.parent.name} ({run.parent.id[:6]})" if run.parent else "–"
-        table.add_row(run.name, run.id, parent, _state_text(ledger, run))
-    # A pipe has no width: let the lines be as long as they are.
-    console = Console(width=None if Console().is_terminal else 200)
-    console.print(table)
-    typer.echo(_plan_summary(study, selected, ledger))
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
+    planned = study.plan(only)
+    _print_plan(planned)
     for dataset in study.missing_data:
         note(f"dataset {dataset} is not here: its run ids are provisional")
-    pending = [run for run in selected if ledger.state(run).kind != "done"]
-    if estimate and pending:
-        import torch
-
-        from bandbridge.study.estimate import estimate as estimate_time
-
+    if estimate and (planned.table["state"] != "done").any():
         note("estimating the time; a speed that no finished run tells is measured (--no-estimate leaves this out)")
-        alone = devices == runs_per_device == 1
-        if cpus_per_run or not alone:
-            torch.set_num_threads(cpus_per_run or 1)
-        result = estimate_time(study, pending, ledger, device, devices, runs_per_device)
-        if alone:
+        result = study.estimate(only, device, devices, runs_per_device, cpus_per_run)
+        if devices == runs_per_device == 1:
             typer.echo(f"Time left on this machine: about {format_duration(result.makespan)}")
         else:
             typer.echo(_wall_time(result, devices, runs_per_device))
         for architecture, rate in result.rates.items():
             typer.echo(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
+
+
+def _print_plan(planned: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", "id", "parent", "state", box=None, header_style="bold")
+    for run in planned.table.to_dict("records"):
+        epochs = f" ({run['epochs']}/{run['of_epochs']})" if run["state"] == "paused" else ""
+        state = run["state"] + epochs + (", shared" if run["shared"] else "")
+        table.add_row(run["run"], run["id"], run["parent"] or "–", state)
+    # A pipe has no width: let the lines be as long as they are.
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    typer.echo(planned.summary)
 
 
 @app.command("run")
@@ -137,47 +126,28 @@ def run_(
     ] = 1,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
-    from rich.markup import escape
+    import bandbridge as bb
 
-    from bandbridge.study.execute import Executor
-    from bandbridge.study.run import distinct
-
-    deadline = time.monotonic() + parse_duration(max_time) if max_time else None
     if executor_kind == "ray" and devices_per_run > 1:
         raise UserError(
             "on Ray each run has one device: --devices-per-run goes with --executor local",
             "Leave one of the two out: many runs go side by side on Ray, one run on several GPUs without it.",
         )
-    study, selected = _open(study_file, data_dir, only, need_data=True)
-    if executor_kind == "ray":
-        from bandbridge.study.ray_executor import Cluster, run_on_ray
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs, weights_dir=weights_dir)
+    study.run(
+        max_time or None,
+        only=only,
+        device=device,
+        skip_unavailable=skip_unavailable,
+        devices_per_run=devices_per_run,
+        ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,
+    )
 
-        # The devices are the cluster's; this machine only prepares images and watches.
-        executor = Executor(study, runs, "cpu", weights_dir, deadline)
-        cluster = Cluster(address, device, cpus_per_run, gpus_per_run)
-        carry_out: Callable[[list[PlannedRun]], Outcome] = partial(run_on_ray, executor, cluster=cluster)
-    elif devices_per_run > 1:
-        from bandbridge.study.parallel import ParallelExecutor
 
-        executor = ParallelExecutor(study, runs, device, weights_dir, deadline, devices=devices_per_run)
-        carry_out = executor.run
-    else:
-        executor = Executor(study, runs, device, weights_dir, deadline)
-        carry_out = executor.run
-    if skip_unavailable:
-        selected = executor.available(selected)
-    else:
-        executor.require_weights(selected)
-    states = [executor.ledger.state(run).kind for run in distinct(selected)]
-    note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
-    started = time.monotonic()
-    if console.is_terminal:
-        with console.status("preparing") as status:
-            executor.show = lambda text: status.update(escape(text))
-            outcome = carry_out(selected)
-    else:
-        outcome = carry_out(selected)
-    _report(outcome, time.monotonic() - started)
+def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) -> Cluster:
+    from bandbridge.study.ray_executor import Cluster
+
+    return Cluster(address, device, cpus_per_run, gpus_per_run)
 
 
 @app.command()
@@ -186,19 +156,16 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAUL
     from rich.console import Console
     from rich.table import Table
 
-    from bandbridge.study.ledger import Ledger
+    import bandbridge as bb
 
-    _, selected = _open(study_file, data_dir, only, need_data=False)
-    ledger = Ledger(runs)
-    states = {run.id: ledger.state(run) for run in selected}
-    kinds: tuple[Literal["done", "paused", "failed", "pending"], ...] = ("done", "paused", "failed", "pending")
-    table = Table("task", "approach", *kinds, box=None, header_style="bold")
-    for task, approach in dict.fromkeys((run.task, run.approach) for run in selected):
-        counts = Counter(states[run.id].kind for run in selected if (run.task, run.approach) == (task, approach))
-        table.add_row(task, approach, *(str(counts[kind] or "–") for kind in kinds))
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
+    counts = study.status(only)
+    table = Table(*counts.columns, box=None, header_style="bold")
+    for row in counts.itertuples(index=False):
+        table.add_row(row[0], row[1], *(str(count or "–") for count in row[2:]))
     Console().print(table)
-    for run in selected:
-        state = states[run.id]
+    for run in study.select(only):
+        state = study.state(run)
         if state.kind == "paused":
             typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
@@ -213,16 +180,11 @@ def tables(
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
 ) -> None:
     """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX."""
-    from bandbridge.report.study import write_study_tables
-    from bandbridge.study.ledger import Ledger
+    import bandbridge as bb
 
-    study, planned = _open(study_file, data_dir, None, need_data=False)
-    ledger = Ledger(runs)
-    if not any(run.fold is not None and ledger.state(run).kind == "done" for run in planned):
-        remedy = "Train with bandbridge study run, or name the folder of the runs with --runs."
-        raise UserError(f"{runs} holds no finished run of {study_file}", remedy)
-    folder = out or Path("results") / study.spec.name
-    typer.echo(write_study_tables(study, runs, folder))
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
+    folder = out or Path("results") / study.name
+    typer.echo(str(study.tables(folder)))
     note(f"written to {folder}")
 
 
@@ -248,45 +210,23 @@ def report(
 
     The page needs no network and no other file. It works on an unfinished study, and says what is missing.
     """
-    from bandbridge.report.content import gather
-    from bandbridge.report.html import write_report
-    from bandbridge.report.sections.blocks import Wishes
-    from bandbridge.report.sections.repetition import study_commands
+    import bandbridge as bb
 
-    study, _ = _open(study_file, data_dir, None, need_data=False)
-    wishes = Wishes(
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs, weights_dir=weights_dir)
+    started = time.monotonic()
+    path = study.report(
+        out,
         cases=cases,
         attention=attention,
         limit=limit,
+        similarity=similarity,
+        architecture=architecture,
+        natural=natural,
         seed=seed,
         device=device,
-        domains=partial(_domains, study, runs, architecture, weights_dir, natural, seed, device)
-        if similarity
-        else None,
-        commands=study_commands(study_file, data_dir, weights_dir),
     )
-    started = time.monotonic()
-    path = write_report(gather(study, runs, wishes), out or Path("results") / study.spec.name)
     size = path.stat().st_size / 2**20
     note(f"written in {format_duration(time.monotonic() - started)}: {path} ({size:.1f} MB) and its tables and figures")
-
-
-def _domains(
-    study: Study,
-    runs: Path,
-    architecture: str,
-    weights_dir: Path | None,
-    natural: Path | None,
-    seed: int,
-    device: str,
-) -> list[Block]:
-    from bandbridge.domains.distance import Resampling
-    from bandbridge.domains.embeddings import open_extractor
-    from bandbridge.model.architectures import find_architecture
-    from bandbridge.report.sections.domains import domain_blocks
-
-    extractor = open_extractor(find_architecture(architecture), DEFAULT_SIZE, weights_dir, device)
-    return domain_blocks(study, runs, extractor, DEFAULT_SIZE, Resampling(seed=seed), natural)
 
 
 @app.command()
@@ -304,8 +244,9 @@ def lab(
     from bandbridge.report.rendering import to_markdown, write_table
     from bandbridge.report.study import study_predictions, table_context
     from bandbridge.report.tables.laboratory import laboratory_tables, laboratory_trials
+    from bandbridge.study.plan import open_study
 
-    study, _ = _open(study_file, data_dir, None, need_data=False)
+    study = open_study(study_file, data_dir, need_data=False)
     context = table_context(study)
     trials, refused = laboratory_trials(study_predictions(study, runs), context, seed)
     for line in refused:
@@ -331,67 +272,14 @@ def split(
 ) -> None:
     """Write each task's folds as a file that another study can name as its split_file."""
     from bandbridge.dataset.splits import write_split
+    from bandbridge.study.plan import open_study
 
-    study, _ = _open(study_file, data_dir, None, need_data=True)
+    study = open_study(study_file, data_dir)
     for task in study.tasks.values():
         if task.split is not None:
             path = out / f"{task.name}.json"
             write_split(task.split, path)
             typer.echo(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
-
-
-def parse_duration(text: str) -> float:
-    """Return seconds from "90s", "9m", "2h" or a plain number of minutes. Raises :class:`UserError` otherwise."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
-    if not match:
-        raise UserError(f"--max-time {text!r} is not a duration", "Write 90s, 9m or 2h.")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[match[2]]
-
-
-def _open(
-    study_file: Path, data_dir: Path | None, only: str | None, *, need_data: bool
-) -> tuple[Study, list[PlannedRun]]:
-    from bandbridge.study.plan import open_study, with_parents
-
-    study = open_study(study_file, data_dir, need_data=need_data)
-    if only is None:
-        return study, list(study.runs)
-    chosen = [run for run in study.runs if fnmatch.fnmatchcase(run.name, only)]
-    if not chosen:
-        example = study.runs[-1].name
-        raise UserError(
-            f"no run of {study_file} is called {only!r}", f"Names look like {example!r}; * matches anything."
-        )
-    return study, with_parents(chosen)
-
-
-def _state_text(ledger: object, run: PlannedRun) -> str:
-    from bandbridge.study.ledger import Ledger
-
-    assert isinstance(ledger, Ledger)
-    state = ledger.state(run)
-    text = f"{state.kind} ({state.epochs}/{run.record.recipe.epochs})" if state.kind == "paused" else state.kind
-    if ledger.folder(run) != run.folder(ledger.root):
-        text += ", shared"
-    return text
-
-
-def _plan_summary(study: Study, selected: list[PlannedRun], ledger: object) -> str:
-    from bandbridge.study.ledger import Ledger
-    from bandbridge.study.run import distinct
-
-    assert isinstance(ledger, Ledger)
-    states = Counter(ledger.state(run).kind for run in distinct(selected))
-    parents = {run.parent.id for run in selected if run.parent}
-    targets = {run.id for run in selected if run.fold is not None and study.tasks[run.task].spec.target}
-    shared = len(parents & targets)
-    lines = [
-        f"{counted(states.total(), 'run')}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))
-    ]
-    if parents:
-        own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
-        lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
-    return "\n".join(lines)
 
 
 def _wall_time(result: Estimate, devices: int, runs_per_device: int) -> str:
@@ -408,22 +296,3 @@ def _wall_time(result: Estimate, devices: int, runs_per_device: int) -> str:
             "as at the speeds below."
         )
     return "\n".join(lines)
-
-
-def _report(outcome: Outcome, seconds: float) -> None:
-    note(f"{counted(len(outcome.done), 'run')} finished in {format_duration(seconds)}")
-    for name in outcome.elsewhere:
-        note(f"left to another process: {name}")
-    for name in outcome.waiting:
-        note(f"waiting for its parent: {name}")
-    if outcome.out_of_time:
-        note("stopped at the time limit; the same command goes on")
-        if not outcome.epochs:
-            note("not one epoch fitted into it: give more time")
-    if outcome.failed:
-        # A wrong request is for the user to correct, whatever else the machine failed in.
-        wrong = any(error.exit_code == UserError.exit_code for error in outcome.failed.values())
-        raise (UserError if wrong else EnvironmentFault)(
-            f"{counted(len(outcome.failed), 'run')} failed: {', '.join(outcome.failed)}",
-            "bandbridge study status says why; the same command tries them again.",
-        )

@@ -59,5 +59,5 @@ def counted(number: int, unit: str) -> str:
     """Return ``"1 pair"`` or ``"1,204 pairs"``; ``unit`` may hold more words: ``"pair of cells"``."""
     first, _, rest = unit.partition(" ")
     if number != 1:
-        first += "es" if first.endswith("s") else "s"
+        first += "es" if first.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{number:,} {first} {rest}".rstrip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import io
 import struct
 import zipfile
@@ -21,8 +22,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present
+from bandbridge.karyotype import order_classes
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
 METADATA = "metadata.csv"
@@ -46,11 +49,39 @@ class ZipMember(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """A dataset. ``samples``: string columns ``COLUMNS`` ("" = unknown), one row per image, in file order."""
+    """A dataset. ``samples``: string columns ``COLUMNS`` ("" = unknown), one row per image, in file order.
+
+    members: where each file lies in the zip that it is. contents: the files themselves, of a set that lies on no disk.
+
+    >>> cells = open_dataset("sets/q")
+    >>> cells
+    ImageFolder(sets/q: 184 images, 4 cells, 2 patients, stain Q)
+    >>> cells.samples[["file_name", "label", "cell"]].iloc[0].tolist()
+    ['images/synthetic-q0001/1a.png', '1', 'synthetic-q0001']
+    """
 
     path: Path
     samples: pd.DataFrame = field(repr=False)
     members: Mapping[str, ZipMember] | None = field(default=None, repr=False)
+    contents: Mapping[str, bytes] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path}: {', '.join(self._facts())})"
+
+    def _repr_html_(self) -> str:
+        counts = self.samples["label"].value_counts()
+        classes = pd.DataFrame([counts[name] for name in order_classes(counts.index)], order_classes(counts.index)).T
+        table = classes.to_html(index=False, escape=True)
+        return f"<p>{html.escape(str(self.path))}: {html.escape(', '.join(self._facts()))}</p>{table}"
+
+    def _facts(self) -> list[str]:
+        """Images, cells, patients and stains in words; what is not known is left out."""
+        facts = [counted(len(self.samples), "image")]
+        for column in ("cell", "patient"):
+            known = self.samples.loc[self.samples[column] != "", column].nunique()
+            facts += [counted(known, column)] if known else []
+        stains = sorted({stain for stain in self.samples["stain"] if stain})
+        return [*facts, f"stain {', '.join(stains)}"] if stains else facts
 
     def read_bytes(self, file_name: str) -> bytes:
         """Return the bytes of one image as stored.
@@ -60,6 +91,10 @@ class ImageFolder:
         """
         if not is_inside(file_name):
             raise UserError(f"{self.path}: {file_name!r} leads out of the dataset", "Use paths beside metadata.csv.")
+        if self.contents is not None:
+            if file_name not in self.contents:
+                raise UserError(f"{self.path}: no image {file_name!r} in this set", "Its table and its images differ.")
+            return self.contents[file_name]
         if self.members is not None:
             member = self.members.get(file_name)
             if member is None:
@@ -71,7 +106,8 @@ class ImageFolder:
         """Return what it takes to read the files ``names``, and no table: little to send to another process."""
         members = self.members
         found = None if members is None else {name: members[name] for name in names if name in members}
-        return ImageFolder(self.path, self.samples.iloc[:0], found)
+        held = None if self.contents is None else {name: self.contents[name] for name in names if name in self.contents}
+        return ImageFolder(self.path, self.samples.iloc[:0], found, held)
 
     def content_hashes(self) -> list[str]:
         """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``."""
@@ -84,6 +120,11 @@ def open_dataset(path: Path | str) -> ImageFolder:
     Raises :class:`UserError` when there is no such path, no ``metadata.csv``, a needed column (file_name,
     label) is missing; and, many at once, for empty labels, rows given twice, names that lead outside and
     absent files.
+
+    >>> open_dataset("sets/mine")
+    Traceback (most recent call last):
+    bandbridge.errors.UserError: no such dataset: sets/mine
+    Give a folder or a zip that holds metadata.csv.
     """
     path = Path(path)
     if not is_present(path):

@@ -11,10 +11,11 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from bandbridge.dataset.drawing import (
@@ -29,19 +30,28 @@ from bandbridge.dataset.drawing import (
     paint,
 )
 from bandbridge.dataset.ideogram import Stain, check_stain
+from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import is_present, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
 from bandbridge.progress import note, track
 
-__all__ = ["CELLS_PER_PATIENT", "NEUTRAL", "Drawing", "DrawnChromosome", "draw_cell", "write_synthetic_set"]
+__all__ = [
+    "CELLS_PER_PATIENT",
+    "NEUTRAL",
+    "Drawing",
+    "DrawnCells",
+    "DrawnChromosome",
+    "draw_cell",
+    "draw_cells",
+    "write_synthetic_set",
+]
 
 #: Cells 0 to 2 are the first patient's, 3 to 5 the second's, and so on.
 CELLS_PER_PATIENT = 3
 #: The file that says how a synthetic set was drawn; a set is complete when metadata.csv is there too.
 PARAMETERS = "synthetic.json"
 _VERSION = 1
-_COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
 # One number for each purpose that draws at random, so that no two share a stream.
 _PATIENT, _HETEROMORPHISM, _STYLE, _SHAPE = range(4)
 
@@ -120,6 +130,57 @@ def _neighbour(
     return other.moved(np.array([border, rng.uniform(0, height)]) - other.axis[len(other.axis) // 2])
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class DrawnCells(ImageFolder):
+    """A drawn set in memory, a dataset like any other. ``cells``, ``seed`` and ``drawing`` say how it was drawn."""
+
+    cells: int = 0
+    seed: int = 0
+    drawing: Drawing = field(default_factory=Drawing)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the set as ``bandbridge data synth`` does, the same bytes, and return ``folder``.
+
+        Raises as :func:`write_synthetic_set` does.
+        """
+        stain = check_stain(self.samples["stain"].iloc[0])
+        return write_synthetic_set(Path(folder), stain, self.cells, self.seed, self.drawing)
+
+
+def draw_cells(stain: Stain, cells: int, *, seed: int = 0, drawing: Drawing | None = None) -> DrawnCells:
+    """Return ``cells`` drawn cells of 46 labelled chromosomes as a dataset in memory.
+
+    stain: "G", dark bands on white, or "Q", bright bands on black. The same ``seed`` draws the same images. Raises
+    :class:`UserError` for another stain, fewer than one cell or a negative seed.
+
+    >>> cells = draw_cells("G", 3, seed=1)
+    >>> cells
+    DrawnCells(drawn-g: 138 images, 3 cells, 1 patient, stain G)
+    >>> cells.save("sets/drawn").as_posix()
+    'sets/drawn'
+    """
+    stain, drawing = check_stain(stain), drawing or Drawing()
+    _check_counts(seed=seed)
+    _check_cells(cells)
+    contents: dict[str, bytes] = {}
+    for cell in track(range(cells), cells, f"Drawing {stain}-banded cells"):
+        for drawn in draw_cell(stain, seed, cell, drawing):
+            contents[f"images/{_cell_name(stain, cell)}/{drawn.label}{drawn.copy}.png"] = _as_png(drawn.image)
+    table = pd.DataFrame(_rows(stain, cells, seed), columns=list(COLUMNS), dtype=str)
+    return DrawnCells(Path(f"drawn-{stain.lower()}"), table, None, contents, cells, seed, drawing)
+
+
+def _as_png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _check_cells(cells: int) -> None:
+    if cells < 1:
+        raise UserError(f"cells is {cells}, expected 1 or more")
+
+
 def write_synthetic_set(destination: Path, stain: Stain, cells: int, seed: int, drawing: Drawing | None = None) -> Path:
     """Write ``cells`` cells as images/<cell>/<label><copy>.png with their metadata.csv; return
     ``destination``.
@@ -133,8 +194,7 @@ def write_synthetic_set(destination: Path, stain: Stain, cells: int, seed: int, 
     """
     destination, stain, drawing = Path(destination), check_stain(stain), drawing or Drawing()
     _check_counts(seed=seed)
-    if cells < 1:
-        raise UserError(f"cells is {cells}, expected 1 or more")
+    _check_cells(cells)
     parameters = {
         "kind": "bandbridge synthetic set",
         "version": _VERSION,
@@ -198,7 +258,7 @@ def _write_cell(folder: Path, chromosomes: list[DrawnChromosome]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for drawn in chromosomes:
-            Image.fromarray(drawn.image).save(partial / f"{drawn.label}{drawn.copy}.png")
+            (partial / f"{drawn.label}{drawn.copy}.png").write_bytes(_as_png(drawn.image))
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -211,7 +271,7 @@ def _write_cell(folder: Path, chromosomes: list[DrawnChromosome]) -> None:
 def _metadata(stain: Stain, cells: int, seed: int) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     writer.writerows(_rows(stain, cells, seed))
     return text.getvalue()
 

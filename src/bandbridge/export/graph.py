@@ -29,6 +29,11 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
 from bandbridge.files import write_json, write_text
+from bandbridge.predict.confidence import FILE as CONFIDENCE
+from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.graph import FACTS as PREPARATION
+from bandbridge.predict.likeness import FILE as LIKENESS
+from bandbridge.predict.likeness import Likeness, write_likeness
 from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, need, open_runtime
 
 #: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
@@ -36,9 +41,11 @@ BATCHES = (1, 3, 16)
 #: Of the range of PyTorch's logits. Two runtimes add the same float32 products in different orders; of the eleven
 #: architectures and their tiny kin that changed 2e-7 to 3e-6. A lost or misread operation changes 1e-2 and more.
 TOLERANCE = 1e-4
-PREPARATION, EXAMPLE, README = "preparation.json", "example.py", "README.md"
+EXAMPLE, README = "example.py", "README.md"
 #: All that an exported folder may hold: one that holds nothing else is replaced.
-_OWN_FILES = {PREPARATION, EXAMPLE, README, "model.onnx", "model.xml", "model.bin"}
+_OWN_FILES = {PREPARATION, EXAMPLE, README, CONFIDENCE, LIKENESS, "model.onnx", "model.xml", "model.bin"}
+#: What a graph says of the run that it came from.
+_RUN_FACTS = ("id", "task", "architecture", "approach", "record")
 #: The lowest that OpenVINO and ONNX Runtime of these years read, and that has LayerNormalization as one operation.
 _OPSET = 17
 
@@ -49,7 +56,7 @@ class Exportable:
 
     mean, std: of the normalisation, in shares of white. facts: what ``run.json`` holds. temperature: of the
     probabilities. review_below: a probability below it is for a person to check, None where that is not known.
-    licence: of the weights that the training began with.
+    licence: of the weights that the training began with. confidence, likeness: what travels along, where it is known.
     """
 
     model: nn.Module
@@ -61,6 +68,8 @@ class Exportable:
     temperature: float = 1.0
     review_below: float | None = None
     licence: str = "not known"
+    confidence: Confidence | None = None
+    likeness: Likeness | None = None
 
 
 @dataclass(frozen=True)
@@ -296,6 +305,7 @@ def _describe(
     facts = {
         "classes": list(source.classes),
         "preparation": source.preparation.model_dump(),
+        "run": {key: source.facts[key] for key in _RUN_FACTS if key in source.facts},
         "temperature": source.temperature,
         "review_below": review_below if review_below is not None and np.isfinite(review_below) else None,
         "input": {"name": "images", "dtype": "uint8", "shape": ["N", source.preparation.size, source.preparation.size]},
@@ -303,6 +313,10 @@ def _describe(
         "inside the model": {"divide by": 255, "subtract": source.mean, "then divide by": source.std, "channels": 3},
     }
     write_json(folder / PREPARATION, facts)
+    if source.confidence is not None and loss is None:
+        write_confidence(source.confidence, folder)
+    if source.likeness is not None:
+        write_likeness(source.likeness, folder)
     write_text(folder / EXAMPLE, Path(example.__file__).read_text(encoding="utf-8"))
     write_text(folder / README, readme(source, model, differences, loss))
 

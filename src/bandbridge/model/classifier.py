@@ -44,6 +44,11 @@ class Classifier:
     mean: Tensor
     std: Tensor
 
+    @property
+    def temperature(self) -> float:
+        """1: its logits are as they were learned."""
+        return 1.0
+
     def held_out(self) -> frozenset[str]:
         """Return the names of the images that the run was not trained on; none for a run trained on all."""
         path = self.folder / "predictions.parquet"

@@ -133,6 +133,11 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
     return replace(sheet, chromosomes=placed, findings=findings)
 
 
+def is_placed_whole(sheet: CellSheet) -> bool:
+    """Whether the chromosomes of ``sheet`` are placed together: a named cell of a human's classes, and not too few."""
+    return bool(sheet.name) and sheet.classes == CLASSES and len(sheet.chromosomes) >= FEWEST
+
+
 def _placed(
     one: Chromosome, index: int, margin: float, classes: tuple[str, ...], surplus: dict[str, str]
 ) -> Chromosome:

@@ -1,11 +1,11 @@
-"""One classifier or several as one: run folders and exported models, calibrated, on images as they were taken."""
+"""One classifier or several as one: runs, exported models and graphs, calibrated, on images as they were taken."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import softmax
@@ -14,12 +14,42 @@ from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.files import read_json
-from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
+from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
 
 #: Images that are decoded and judged together.
 BATCH = 64
+
+
+class Member(Protocol):
+    """A classifier of prepared images: :class:`bandbridge.model.classifier.Classifier`, or an exported graph."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it was read from."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the logits."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images are prepared for it."""
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by where nothing else is known of its confidence."""
+
+    def held_out(self) -> frozenset[str]:
+        """Return the names of the images that it was not trained on."""
+
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        """Return float32 [B, K] of uint8 ``prepared`` [B, S, S]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +71,7 @@ class Ensemble:
     confidences, likenesses: one for each member, None where nothing is known of it; no likenesses where none has any.
     """
 
-    members: tuple[Classifier, ...]
+    members: tuple[Member, ...]
     confidences: tuple[Confidence | None, ...]
     likenesses: tuple[Likeness | None, ...] = ()
 
@@ -90,7 +120,7 @@ class Ensemble:
                 prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
             views = list(_mirrored(prepared[member.preparation], flips))
             logits = [member.logits(view).astype(np.float64) for view in views]
-            temperature = confidence.temperature if confidence is not None else 1.0
+            temperature = confidence.temperature if confidence is not None else member.temperature
             total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
             strange = np.zeros(len(images), dtype=bool)
             if confidence is not None:
@@ -114,26 +144,28 @@ def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
 def open_models(
     folders: Sequence[Path], checkpoint: str = "last", device: str = "auto", promise: Promise | None = None
 ) -> Ensemble:
-    """Open every model of ``folders``: runs (their ``checkpoint``) or exported models.
+    """Open every model of ``folders``: runs (their ``checkpoint``), exported models or exported graphs.
 
     A run's confidence comes from the out-of-fold predictions of its training's finished folds, and ``promise`` says
     what is asked of it; an exported model has its own. Raises
     :class:`ManyErrors` naming each folder that is no model, :class:`UserError` when their classes differ.
     """
-    members: list[Classifier] = []
+    if not folders:
+        raise UserError("no model is named", "Name a run, an exported model or a graph.")
+    members: list[Member] = []
     confidences: list[Confidence | None] = []
     problems: list[str] = []
     fitted: dict[tuple[Path, ...], Confidence | None] = {}
     for folder in folders:
         try:
-            members.append(open_classifier(folder, checkpoint, device))
+            members.append(open_member(folder, checkpoint, device))
             if is_run(folder):
                 siblings = tuple(sibling_folds(folder))
                 if siblings not in fitted:
                     fitted[siblings] = confidence_of_folds(siblings, checkpoint, promise)
                 confidences.append(fitted[siblings])
             else:
-                confidences.append(read_confidence(folder))
+                confidences.append(read_confidence(members[-1].folder))
         except UserError as error:
             problems.append(f"{error.message} {error.remedy}".strip())
     if problems:
@@ -146,6 +178,16 @@ def open_models(
                 f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
             )
     return Ensemble(tuple(members), tuple(confidences), tuple(read_likeness(member.folder) for member in members))
+
+
+def open_member(place: Path, checkpoint: str, device: str) -> Member:
+    """Open one model: an exported graph by its runtime, a run or an exported folder by PyTorch. Raises as either."""
+    graph = graph_file(place)
+    if graph is not None:
+        return open_graph(graph)
+    from bandbridge.model.classifier import open_classifier  # torch, which a graph does without
+
+    return open_classifier(place, checkpoint, device)
 
 
 def is_run(folder: Path) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, read_images
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, open_dataset, read_bounded
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, ImageFolder, open_dataset, read_bounded
 from bandbridge.errors import UserError
 
 #: Images that are decoded ahead of the classifier.
@@ -36,11 +36,11 @@ def hand_over(place: Path) -> list[Handed]:
     cell is the folder that an image lies in, or a single image. Raises :class:`UserError` when there is nothing.
     """
     if place.is_dir():
-        found = _dataset(place) if (place / METADATA).is_file() else _folder(place)
+        found = hand_over_dataset(open_dataset(place)) if (place / METADATA).is_file() else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
         found = [Handed(place.name, "", "", partial(read_bounded, place, MAX_IMAGE_BYTES))]
     elif place.is_file():
-        found = _dataset(place) if _has_metadata(place) else _archive(place)
+        found = hand_over_dataset(open_dataset(place)) if _has_metadata(place) else _archive(place)
     else:
         raise UserError(f"{place} does not exist", "Name a folder, a zip, a dataset or an image.")
     if not found:
@@ -50,8 +50,8 @@ def hand_over(place: Path) -> list[Handed]:
     return found
 
 
-def _dataset(place: Path) -> list[Handed]:
-    dataset = open_dataset(place)
+def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
+    """Return every image of ``dataset``, in the order of its table."""
     return [
         Handed(row["file_name"], row["cell"], row["label"], partial(dataset.read_bytes, row["file_name"]))
         for row in dataset.samples.to_dict("records")

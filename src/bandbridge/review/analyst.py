@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bandbridge.dataset.prepare import prepare_image
+from bandbridge.errors import UserError
 from bandbridge.explain.overlay import display_factor, overlay, place
 from bandbridge.karyogram.orientation import upright
 from bandbridge.karyogram.sheet import CellSheet
@@ -37,8 +38,15 @@ class EnsembleAnalyst:
     def cam(self, image: np.ndarray, label: str) -> np.ndarray:
         """Return the Grad-CAM of class ``label`` by the first model, in colour over uint8 ``image`` [H, W]."""
         from bandbridge.explain.seen import seeing  # torch; the sheet itself does without
+        from bandbridge.model.classifier import Classifier
 
-        member = seeing(self.ensemble.members[0])
+        first = self.ensemble.members[0]
+        if not isinstance(first, Classifier):
+            raise UserError(
+                f"{first.folder} is an exported graph, which does not tell where it looks",
+                "Name the run or the model folder that it was exported from.",
+            )
+        member = seeing(first)
         prepared = prepare_image(image, member.preparation)[None]
         maps, _ = member.shown_maps(prepared, np.array([self.classes.index(label)]), centred=True)
         return overlay(image, maps[0], place(image, member.preparation), display_factor(image))

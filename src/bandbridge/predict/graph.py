@@ -1,0 +1,95 @@
+"""A classifier that was exported as one file, at work without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.errors import UserError
+from bandbridge.files import read_json
+from bandbridge.predict.runtime import MODEL_FILES, Runtime, open_runtime
+
+#: Beside the graph, what it does not hold: how images are prepared, and the classes.
+FACTS = "preparation.json"
+#: Images that go through a graph at a time.
+_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class GraphClassifier:
+    """An exported graph with what it needs to see an image as in training.
+
+    facts: what the export says of the run. temperature: of the probabilities. runtime: maps uint8 [N, S, S] to logits
+    and probabilities.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    classes: tuple[str, ...]
+    preparation: Preparation
+    temperature: float
+    runtime: Runtime
+
+    def held_out(self) -> frozenset[str]:
+        """Return the names of the images that it was not trained on: a graph knows none."""
+        return frozenset()
+
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        """Return float32 [B, K] of uint8 ``prepared`` [B, S, S], a few images at a time."""
+        parts = [
+            self.runtime(np.ascontiguousarray(prepared[start : start + _BATCH]))[0]
+            for start in range(0, len(prepared), _BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
+        """Return class probabilities, float64 [B, K], of uint8 ``prepared`` [B, S, S], not calibrated."""
+        return softmax(self.logits(prepared).astype(np.float64), axis=1)
+
+
+def graph_file(place: Path) -> Path | None:
+    """Return the graph that ``place`` is, or that its folder holds; None where there is none."""
+    if place.suffix in (".onnx", ".xml"):
+        return place
+    return next((place / name for name in MODEL_FILES.values() if (place / name).is_file()), None)
+
+
+def open_graph(file: Path) -> GraphClassifier:
+    """Open the exported graph ``file``, .onnx or OpenVINO's .xml, on the CPU.
+
+    Raises :class:`UserError` where it is absent or damaged, where its preparation.json is, and where the runtime is not
+    installed.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} does not exist", "Name the model.onnx, or its folder, that bandbridge export wrote.")
+    folder = file.parent
+    facts = read_json(folder / FACTS)
+    try:
+        classes = tuple(str(name) for name in facts["classes"])
+        preparation = Preparation.model_validate(facts["preparation"])
+        temperature = float(facts["temperature"])
+        if not (0 < temperature < np.inf and len(set(classes)) == len(classes) > 1):
+            raise ValueError("classes or temperature make no sense")
+    except (KeyError, TypeError, ValueError) as fault:
+        raise UserError(
+            f"{folder / FACTS} is missing or damaged ({fault})",
+            "Keep the folder that bandbridge export wrote together, or export the model again.",
+        ) from fault
+    run = facts.get("run")
+    found = run if isinstance(run, dict) else {}
+    return GraphClassifier(folder, found, classes, preparation, temperature, _opened(file))
+
+
+def _opened(file: Path) -> Runtime:
+    try:
+        return open_runtime(file)
+    except UserError:
+        raise
+    except Exception as fault:  # each runtime has an exception of its own for a file that it cannot read
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise UserError(f"{file} cannot be opened: {reason}", "Export the model again.") from fault
