@@ -305,5 +305,7 @@ def _draw_paper(plate: Plate, path: Path, title: str) -> None:
                 parse_math=False,
             )
         axes.set(xlim=(0, WIDTH), ylim=(plate.height, 0), aspect="auto")
+        # Without a date, the same cell gives the same file.
         metadata = {"Title": f"Karyogram {clean(title, 60)}", "Subject": DISCLAIMER, "Creator": "Bandbridge"}
+        metadata |= {"CreationDate": None}
         FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)
