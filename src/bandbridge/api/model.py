@@ -1,0 +1,133 @@
+"""A finished classifier, or several as one, as a value to type with."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bandbridge.api.images import hand_over_anything
+from bandbridge.api.predictions import Predictions
+from bandbridge.dataset.findings import counted
+from bandbridge.predict.classify import classify
+from bandbridge.predict.confidence import Promise
+from bandbridge.predict.ensemble import Ensemble, open_models
+from bandbridge.progress import Listener, listening
+
+if TYPE_CHECKING:
+    from bandbridge.dataset.imagefolder import ImageFolder
+    from bandbridge.evaluation.appraisal import Evaluation
+
+
+class Model:
+    """One classifier, or several whose calibrated probabilities are averaged.
+
+    >>> model = load_model("models/mine")
+    >>> model.classes[:3]
+    ('1', '2', '3')
+    >>> model
+    Model(models/mine: 24 classes, q test_resnet scratch, calibrated on 184 out-of-fold images)
+    """
+
+    def __init__(self, ensemble: Ensemble, folders: Sequence[Path]) -> None:
+        self._ensemble = ensemble
+        self._folders = tuple(folders)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in karyotype order."""
+        return self._ensemble.classes
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the members were read from."""
+        return self._folders
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The members themselves, with what is known of their confidence."""
+        return self._ensemble
+
+    def __repr__(self) -> str:
+        facts = self._ensemble.members[0].facts
+        named = " ".join(str(facts[key]) for key in ("task", "architecture", "approach") if facts.get(key))
+        confidence = self._ensemble.confidence
+        known = f"calibrated on {confidence.images:,} out-of-fold images" if confidence else "not calibrated"
+        several = f" and {len(self._folders) - 1} more" if len(self._folders) > 1 else ""
+        parts = [counted(len(self.classes), "class"), named, known]
+        return f"Model({self._folders[0]}{several}: {', '.join(part for part in parts if part)})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
+
+    def predict(
+        self,
+        images: Any,
+        *,
+        flips: bool = False,
+        cells: bool = True,
+        keep_images: bool = True,
+        progress: Listener = False,
+    ) -> Predictions:
+        """Classify every chromosome of ``images`` and say which ones a person should look at.
+
+        images: a path (folder with a folder for each cell, zip, dataset, single image), a dataset, a uint8 array
+        [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these. flips:
+        average over the four mirror images. cells: place the chromosomes of each cell together. keep_images: keep the
+        pictures, which karyograms need, in memory. progress: True for a display on the console, or a function of a
+        :class:`bandbridge.progress.Step`.
+
+        Images that cannot be read are listed in :attr:`Predictions.refused`. Raises :class:`UserError` where there is
+        no image at all.
+
+        >>> import numpy as np
+        >>> load_model("models/mine").predict(np.zeros((60, 20), dtype=np.uint8))
+        Predictions(1 chromosome, 1 flagged)
+        """
+        handed = hand_over_anything(images)
+        with listening(progress):
+            return Predictions(
+                classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images)
+            )
+
+    def evaluate(
+        self, dataset: str | Path | ImageFolder, *, flips: bool = False, progress: Listener = False
+    ) -> Evaluation:
+        """Measure what the model is worth on the labelled cells of ``dataset``.
+
+        Images that the model was trained on are left out, and :attr:`Evaluation.notes` says so. Intervals take whole
+        patients, else whole cells, as the units of chance. Raises :class:`UserError` where nothing is left, where
+        labels are not the model's classes, and where it cannot be told what the model was trained on.
+
+        >>> score = load_model("models/mine").evaluate("new-cells")
+        >>> score.images, score.cells
+        (92, 2)
+        """
+        from bandbridge.api.evaluate import evaluate
+
+        with listening(progress):
+            return evaluate(self, dataset, flips=flips)
+
+
+def load_model(
+    models: str | Path | Sequence[str | Path],
+    *,
+    checkpoint: str = "last",
+    device: str = "auto",
+    coverage: float = Promise.coverage,
+    wanted_error: float = Promise.wanted_error,
+) -> Model:
+    """Open a run, an exported model folder, an ONNX file, or a list of these as one model.
+
+    checkpoint: which weights of a run, "last" or "best". device: "auto", "cpu", "cuda" or "mps". coverage,
+    wanted_error: what is asked of a run's prediction sets and flags, shares in 0..1; an exported model keeps the
+    promises it was exported with. Raises :class:`UserError` naming each folder that is no model, and where classes
+    differ.
+
+    >>> load_model(["models/mine", "models/mine"])
+    Model(models/mine and 1 more: 24 classes, q test_resnet scratch, calibrated on 184 out-of-fold images)
+    """
+    places = [models] if isinstance(models, str | Path) else list(models)
+    folders = [Path(place) for place in places]
+    return Model(open_models(folders, checkpoint, device, Promise(coverage, wanted_error)), folders)

@@ -1,0 +1,370 @@
+"""A study as a value to type with: plan it, run it, read what came out."""
+
+from __future__ import annotations
+
+import fnmatch
+import html
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.progress import Listener, listening
+from bandbridge.study import plan as planning
+from bandbridge.study.ledger import Ledger, RunState
+from bandbridge.study.run import PlannedRun, distinct
+
+if TYPE_CHECKING:
+    from bandbridge.report.rendering import Table
+    from bandbridge.report.sections.blocks import Block
+    from bandbridge.report.sections.cautions import Caution
+    from bandbridge.study.execute import Executor, Outcome
+
+#: The ImageNet model that compares domains, and the side of the images given to it, pixels.
+DEFAULT_ARCHITECTURE, DEFAULT_SIZE = "ConvNeXt-Tiny", 224
+DEFAULT_RUNS = Path("runs")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Every run of a study, parents first.
+
+    table: a row for each with ``run`` (its name), ``id``, ``parent`` (name and id, "" without one), ``state`` (done,
+    paused, failed or pending) and ``epochs`` finished. summary: how many there are and how many are shared.
+    """
+
+    table: pd.DataFrame
+    summary: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.summary)}</p>" + self.table.to_html(index=False, max_rows=40)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables(Mapping[str, pd.DataFrame]):
+    """The tables of a study by name, each as the frame of its numbers at full precision.
+
+    tables: the same for readers. cautions: what to know before believing them. str() gives all as Markdown.
+    """
+
+    tables: Sequence[Table]
+    cautions: Sequence[Caution]
+    markdown: str
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        for table in self.tables:
+            if table.name == name:
+                return table.data
+        raise KeyError(f"no table {name!r}; there are {', '.join(self)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return (table.name for table in self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __str__(self) -> str:
+        return self.markdown
+
+    def __repr__(self) -> str:
+        return f"Tables({', '.join(self)})"
+
+    def _repr_html_(self) -> str:
+        from bandbridge.report.rendering import to_html
+
+        return "".join(map(to_html, self.tables))
+
+
+class Study:
+    """A study file with its data and its plan.
+
+    >>> study = Study.read("mine.yaml")
+    >>> study
+    Study('mine': 1 task, 1 architecture, 2 approaches, 2 of 2 folds, protocol strict; 4 runs: 4 pending)
+    >>> study.plan().table[["run", "state"]]
+                                  run    state
+    0     q/test_resnet/scratch/fold0  pending
+    1      q/test_resnet/domain/fold0  pending
+    2     q/test_resnet/scratch/fold1  pending
+    3      q/test_resnet/domain/fold1  pending
+    """
+
+    def __init__(self, planned: planning.Study, data_dir: Path | None, runs: Path, weights_dir: Path | None) -> None:
+        self._planned = planned
+        self._data_dir, self._weights_dir = data_dir, weights_dir
+        self._ledger = Ledger(runs)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        data_dir: str | Path | None = None,
+        runs: str | Path = DEFAULT_RUNS,
+        weights_dir: str | Path | None = None,
+    ) -> Study:
+        """Read the study file ``path``.
+
+        ``data_dir`` holds the datasets that it names, ``runs`` all trainings of all studies, ``weights_dir`` ImageNet
+        weights. Datasets that are not there are named by :attr:`missing_data`, and needed only to train. Raises
+        :class:`UserError` for mistakes in the file and for broken datasets.
+        """
+        folder = None if data_dir is None else Path(data_dir)
+        planned = planning.open_study(Path(path), folder, need_data=False)
+        return cls(planned, folder, Path(runs), None if weights_dir is None else Path(weights_dir))
+
+    @property
+    def path(self) -> Path:
+        """The study file."""
+        return self._planned.path
+
+    @property
+    def name(self) -> str:
+        """What the study file calls the study."""
+        return self._planned.spec.name
+
+    @property
+    def missing_data(self) -> list[str]:
+        """The datasets that were not found, as the study file names them; ids of their runs are provisional."""
+        return self._planned.missing_data
+
+    def __repr__(self) -> str:
+        spec = self._planned.spec
+        targets = sum(task.target for task in spec.tasks.values())
+        parts = [
+            counted(targets, "task"),
+            counted(len(spec.architectures), "architecture"),
+            counted(len(spec.approaches), "approach", "approaches"),
+            f"{len(spec.folds)} of {spec.split.folds} folds",
+            f"protocol {spec.protocol}; {self._counts(self._planned.runs)}",
+        ]
+        return f"Study({spec.name!r}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{html.escape(self.name)}</b>: {html.escape(repr(self))}</p>" + self.status().to_html(index=False)
+
+    def select(self, only: str | None = None) -> list[PlannedRun]:
+        """Return the runs whose names match ``only`` ("G/*/two-step/*"; None: all), with their parents, parents first.
+
+        Raises :class:`UserError` when there is none.
+        """
+        if only is None:
+            return list(self._planned.runs)
+        chosen = [run for run in self._planned.runs if fnmatch.fnmatchcase(run.name, only)]
+        if not chosen:
+            example = self._planned.runs[-1].name
+            raise UserError(
+                f"no run of {self.path} is called {only!r}", f"Names look like {example!r}; * matches anything."
+            )
+        return planning.with_parents(chosen)
+
+    def state(self, run: PlannedRun) -> RunState:
+        """Return how far ``run`` has come."""
+        return self._ledger.state(run)
+
+    def plan(self, only: str | None = None) -> Plan:
+        """Return every run (those named by ``only``), its parent and its state."""
+        selected = self.select(only)
+        rows = []
+        for run in selected:
+            state = self.state(run)
+            rows.append(
+                {
+                    "run": run.name,
+                    "id": run.id,
+                    "parent": f"{run.parent.name} ({run.parent.id[:6]})" if run.parent else "",
+                    "state": state.kind,
+                    "epochs": state.epochs,
+                    "shared": self._ledger.folder(run) != run.folder(self._ledger.root),
+                }
+            )
+        return Plan(pd.DataFrame(rows), self._summary(selected))
+
+    def _counts(self, runs: Sequence[PlannedRun]) -> str:
+        states = Counter(self.state(run).kind for run in distinct(runs))
+        found = ", ".join(f"{count} {kind}" for kind, count in sorted(states.items()))
+        return f"{counted(states.total(), 'run')}: {found}"
+
+    def _summary(self, selected: Sequence[PlannedRun]) -> str:
+        parents = {run.parent.id for run in selected if run.parent}
+        targets = {run.id for run in selected if run.fold is not None and self._planned.tasks[run.task].spec.target}
+        shared = len(parents & targets)
+        lines = [self._counts(selected)]
+        if parents:
+            own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
+            lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
+        return "\n".join(lines)
+
+    def status(self, only: str | None = None) -> pd.DataFrame:
+        """Return how many runs of each task and approach are done, paused, failed and pending."""
+        kinds = ("done", "paused", "failed", "pending")
+        counts: dict[tuple[str, str], Counter[str]] = {}
+        for run in self.select(only):
+            counts.setdefault((run.task, run.approach), Counter())[self.state(run).kind] += 1
+        rows = [(*key, *(found[kind] for kind in kinds)) for key, found in counts.items()]
+        return pd.DataFrame(rows, columns=["task", "approach", *kinds])
+
+    def run(
+        self,
+        max_time: str | float | None = None,
+        *,
+        only: str | None = None,
+        device: str = "auto",
+        skip_unavailable: bool = False,
+        devices_per_run: int = 1,
+        ray: Any = None,
+        progress: Listener = False,
+    ) -> Outcome:
+        """Train whatever is not done yet; the same call goes on after any interruption.
+
+        max_time: no epoch is begun after this ("90s", "9m", "2h", or seconds). only: as of :meth:`select`. device:
+        "auto", "cpu", "cuda" or "mps". skip_unavailable: leave runs out whose ImageNet weights cannot be had.
+        devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
+        train on. progress: True for a display on the console, or a function of a
+        :class:`bandbridge.progress.Step`.
+
+        Raises :class:`UserError` for what is missing before anything is trained, and for runs that failed after all
+        others are done.
+        """
+        deadline = None if max_time is None else time.monotonic() + seconds_of(max_time)
+        if self._planned.missing_data:
+            self._planned = planning.open_study(self.path, self._data_dir)
+        selected = self.select(only)
+        with listening(progress) as shown:
+            executor, carry_out = self._executor("cpu" if ray else device, deadline, devices_per_run, ray)
+            if skip_unavailable:
+                selected = executor.available(selected)
+            else:
+                executor.require_weights(selected)
+            states = [executor.ledger.state(run).kind for run in distinct(selected)]
+            shown.note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
+            with shown.status("preparing") as update:
+                executor.show = update
+                outcome = carry_out(selected)
+        raise_for_failures(outcome)
+        return outcome
+
+    def _executor(self, device: str, deadline: float | None, devices: int, ray: Any) -> tuple[Executor, Any]:
+        from bandbridge.study.execute import Executor
+
+        arguments = (self._planned, self._ledger.root, device, self._weights_dir, deadline)
+        if ray is not None:
+            from bandbridge.study.ray_executor import run_on_ray
+
+            # The devices are the cluster's; this machine only prepares images and watches.
+            executor = Executor(*arguments)
+            return executor, partial(run_on_ray, executor, cluster=ray)
+        if devices > 1:
+            from bandbridge.study.parallel import ParallelExecutor
+
+            executor = ParallelExecutor(*arguments, devices=devices)
+        else:
+            executor = Executor(*arguments)
+        return executor, executor.run
+
+    def tables(self, out: str | Path | None = None) -> Tables:
+        """Return the tables of the study, computed from the predictions of its finished runs.
+
+        With ``out`` they are written there too, as Markdown, CSV and LaTeX, with the figures. Raises
+        :class:`UserError` when no run is finished.
+        """
+        from bandbridge.report.study import study_tables
+
+        if not any(run.fold is not None and self.state(run).kind == "done" for run in self._planned.runs):
+            remedy = "Train with bandbridge study run, or name the folder of the runs with --runs."
+            raise UserError(f"{self._ledger.root} holds no finished run of {self.path}", remedy)
+        made = study_tables(self._planned, self._ledger.root, None if out is None else Path(out))
+        return Tables(made.tables, made.cautions, made.markdown)
+
+    def cautions(self) -> list[Caution]:
+        """Return what to know before believing the study's numbers, the serious first; each has a stable code."""
+        from bandbridge.report.study import study_cautions
+
+        return study_cautions(self._planned, self._ledger.root)
+
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        cases: bool = True,
+        attention: bool = True,
+        limit: int = 3,
+        similarity: bool = True,
+        architecture: str = DEFAULT_ARCHITECTURE,
+        natural: str | Path | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        progress: Listener = False,
+    ) -> Path:
+        """Write the study as one page for a browser, its tables and figures beside it, and return the page's path.
+
+        out: folder, results/<name> by default. cases, attention: look through the classifiers' eyes; limit: cases of
+        each kind. similarity: compare the domains by the ImageNet model ``architecture``, also with ``natural`` images.
+        """
+        from bandbridge.report.content import gather
+        from bandbridge.report.html import write_report
+        from bandbridge.report.sections.blocks import Wishes
+        from bandbridge.report.sections.repetition import study_commands
+
+        domains = partial(self._domains, architecture, None if natural is None else Path(natural), seed, device)
+        wishes = Wishes(
+            cases=cases,
+            attention=attention,
+            limit=limit,
+            seed=seed,
+            device=device,
+            domains=domains if similarity else None,
+            commands=study_commands(self.path, self._data_dir, self._weights_dir),
+        )
+        with listening(progress):
+            content = gather(self._planned, self._ledger.root, wishes)
+            return write_report(content, Path(out) if out is not None else Path("results") / self.name)
+
+    def _domains(self, architecture: str, natural: Path | None, seed: int, device: str) -> list[Block]:
+        from bandbridge.domains.distance import Resampling
+        from bandbridge.domains.embeddings import open_extractor
+        from bandbridge.model.architectures import find_architecture
+        from bandbridge.report.sections.domains import domain_blocks
+
+        extractor = open_extractor(find_architecture(architecture), DEFAULT_SIZE, self._weights_dir, device)
+        resampling = Resampling(seed=seed)
+        return domain_blocks(self._planned, self._ledger.root, extractor, DEFAULT_SIZE, resampling, natural)
+
+
+def raise_for_failures(outcome: Outcome) -> None:
+    """Raise one error that names every run of ``outcome`` that failed, if any did."""
+    if outcome.failed:
+        # A wrong request is for the user to correct, whatever else the machine failed in.
+        wrong = any(error.exit_code == UserError.exit_code for error in outcome.failed.values())
+        raise (UserError if wrong else EnvironmentFault)(
+            f"{counted(len(outcome.failed), 'run')} failed: {', '.join(outcome.failed)}",
+            "bandbridge study status says why; the same command tries them again.",
+        )
+
+
+def seconds_of(duration: str | float) -> float:
+    """Return seconds from "90s", "9m", "2h", a plain number of minutes as text, or seconds as a number.
+
+    Raises :class:`UserError` for anything else.
+    """
+    if isinstance(duration, int | float):
+        return float(duration)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", duration)
+    if not match:
+        raise UserError(f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h.")
+    units: dict[str, Literal[1, 60, 3600]] = {"s": 1, "m": 60, "h": 3600, "": 60}
+    return float(match[1]) * units[match[2]]
