@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bandbridge.api.domains import Advice, Similarity, advise, similarity
-    from bandbridge.api.fine_tune import fine_tune
+    from bandbridge.api.fine_tune import FineTuned, fine_tune
     from bandbridge.api.model import Model, load_model
     from bandbridge.api.predictions import Predictions
     from bandbridge.api.study import Study
@@ -27,6 +27,7 @@ _HOMES = {
     "Advice": "api.domains",
     "Caution": "report.sections.cautions",
     "Evaluation": "evaluation.appraisal",
+    "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",
     "Model": "api.model",
     "Predictions": "api.predictions",
@@ -45,6 +46,7 @@ __all__ = [
     "Advice",
     "Caution",
     "Evaluation",
+    "FineTuned",
     "ImageFolder",
     "Model",
     "Predictions",

@@ -125,6 +125,23 @@ def test_averaged_weights_are_kept_and_scored_in_place_of_the_last(tmp_path):
         torch.testing.assert_close(last.logits, network.eval()(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4)
 
 
+def test_kept_statistics_are_those_of_the_initial_weights_and_the_weights_are_trained(tmp_path):
+    """The gradients are those of batch norm in evaluation mode: one step by hand gives the same weights."""
+    phase = Phase(optimiser="sgd", epochs=1, learning_rate=0.1, momentum=0, schedule="constant")
+    augmentation = Augmentation(flip_horizontal=0, flip_vertical=0, blur=0)
+    recipe = Recipe(name="t", phases=(phase,), batch_size=72, augmentation=augmentation, keep_statistics=True)
+    images, targets = stripes()
+    network = timm.create_model("test_resnet", num_classes=2)
+    by_hand = timm.create_model("test_resnet", num_classes=2).eval()
+    by_hand.load_state_dict(network.state_dict())
+    _, last = train(network, job(recipe=recipe), open_fabric("cpu"), tmp_path / "c.pt")
+    batch = ((torch.from_numpy(images[:72])[:, None].float() / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
+    nn.functional.cross_entropy(by_hand(batch), torch.from_numpy(targets[:72])).backward()
+    torch.optim.SGD(by_hand.parameters(), lr=0.1).step()
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(last.weights[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_growing_images_are_trained_on_small_and_scored_at_full_size(tmp_path):
     sides = []
 

@@ -71,7 +71,7 @@ def test_settings_that_are_not_used_leave_no_trace_in_the_record():
     """The ids of runs made before there were such settings stay as they were."""
     plain = RecipeSpec(base="paper", averaging=False, growth=False)
     facts = recipe_for(plain, "resnet50", pretrained=True).model_dump(mode="json")
-    assert not {"averaging", "growth"} & facts.keys()
+    assert not {"averaging", "growth", "keep_statistics"} & facts.keys()
     used = recipe_for(RecipeSpec(base="paper", averaging=0.9), "resnet50", pretrained=True)
     assert used.model_dump()["averaging"] == 0.9 and "growth" not in used.model_dump()
     assert type(used).model_validate(used.model_dump()) == used

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.api.places import Place, opened_dataset
+from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.appraisal import COLUMNS, FINDING_COLUMNS, Evaluation, evaluate_predictions
 from bandbridge.predict.classify import Classified, classify, is_placed_whole
@@ -28,11 +28,11 @@ def evaluate(model: Model, dataset: Place, *, flips: bool = False) -> Evaluation
     """See :meth:`bandbridge.api.model.Model.evaluate`."""
     images, ensemble = opened_dataset(dataset), model.ensemble
     _refuse_unknown_labels(images, ensemble.classes)
-    digests = images.content_hashes()
-    fingerprint = dataset_fingerprint(images, digests)
+    contents = contents_of(images)
     known = [read_trained_on(member.folder) for member in ensemble.members]
     names = images.samples["file_name"].tolist()
-    seen = np.any([one.seen(fingerprint, names, digests) for one in known], axis=0)
+    digests = [contents.files[name] for name in names]
+    seen = np.any([one.seen(contents.fingerprint, names, digests) for one in known], axis=0)
     if seen.all():
         raise UserError(
             f"the model was trained on every image of {images.path}: it can only be praised there, not judged",
@@ -52,7 +52,7 @@ def evaluate(model: Model, dataset: Place, *, flips: bool = False) -> Evaluation
         raise ManyErrors("images that could not be read:", lines, "Mend these or take them out of metadata.csv.")
     rows, probabilities = _rows(result, samples, ensemble.thresholds is not None)
     findings = pd.DataFrame(_findings(result), columns=list(FINDING_COLUMNS))
-    notes = list(_notes(model, known, fingerprint, samples))
+    notes = list(_notes(model, known, contents.fingerprint, samples))
     return evaluate_predictions(rows, probabilities, ensemble.classes, findings, notes=notes)
 
 
@@ -99,7 +99,7 @@ def _notes(model: Model, known: Sequence[TrainedOn], fingerprint: str, samples: 
             "this model does not say which files it was trained on: only the same set, unchanged, is recognised, "
             "and no single image of it in another set"
         )
-    if any(one.knows(fingerprint) for one in known) and _learned_from_folds(model.ensemble):
+    if any(source.dataset == fingerprint for one in known for source in one.sources) and _learned_from_folds(model.ensemble):
         yield (
             "calibration, prediction sets and flags were learned from held-out predictions of this very set: what is "
             "said of them is better than it will be on new cells"

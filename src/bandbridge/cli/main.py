@@ -10,7 +10,19 @@ from typing import NoReturn
 import typer
 
 from bandbridge import __version__
-from bandbridge.cli import advise, data, evaluate, explain, export, models, predict, review, similarity, study
+from bandbridge.cli import (
+    advise,
+    data,
+    evaluate,
+    explain,
+    export,
+    fine_tune,
+    models,
+    predict,
+    review,
+    similarity,
+    study,
+)
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import console, listening
 
@@ -46,6 +58,8 @@ def main(
     Then [bold]bandbridge study run[/bold] trains, and [bold]bandbridge study report[/bold] says what came out.
 
     With a trained model, [bold]bandbridge predict[/bold] and [bold]bandbridge review[/bold] sort your cells.
+
+    [bold]bandbridge fine-tune[/bold] teaches it your own.
     """
 
 
@@ -59,6 +73,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("review")(review.review)
+app.command("fine-tune")(fine_tune.fine_tune)
 
 
 def run() -> None:

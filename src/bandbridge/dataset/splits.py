@@ -91,7 +91,7 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
             raise UserError(f"cannot divide the images into {folds} folds: {fault}", "Use fewer folds.") from fault
     split = Split(scheme, folds, seed, tuple(ordered["file_name"]), assignment)
     check_split(split, samples)
-    return _in_order_of(split, samples)
+    return in_order_of(split, samples)
 
 
 def check_split(split: Split, samples: pd.DataFrame) -> None:
@@ -140,10 +140,11 @@ def read_split(path: Path, samples: pd.DataFrame) -> Split:
     if split.hash != stated:
         raise UserError(f"{path} was changed after it was written: its hash disagrees", "Write the split again.")
     check_split(split, samples)
-    return _in_order_of(split, samples)
+    return in_order_of(split, samples)
 
 
-def _in_order_of(split: Split, samples: pd.DataFrame) -> Split:
+def in_order_of(split: Split, samples: pd.DataFrame) -> Split:
+    """Return ``split`` with its files in the order of ``samples``, which are the same files."""
     position = {name: row for row, name in enumerate(split.file_names)}
     names = tuple(samples["file_name"])
     return Split(split.scheme, split.folds, split.seed, names, split.assignment[[position[name] for name in names]])

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.decode import decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, prepare_image, trim
@@ -58,17 +59,20 @@ class Store:
     @property
     def targets(self) -> np.ndarray:
         """int64 [N], the index of each label in :attr:`classes`."""
-        index = {name: position for position, name in enumerate(self.classes)}
-        return self.samples["label"].map(index).to_numpy(dtype=np.int64)
+        return self.targets_among(self.classes)
+
+    def targets_among(self, classes: Sequence[str]) -> np.ndarray:
+        """Return the index of each label in ``classes``, int64 [N]. Raises ValueError for labels that are not there."""
+        index = {name: position for position, name in enumerate(classes)}
+        found = self.samples["label"].map(index)
+        if found.isna().any():
+            raise ValueError(f"labels that are none of the {len(index)} classes")
+        return found.to_numpy(dtype=np.int64)
 
 
 def dataset_fingerprint(dataset: ImageFolder) -> str:
-    """Return 64 hexadecimal digits that change with any image's bytes, name, label, cell or patient.
-
-    The order of the rows and where the dataset lies do not matter.
-    """
-    keyed = dataset.samples[["file_name", "label", "cell", "patient"]].to_numpy().tolist()
-    return content_hash(sorted([*row, digest] for row, digest in zip(keyed, dataset.content_hashes(), strict=True)))
+    """Return the fingerprint of :func:`bandbridge.dataset.contents.contents_of`."""
+    return contents_of(dataset).fingerprint
 
 
 def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fingerprint: str | None = None) -> Store:
@@ -80,8 +84,7 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     then.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
-    key = content_hash([fingerprint, preparation.model_dump(), PREPARATION_VERSION])[:16]
-    folder = root / key
+    folder = _store_folder(root, fingerprint, preparation)
     if not (folder / "store.json").exists():
         measured = _measure_extent(dataset, preparation)
         _write_images(dataset, measured, folder)
@@ -89,6 +92,19 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
             dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
         write_json(folder / "store.json", {"fingerprint": fingerprint, "preparation": measured.model_dump()})
     return open_store(folder)
+
+
+def _store_folder(root: Path, fingerprint: str, preparation: Preparation) -> Path:
+    return root / content_hash([fingerprint, preparation.model_dump(), PREPARATION_VERSION])[:16]
+
+
+def stored_samples(root: Path, fingerprint: str, preparation: Preparation) -> pd.DataFrame | None:
+    """Return the rows of the store that :func:`build_store` made of these under ``root``; None where there is none.
+
+    Raises :class:`UserError` when it is damaged.
+    """
+    folder = _store_folder(root, fingerprint, preparation)
+    return open_store(folder).samples if (folder / "store.json").exists() else None
 
 
 def open_store(folder: Path) -> Store:

@@ -23,6 +23,8 @@ TEXT_COLUMNS = ("image", "cell", "patient", "label", "checkpoint")
 CHECKPOINTS = ("best", "last")
 #: The four training approaches: ImageNet no/yes x intermediate domain no/yes. "domain" is not in the paper.
 APPROACHES = ("scratch", "imagenet", "two-step", "domain")
+#: What the runs of a fine-tuning have in place of an approach; studies do not compare them.
+FINE_TUNED = "fine-tuned"
 _LOGIT = "logit_"
 
 

@@ -12,29 +12,35 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from bandbridge import __version__
 from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.files import read_json, write_text
+from bandbridge.files import is_present, read_json, write_text
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
-from bandbridge.predict.confidence import Confidence, Promise, write_confidence
-from bandbridge.predict.ensemble import confidence_of_folds, is_run, sibling_folds
+from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, write_confidence
+from bandbridge.predict.ensemble import is_run, sibling_folds
 from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import Likeness, describe_image, fit_likeness, write_likeness
+from bandbridge.predict.trained_on import FILE as TRAINED_ON
+from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
 
 _APPROACHES = {
+    "fine-tuned": "a finished model's weights, then the target images",
     "scratch": "random weights, then the target images",
     "imagenet": "ImageNet weights, then the target images",
     "two-step": "ImageNet weights, then the intermediate domain, then the target images",
@@ -50,6 +56,30 @@ class _Scores:
     images: int
     accuracy: float
     macro_f1: float
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What is known of a model besides its weights.
+
+    folds: the out-of-fold predictions of each fold of its training. trained_on: it and all that it started from.
+    confidence_of: the identity of the model that ``confidence`` was learned from, "" where it is this one's own.
+    before: of a tuned model, the share of the images of ``folds`` that was right before.
+    """
+
+    folds: Sequence[pd.DataFrame]
+    trained_on: TrainedOn
+    confidence: Confidence | None = None
+    likeness: Likeness | None = None
+    confidence_of: str = ""
+    before: float | None = None
+
+    @property
+    def tuned_on(self) -> list[dict[str, Any]]:
+        """Every fine-tuning that the model has been through, the first first."""
+        names = ("task", "dataset", "stain", "images", "cells", "patients", "epochs")
+        tuned = (source for source in self.trained_on.sources if source.tuned_from)
+        return [{"base": one.tuned_from, **{name: getattr(one, name) for name in names}} for one in tuned]
 
 
 def export_folder(
@@ -70,24 +100,42 @@ def export_folder(
     classifier = open_classifier(run, checkpoint, "cpu")
     if not is_run(run):
         raise UserError(f"{run} is an exported model already", "Name the folder of a run.")
+    require_place(out)
+    likeness = None if images is None else learn_likeness(images, classifier)
+    folders = sibling_folds(run)
+    folds = [read_predictions(folder / "predictions.parquet") for folder in folders]
+    confidence = fit_confidence(folds, checkpoint, promise) if folds else None
+    return write_model(classifier, Worth(folds, read_trained_on(run), confidence, likeness), out)
+
+
+def require_place(out: Path) -> None:
+    """Raise :class:`UserError` unless ``out`` is new, an empty folder or an exported model, which may be replaced."""
+    if is_present(out) and not out.is_dir():
+        raise UserError(f"{out} is a file", "Name a folder with --out.")
     if out.exists() and any(out.iterdir()) and "bandbridge" not in read_json(out / "config.json"):
         raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
-    likeness = None if images is None else learn_likeness(images, classifier)
-    folds = sibling_folds(run)
-    confidence = confidence_of_folds(folds, checkpoint, promise)
+
+
+def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
+    """Write ``classifier``, that of a run, and its ``worth`` into the folder ``out``; return ``out``.
+
+    Raises :class:`EnvironmentFault` when it cannot be written; an earlier model there then stays as it was.
+    """
     size = classifier.preparation.size
     mean, std = (values.flatten().tolist() for values in (classifier.mean, classifier.std))
     own = {
         "format": 1,
         "version": __version__,
-        "architecture": read_json(run / "config.json")["architecture"],
+        "architecture": read_json(classifier.folder / "config.json")["architecture"],
         "classes": list(classifier.classes),
         "preparation": classifier.preparation.model_dump(),
         "mean": mean,
         "std": std,
-        "checkpoint": checkpoint,
+        "checkpoint": classifier.checkpoint,
         "run": classifier.facts,
     }
+    if worth.tuned_on:
+        own |= {"tuned_on": worth.tuned_on, "confidence_of": worth.confidence_of or None}
     preprocessing = {"input_size": (3, size, size), "mean": tuple(mean), "std": tuple(std), "crop_pct": 1.0}
     config = {"label_names": list(classifier.classes), "bandbridge": own}
     with _written_apart(out) as folder:
@@ -98,11 +146,12 @@ def export_folder(
             safe_serialization=True,
             data_config={**preprocessing, "interpolation": "bilinear"},
         )
-        if confidence is not None:
-            write_confidence(confidence, folder)
-        if likeness is not None:
-            write_likeness(likeness, folder)
-        write_text(folder / "README.md", model_card(classifier, confidence, folds))
+        if worth.confidence is not None:
+            write_confidence(worth.confidence, folder)
+        if worth.likeness is not None:
+            write_likeness(worth.likeness, folder)
+        write_trained_on(worth.trained_on, folder / TRAINED_ON)
+        write_text(folder / "README.md", model_card(classifier, worth))
     return out
 
 
@@ -118,7 +167,7 @@ def _written_apart(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
             yield Path(place)
             out.mkdir(exist_ok=True)
-            for stale in (CONFIDENCE, LIKENESS):
+            for stale in (CONFIDENCE, LIKENESS, TRAINED_ON):
                 (out / stale).unlink(missing_ok=True)
             for file in Path(place).iterdir():
                 file.replace(out / file.name)
@@ -136,6 +185,11 @@ def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:
         raise UserError(
             f"{images.path} is not the dataset that this run was trained on", "Name that one, unchanged, with --images."
         )
+    return look_at(images)
+
+
+def look_at(images: ImageFolder) -> Likeness:
+    """Learn how ``images`` look, by whole cells where there are several."""
     samples = images.samples
     names = samples["file_name"].tolist()
     shown = track(names, len(names), "looking at the training images")
@@ -144,7 +198,7 @@ def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:
     return fit_likeness(statistics, cells if len(set(cells)) > 1 else np.arange(len(names)))
 
 
-def model_card(classifier: Classifier, confidence: Confidence | None, folds: Sequence[Path]) -> str:
+def model_card(classifier: Classifier, worth: Worth) -> str:
     """Return the README of an exported model, Markdown with the header that the Hugging Face hub reads."""
     facts = classifier.facts
     environment = read_json(classifier.folder / "environment.json")
@@ -156,6 +210,7 @@ def model_card(classifier: Classifier, confidence: Confidence | None, folds: Seq
         lstrip_blocks=True,
         autoescape=False,
     )
+    environment_.globals["counted"] = counted
     return environment_.get_template("card.md.j2").render(
         version=__version__,
         name=f"{facts.get('task', '')} {facts.get('architecture', '')}".strip(),
@@ -168,17 +223,18 @@ def model_card(classifier: Classifier, confidence: Confidence | None, folds: Seq
         mean=[round(float(value), 4) for value in classifier.mean.flatten()],
         std=[round(float(value), 4) for value in classifier.std.flatten()],
         checkpoint=classifier.checkpoint,
-        scores=_scores(folds, classifier.checkpoint),
-        confidence=confidence,
+        scores=_scores(worth.folds, classifier.checkpoint),
+        worth=worth,
+        confidence=worth.confidence,
         licence=weights.get("licence") or "not known",
         pretrained=weights.get("architecture"),
     )
 
 
-def _scores(folds: Sequence[Path], checkpoint: str) -> _Scores | None:
+def _scores(folds: Sequence[pd.DataFrame], checkpoint: str) -> _Scores | None:
     if not folds:
         return None
-    parts = [logits_of(read_predictions(folder / "predictions.parquet"), checkpoint) for folder in folds]
+    parts = [logits_of(frame, checkpoint) for frame in folds]
     truth, logits = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
     found = score_predictions(truth, logits)
     return _Scores(len(folds), found.n, found.accuracy, found.macro_f1)

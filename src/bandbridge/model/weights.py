@@ -79,7 +79,7 @@ def weights_fingerprint(architecture: Architecture, weights_dir: Path | None) ->
     No network. Hashes are kept in memory until the file's size or time changes.
     """
     path = local_weights(architecture, weights_dir)
-    return _sha256(path) if path is not None else None
+    return file_hash(path) if path is not None else None
 
 
 def find_imagenet_weights(architecture: Architecture, weights_dir: Path | None) -> tuple[Path, Weights]:
@@ -98,7 +98,7 @@ def find_imagenet_weights(architecture: Architecture, weights_dir: Path | None) 
     licence = facts.get("licence") or pretrained_config(architecture).license or "unknown"
     origin: Literal["folder", "hub"] = "hub" if local is None else "folder"
     stated = facts.get("tag", tag)
-    return path, Weights(architecture.timm_name, stated, _sha256(path), mean, std, licence, origin)
+    return path, Weights(architecture.timm_name, stated, file_hash(path), mean, std, licence, origin)
 
 
 def normalisation(architecture: Architecture, weights_dir: Path | None = None) -> tuple[Triple, Triple]:
@@ -265,7 +265,8 @@ def _is_share(value: Any) -> bool:
 _hashes: dict[tuple[Path, int, int], str] = {}
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal; kept in memory until the file's size or time changes."""
     status = path.stat()
     key = (path.resolve(), status.st_mtime_ns, status.st_size)
     if key not in _hashes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,17 +17,16 @@ import torch
 from lightning_fabric import Fabric
 
 from bandbridge import __version__
+from bandbridge.dataset.contents import write_contents
 from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
-from bandbridge.files import read_json, write_json
+from bandbridge.files import write_json
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
-    Triple,
     clear_head,
     find_imagenet_weights,
-    initialise_from_run,
     load_imagenet_weights,
     normalisation,
     save_model,
@@ -35,8 +34,9 @@ from bandbridge.model.weights import (
 )
 from bandbridge.progress import format_duration, note
 from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed
-from bandbridge.study.plan import Study
+from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.start import start_of, take_over
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
@@ -57,11 +57,20 @@ class Outcome:
     epochs: int = 0
 
 
+class Work(Protocol):
+    """What an executor needs besides the runs, of a study or of anything else that is trained: the tasks' data."""
+
+    @property
+    def tasks(self) -> Mapping[str, TaskData]:
+        """The data by the name of the task."""
+
+
 @dataclass(frozen=True)
 class Training:
-    """A run's images, model and job. weights: facts of the ImageNet weights that the model begins with."""
+    """A run's images, classes, model and job. weights: facts of the ImageNet weights that the model begins with."""
 
     store: Store
+    classes: tuple[str, ...]
     model: torch.nn.Module
     job: TrainingJob
     weights: dict[str, Any] | None
@@ -76,7 +85,7 @@ class Executor:
     epoch, for display in place.
     """
 
-    study: Study
+    study: Work
     root: Path
     device: str = "auto"
     weights_dir: Path | None = None
@@ -186,7 +195,7 @@ class Executor:
 
     def train_here(self, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]) -> str | None:
         """Train ``run`` and keep its results; returns how accurate it is, in words, or None when time ran out."""
-        return self.train_on(open_fabric(self.device, self.study.spec.precision, training.model), run, training, report)
+        return self.train_on(open_fabric(self.device, run.record.precision, training.model), run, training, report)
 
     def train_on(
         self, fabric: Fabric, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]
@@ -215,65 +224,67 @@ class Executor:
         if last is None:
             return None
         if first:
-            self._keep_results(run, folder, training.store, training.job, state, last)
+            self._keep_results(run, folder, training, state, last)
         fabric.barrier()
         return _accuracy_line(state, last)
 
     def store(self, task: str) -> Store:
-        """The prepared images of ``task``, made first where they are not there; its split is kept beside them."""
+        """The prepared images of ``task``, made first where they are not there; split and contents are kept too."""
         if task not in self._stores:
             data = self.study.tasks[task]
-            if data.dataset is None or data.split is None:
+            if data.dataset is None or data.contents is None:
                 raise UserError(f"the dataset {data.spec.dataset} of task {task} was not found")
             self._stores[task] = build_store(data.dataset, data.preparation, self.root / ".stores", data.fingerprint)
-            path = self.root / ".splits" / f"{task}-{data.split.hash[:12]}.json"
-            if not path.exists():
-                write_split(data.split, path)
+            write_contents(data.contents, self.root)
+            if data.split is not None:
+                path = self.root / ".splits" / f"{task}-{data.split.hash[:12]}.json"
+                if not path.exists():
+                    write_split(data.split, path)
         return self._stores[task]
 
     def prepare(self, run: PlannedRun) -> Training:
         """Make the model of ``run`` with its initial weights, and open its images."""
         record, store, weights = run.record, self.store(run.task), None
+        data = self.study.tasks[run.task]
         architecture = find_architecture(record.architecture)
         model = create_model(
-            architecture, len(store.classes), record.preparation.size, run_generator(run.id, "initialisation")
+            architecture, len(data.classes), record.preparation.size, run_generator(run.id, "initialisation")
         )
         mean, std = normalisation(architecture, self.weights_dir)
         if record.init.kind == "imagenet":
             found = load_imagenet_weights(model, architecture, self.weights_dir)
             mean, std, weights = found.mean, found.std, vars(found)
-        elif run.parent is not None and record.init.checkpoint and record.init.head:
-            mean, std = _take_over(model, self.ledger.folder(run.parent), record.init.checkpoint, record.init.head)
+        elif record.init.kind == "run" and record.init.head:
+            mean, std = take_over(model, start_of(run, self.ledger), record.init.head)
         if record.init.head == "new":
             clear_head(model)
-        split = self.study.tasks[run.task].split
-        assert split is not None, "the store of a task without a split cannot have been built"
-        training, held_out = split.rows(record.fold)
-        job = TrainingJob(run.id, record.recipe, store.images, store.targets, training, held_out, mean, std)
-        return Training(store, model, job, weights)
+        training, held_out = data.rows(record.fold, store.samples)
+        targets = store.targets_among(data.classes)
+        job = TrainingJob(run.id, record.recipe, store.images, targets, training, held_out, mean, std)
+        return Training(store, data.classes, model, job, weights)
 
     def _keep_results(
         self,
         run: PlannedRun,
         folder: Path,
-        store: Store,
-        job: TrainingJob,
+        training: Training,
         state: TrainingState,
         last: Snapshot,
     ) -> None:
         """Write the run's products, ``done.json`` last; the checkpoint is no longer needed then."""
+        held_out = training.job.held_out_rows
         best = state.best or last
         write_json(folder / "history.json", state.history)
         metadata = {
             "architecture": run.record.architecture,
             "run": run.id,
-            "classes": json.dumps(store.classes),
+            "classes": json.dumps(training.classes),
         }
         for name, snapshot in (("best", best), ("last", last)):
             save_model(snapshot.weights, folder / f"{name}.safetensors", {**metadata, "epoch": str(snapshot.epoch)})
-        if len(job.held_out_rows):
-            kept = {"best": best, "last": last}
-            write_predictions(folder / "predictions.parquet", predictions_frame(store, job.held_out_rows, kept))
+        if len(held_out):
+            frame = predictions_frame(training.store, held_out, {"best": best, "last": last}, training.classes)
+            write_predictions(folder / "predictions.parquet", frame)
         summary = {
             "id": run.id,
             "epochs": state.epoch,
@@ -288,27 +299,18 @@ class Executor:
         write_json(self.ledger.folder(run) / FAILED, {"message": error.message, "remedy": error.remedy})
 
 
-def _take_over(
-    model: torch.nn.Module, parent: Path, checkpoint: str, head: Literal["keep", "new"]
-) -> tuple[Triple, Triple]:
-    """Fill ``model`` with the weights of the run in ``parent``; return the mean and SD that it was trained with."""
-    try:
-        initialise_from_run(model, parent / f"{checkpoint}.safetensors", head)
-        facts = read_json(parent / "config.json")
-        if not all(isinstance(facts.get(name), list) and len(facts[name]) == 3 for name in ("mean", "std")):
-            raise UserError(f"{parent / 'config.json'} is missing or damaged")
-    except UserError as error:
-        raise UserError(error.message, f"Delete {parent}: that run is then made again.") from error
-    return tuple(facts["mean"]), tuple(facts["std"])
+def predictions_frame(
+    store: Store, rows: np.ndarray, snapshots: dict[str, Snapshot], classes: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the table of ``predictions.parquet``: the held-out ``rows`` once for each checkpoint of ``snapshots``.
 
-
-def predictions_frame(store: Store, rows: np.ndarray, snapshots: dict[str, Snapshot]) -> pd.DataFrame:
-    """Return the table of ``predictions.parquet``: the held-out ``rows`` once for each checkpoint of ``snapshots``."""
+    classes: of the model, where they are others than those of the ``store``.
+    """
     samples = store.samples.iloc[rows].rename(columns={"file_name": "image"})
+    columns = [f"logit_{name}" for name in (store.classes if classes is None else classes)]
     parts = []
     for checkpoint, snapshot in snapshots.items():
         facts = samples[["image", "cell", "patient", "label"]].reset_index(drop=True).assign(checkpoint=checkpoint)
-        columns = [f"logit_{name}" for name in store.classes]
         logits = pd.DataFrame(snapshot.logits.numpy().astype(np.float32), columns=columns)
         parts.append(pd.concat([facts, logits], axis=1))
     return pd.concat(parts, ignore_index=True)
@@ -336,7 +338,7 @@ def environment(fabric: Fabric) -> dict[str, Any]:
 def _config(run: PlannedRun, training: Training) -> dict[str, Any]:
     return {
         "architecture": run.record.architecture,
-        "classes": list(training.store.classes),
+        "classes": list(training.classes),
         "preparation": training.store.preparation.model_dump(),
         "mean": list(training.job.mean),
         "std": list(training.job.std),

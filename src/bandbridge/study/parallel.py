@@ -24,8 +24,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.model.device import keep_freed_memory
-from bandbridge.study.execute import Executor, Training
-from bandbridge.study.plan import Study
+from bandbridge.study.execute import Executor, Training, Work
 from bandbridge.study.run import PlannedRun
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import require_shares
@@ -64,7 +63,7 @@ class ParallelExecutor(Executor):
     def train_here(self, run: PlannedRun, training: Training, report: Report) -> str | None:
         """As the local executor's; raises the error of whichever process fails, having ended all others."""
         require_shares(training.job, self.devices)
-        fabric = open_fabric(self.device, self.study.spec.precision, training.model, self.devices)
+        fabric = open_fabric(self.device, run.record.precision, training.model, self.devices)
         errand = _Errand(
             self.study,
             self.root.resolve(),
@@ -86,7 +85,7 @@ class _Errand:
     deadline: time.monotonic seconds, which all processes of a machine share.
     """
 
-    study: Study
+    study: Work
     root: Path
     device: str
     weights_dir: Path | None

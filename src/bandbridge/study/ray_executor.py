@@ -16,9 +16,8 @@ import torch
 
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.files import read_json
-from bandbridge.study.execute import Clock, Executor, Outcome, epoch_line
+from bandbridge.study.execute import Clock, Executor, Outcome, Work, epoch_line
 from bandbridge.study.ledger import PROGRESS
-from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
 
 try:
@@ -63,7 +62,7 @@ class Report:
 class _Errand:
     """What all tasks of one call have in common. until: the deadline by the wall clock, seconds since 1970."""
 
-    study: Study
+    study: Work
     root: Path
     device: str
     weights_dir: Path | None

@@ -8,10 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from bandbridge.dataset.contents import Contents, contents_of
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation
-from bandbridge.dataset.splits import Split, make_split, read_split, strictest_scheme
-from bandbridge.dataset.store import dataset_fingerprint
+from bandbridge.dataset.splits import Split, in_order_of, make_split, read_split, strictest_scheme
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
@@ -26,7 +29,11 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task with its dataset and split; ``dataset`` and ``split`` are None where the dataset is not at hand."""
+    """A task with its dataset and split; both, and ``contents``, are None where the dataset is not at hand.
+
+    split: None also where a dataset is trained on as a whole. given_classes: those of the model that a training starts
+    from, where it keeps them whatever the labels are.
+    """
 
     name: str
     spec: TaskSpec
@@ -34,11 +41,25 @@ class TaskData:
     dataset: ImageFolder | None
     fingerprint: str
     split: Split | None
+    contents: Contents | None = None
+    given_classes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names in order; empty where the dataset is absent."""
-        return order_classes(self.dataset.samples["label"]) if self.dataset else ()
+        """The class names in order; empty where the dataset is absent and no classes are given."""
+        return self.given_classes or (order_classes(self.dataset.samples["label"]) if self.dataset else ())
+
+    def rows(self, fold: int | None, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Return int64 positions in ``samples`` of the images that ``fold`` trains on and holds out; None: all, none.
+
+        ``samples`` are the rows of the dataset, in whatever order a store of it was made. Raises ValueError where there
+        is no such division.
+        """
+        if self.split is not None:
+            return in_order_of(self.split, samples).rows(fold)
+        if fold is not None:
+            raise ValueError(f"task {self.name} is not divided into folds")
+        return np.arange(len(samples)), np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +116,8 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
             continue
         dataset = open_dataset(found)
-        split = _split_of(task, dataset, spec, path)
-        tasks[name] = TaskData(name, task, preparation, dataset, dataset_fingerprint(dataset), split)
+        split, contents = _split_of(task, dataset, spec, path), contents_of(dataset)
+        tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)

@@ -21,8 +21,9 @@ RECORD_VERSION = 1
 class Init(BaseModel):
     """Where the initial weights come from: ``scratch``, ``imagenet`` (a tag) or ``run`` (a parent's checkpoint).
 
-    head: ``keep`` takes over the parent's classification layer; ``new`` starts it at zero, so that the first steps do
-    not push random gradients into trained layers.
+    run: the parent's id; of a model that is no run here, what :class:`GivenModel` calls its identity. head: ``keep``
+    takes over the parent's classification layer; ``new`` starts it at zero, so that the first steps do not push random
+    gradients into trained layers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +48,7 @@ class RunRecord(BaseModel):
     architecture: str
     init: Init
     recipe: Recipe
-    precision: str
+    precision: Literal["auto", "fp32", "bf16"]
     seed: int
 
     @property
@@ -57,11 +58,30 @@ class RunRecord(BaseModel):
 
 
 @dataclass(frozen=True)
+class GivenModel:
+    """A finished model that runs start from and that is not theirs to train: a run's folder, or an exported model's.
+
+    weights: the file in ``folder``. identity: the id of the run; ``sha256:`` and 16 digits of the weights' SHA-256
+    where they are all that is known for certain.
+    """
+
+    folder: Path
+    weights: Path
+    identity: str
+
+    @property
+    def short(self) -> str:
+        """Six digits of the identity, for paths."""
+        return self.identity.removeprefix("sha256:")[:6]
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """A run with its place in a study.
 
     architecture: as the study file calls it; slug: the same as part of a path. intermediate: "" where there is none;
-    several: the task has several intermediates, so that the path must say which.
+    several: the task has several intermediates, so that the path must say which. parent: the run that comes first;
+    given: the model that is there already. At most one of the two is.
     """
 
     task: str
@@ -73,6 +93,7 @@ class PlannedRun:
     fold: int | None
     record: RunRecord
     parent: PlannedRun | None = None
+    given: GivenModel | None = None
 
     @cached_property
     def id(self) -> str:
@@ -84,7 +105,8 @@ class PlannedRun:
         """``task/architecture/approach/fold<k>``, what ``--only`` selects by."""
         fold = "all" if self.fold is None else f"fold{self.fold}"
         via = f"-via-{self.intermediate}" if self.several else ""
-        return f"{self.task}/{self.slug}/{self.approach}{via}/{fold}"
+        start = f"-from-{self.given.short}" if self.given else ""
+        return f"{self.task}/{self.slug}/{self.approach}{via}{start}/{fold}"
 
     def folder(self, root: Path) -> Path:
         """The run's folder under ``root``: its name and id."""
@@ -99,7 +121,7 @@ class PlannedRun:
             "approach": self.approach,
             "intermediate": self.intermediate,
             "fold": self.fold,
-            "parent": self.parent.id if self.parent else None,
+            "parent": self.record.init.run,
             "record": self.record.model_dump(mode="json"),
         }
 

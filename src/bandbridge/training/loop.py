@@ -276,6 +276,10 @@ class _Session:
 
     def _train_epoch(self, epoch: int, phase: Phase, first_step: int) -> tuple[float, float]:
         self.forward.train()
+        if self.job.recipe.keep_statistics:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         job, device = self.job, self.fabric.device
         order = torch.randperm(len(job.training_rows), generator=run_generator(job.run_id, "order", epoch))
         draws = run_generator(job.run_id, "augmentation", epoch, device)

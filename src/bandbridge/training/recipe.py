@@ -76,7 +76,8 @@ class Recipe(_Frozen):
     """Everything that shapes a training besides data, architecture and initial weights.
 
     averaging: decay per step of an exponential moving average of weights and statistics, which is then what is scored
-    and kept (Polyak and Juditsky 1992). growth: of the image size.
+    and kept (Polyak and Juditsky 1992). growth: of the image size. keep_statistics: batch norm keeps the means and
+    variances that come with the initial weights, also while training; a few dozen images would give it worse ones.
     """
 
     name: str
@@ -87,12 +88,14 @@ class Recipe(_Frozen):
     clip_norm: float | None = Field(default=None, gt=0)
     averaging: float | None = Field(default=None, gt=0, lt=1)
     growth: Growth | None = None
+    keep_statistics: bool = False
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
         value: dict[str, Any] = handler(self)
-        return {key: item for key, item in value.items() if key not in ("averaging", "growth") or item is not None}
+        later = ("averaging", "growth", "keep_statistics")
+        return {key: item for key, item in value.items() if key not in later or item not in (None, False)}
 
     @property
     def epochs(self) -> int:

@@ -1,0 +1,50 @@
+"""``bandbridge fine-tune``: train a finished model on with a laboratory's own cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bandbridge.cli.study import Device, Runs
+
+
+def fine_tune(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or an exported model.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Labelled cells: a folder or zip with metadata.csv.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the new model.")],
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the cells; by default as many as their number asks for.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Models that measure it, each on cells that it had not seen.")] = 5,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the division into folds and of the trainings.")] = 0,
+) -> None:
+    """Train a finished model on with your own cells, and say how often it was right on cells it had not seen.
+
+    The same command goes on after any interruption. MODEL is kept as it is; the new one says what it was tuned on.
+
+    Research use only: measure the new model on cells that it was not tuned on before relying on it.
+    """
+    from bandbridge.api.fine_tune import fine_tune as tune
+
+    result = tune(
+        model,
+        dataset,
+        out,
+        epochs=epochs,
+        folds=folds,
+        seed=seed,
+        runs=runs,
+        device=device,
+        max_time=max_time,
+        progress=True,
+    )
+    typer.echo(str(result))

@@ -1,0 +1,220 @@
+"""What a model was trained on, so that nobody praises it for images it has seen.
+
+A run tells by its own files and those of the runs that it starts from; an exported model carries ``training.json``.
+Both name the datasets and hold a digest of every image, which is known again in another set and under another name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bandbridge.dataset.contents import Digest, read_contents, short_digest
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.store import stored_samples
+from bandbridge.errors import UserError
+from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
+from bandbridge.files import read_json, write_text
+
+FILE = "training.json"
+#: Where a folder of runs keeps what models from elsewhere were trained on that its runs start from.
+GIVEN = ".models"
+_GIVEN_REMEDY = "Delete it; the fine-tune command that wrote it writes it again."
+
+
+class Source(BaseModel):
+    """One dataset that a model was trained on.
+
+    dataset: its fingerprint. images, cells, patients: how many it was trained on, None where that is not known.
+    held_out: the files that it was not trained on, None where that is not known. tuned_from: the model that this was a
+    fine-tuning of, "" where it was a training of its own. epochs: of that training.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    task: str = ""
+    stain: str = ""
+    images: int | None = None
+    cells: int | None = None
+    patients: int | None = None
+    held_out: tuple[str, ...] | None = None
+    tuned_from: str = ""
+    epochs: int | None = None
+
+
+class _File(BaseModel):
+    """``training.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    sources: tuple[Source, ...]
+    files: tuple[Digest, ...]
+    files_known: bool
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Everything that a model, and those that it started from, were trained on.
+
+    sources: the datasets, the first first. digests: of every image, the first 16 hexadecimal digits of the SHA-256 of
+    its bytes. files_known: whether they are all; builds of Bandbridge before fine-tuning kept none.
+    """
+
+    sources: tuple[Source, ...]
+    digests: frozenset[str]
+    files_known: bool
+
+    def seen(self, dataset: str, names: Sequence[str], digests: Sequence[str]) -> np.ndarray:
+        """Return which images it was trained on, bool [N].
+
+        dataset: the fingerprint of the set that they are in. names, digests: of each image, its file in that set and
+        the SHA-256 of its bytes (16 digits or all; "" unknown). An image is known by its bytes; only where those of the
+        training, or its own, are not known, by its name in the same set, and wholly where it is not known what of that
+        set was held out. Raises ValueError unless there are as many digests as names.
+        """
+        by_content = np.array([short_digest(one) in self.digests for one in digests], dtype=bool)
+        unclear = np.array([not one or not self.files_known for one in digests], dtype=bool)
+        by_name = np.zeros(len(names), dtype=bool)
+        if len(by_name) != len(by_content):
+            raise ValueError(f"{len(names)} names and {len(digests)} digests")
+        for source in self.sources:
+            if source.dataset == dataset:
+                spared = set(source.held_out or ())
+                by_name |= np.array([name not in spared for name in names], dtype=bool)
+        return by_content | (unclear & by_name)
+
+
+def read_trained_on(folder: Path) -> TrainedOn:
+    """Return what the model in ``folder``, a run or an exported model, was trained on.
+
+    Raises :class:`UserError` for a folder that is neither, and naming each damaged file.
+    """
+    if (folder / "run.json").exists():
+        return _of_run(folder, frozenset())
+    if (folder / FILE).exists():
+        return _read(folder / FILE, "Export the model again.")
+    exported = read_json(folder / "config.json").get("bandbridge")
+    if not isinstance(exported, dict):
+        raise UserError(
+            f"{folder} is neither a run nor an exported model, so it does not say what it was trained on",
+            "Name a folder of runs/, or one that bandbridge models export wrote.",
+        )
+    facts = exported.get("run")
+    facts = facts if isinstance(facts, dict) else {}
+    dataset = _record(facts).get("dataset")
+    # An earlier build wrote it: which images were held out, and what came before, it does not say.
+    sources = (Source(dataset=str(dataset), task=str(facts.get("task", ""))),) if dataset else ()
+    return TrainedOn(sources, frozenset(), files_known=False)
+
+
+def write_trained_on(trained: TrainedOn, path: Path) -> None:
+    """Write ``trained`` as JSON, whole or not at all; equal values give equal bytes."""
+    value = _File(sources=trained.sources, files=tuple(sorted(trained.digests)), files_known=trained.files_known)
+    write_text(path, json.dumps(value.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def keep_trained_on(trained: TrainedOn, runs: Path, identity: str) -> None:
+    """Keep in the folder ``runs`` what a model from elsewhere was trained on, for the runs there that start from it.
+
+    ``identity``: what those runs call it. A record that knows all files is not replaced by one that does not.
+    """
+    path = _given_path(runs, identity)
+    kept = _read(path, _GIVEN_REMEDY) if path.exists() else None
+    if kept is None or (kept != trained and (trained.files_known or not kept.files_known)):
+        write_trained_on(trained, path)
+
+
+def _given_path(runs: Path, identity: str) -> Path:
+    return runs / GIVEN / f"{identity.replace(':', '-')}.json"
+
+
+def _read(path: Path, remedy: str) -> TrainedOn:
+    try:
+        found = _File.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as fault:
+        raise UserError(f"{path} is damaged ({' '.join(str(fault).split())[:120]})", remedy) from fault
+    return TrainedOn(found.sources, frozenset(found.files), found.files_known)
+
+
+def _record(facts: dict[str, Any]) -> dict[str, Any]:
+    record = facts.get("record")
+    return record if isinstance(record, dict) else {}
+
+
+def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
+    """Follow the run in ``folder`` back to its beginning; ``children`` have led here."""
+    folder, facts = folder.resolve(), read_json(folder / "run.json")
+    record = _record(facts)
+    remedy = f"Delete {folder}: that run is then made again."
+    if folder in children:
+        raise UserError(f"{folder / 'run.json'} is damaged: it starts from itself", remedy)
+    try:
+        dataset, preparation = str(record["dataset"]), Preparation.model_validate(record["preparation"])
+        epochs = sum(int(phase["epochs"]) for phase in record["recipe"]["phases"])
+        fold, parent = record["fold"], record["init"].get("run")
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise UserError(f"{folder / 'run.json'} is damaged: it holds no whole record ({fault})", remedy) from fault
+    runs = _folder_of_runs(folder)
+    before = TrainedOn((), frozenset(), True) if parent is None else _of_parent(str(parent), runs, children | {folder})
+    held_out = _held_out(folder, fold)
+    contents = read_contents(runs, dataset) if runs is not None else None
+    files = {} if contents is None or held_out is None else dict(contents.files)
+    for name in held_out or ():
+        files.pop(name, None)
+    samples = stored_samples(runs / ".stores", dataset, preparation) if runs is not None else None
+    counts: dict[str, Any] = {"images": len(files) or None}
+    if samples is not None and held_out is not None:
+        counts = _counts(samples, held_out)
+    tuned_from = str(parent) if facts.get("approach") == FINE_TUNED else ""
+    task = str(facts.get("task", ""))
+    source = Source(dataset=dataset, task=task, held_out=held_out, tuned_from=tuned_from, epochs=epochs, **counts)
+    return TrainedOn(
+        (*before.sources, source), before.digests | set(files.values()), before.files_known and bool(files)
+    )
+
+
+def _folder_of_runs(folder: Path) -> Path | None:
+    """``runs`` of ``runs/<task>/<architecture>/<approach>/<fold>-<id>``; None where a run lies less deep."""
+    return folder.parents[3] if len(folder.parents) > 3 else None
+
+
+def _held_out(folder: Path, fold: object) -> tuple[str, ...] | None:
+    if fold is None:
+        return ()
+    path = folder / "predictions.parquet"
+    return tuple(sorted(set(read_predictions(path)["image"]))) if path.is_file() else None
+
+
+def _of_parent(identity: str, runs: Path | None, children: frozenset[Path]) -> TrainedOn:
+    unknown = TrainedOn((), frozenset(), files_known=False)
+    if runs is None or not identity.replace(":", "").isalnum():
+        return unknown
+    folder = next((one for one in runs.glob(f"*/*/*/*-{identity}") if (one / "run.json").exists()), None)
+    if folder is not None:
+        return _of_run(folder, children)
+    path = _given_path(runs, identity)
+    return _read(path, _GIVEN_REMEDY) if path.exists() else unknown
+
+
+def _counts(samples: pd.DataFrame, held_out: Sequence[str]) -> dict[str, Any]:
+    """Count what of ``samples`` was trained on."""
+    kept = samples.loc[~samples["file_name"].isin(held_out)]
+
+    def named(column: str) -> Iterator[str]:
+        return (name for name in dict.fromkeys(kept[column]) if name)
+
+    return {
+        "images": len(kept),
+        "cells": sum(1 for _ in named("cell")),
+        "patients": sum(1 for _ in named("patient")),
+        "stain": ", ".join(sorted(named("stain"))),
+    }
