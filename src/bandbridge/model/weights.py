@@ -15,16 +15,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 #: Environment variable that names the weights folder when no ``--weights-dir`` is given.
 WEIGHTS_VARIABLE = "BANDBRIDGE_WEIGHTS"
@@ -137,6 +137,9 @@ def save_model(model_state: Mapping[str, Tensor], path: Path, metadata: Mapping[
 
     Raises :class:`EnvironmentFault` when the disk is full.
     """
+    import torch
+    from safetensors.torch import save_file
+
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in model_state.items()
@@ -157,6 +160,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
     Raises :class:`UserError` naming the file if it is missing, damaged or something else.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise UserError(f"there is no weights file {path}.", "Check the path, or run what makes it again.")
     try:
@@ -178,6 +183,8 @@ def head_keys(model: nn.Module) -> set[str]:
 
 def clear_head(model: nn.Module) -> None:
     """Set the classifier head of ``model`` to zero, in place: every class is equally likely until it is trained."""
+    import torch
+
     keys = head_keys(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -235,6 +242,8 @@ def _convert(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str
 
 
 def _finite(value: Tensor) -> bool:
+    import torch
+
     return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
