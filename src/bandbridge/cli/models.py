@@ -104,10 +104,9 @@ def models(
 
 def _record(row: Complexity, weights_dir: Path | None) -> dict[str, Any]:
     from bandbridge.model.architectures import pretrained_config
-    from bandbridge.model.weights import local_weights
+    from bandbridge.model.weights import weights_origin
 
     architecture = row.architecture
-    local = local_weights(architecture, weights_dir) is not None
     return {
         "name": architecture.name,
         "timm_name": architecture.timm_name,
@@ -118,7 +117,7 @@ def _record(row: Complexity, weights_dir: Path | None) -> dict[str, Any]:
         "macs": row.macs,
         "classes": _CLASSES,
         "image_size": _IMAGE_SIZE,
-        "weights_from": "folder" if local else "hub" if architecture.tag else "none",
+        "weights_from": weights_origin(architecture, weights_dir) or "none",
         "licence": pretrained_config(architecture).license,
     }
 

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import content_hash, write_json
@@ -78,6 +77,8 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
     available = len(labels) if groups is None else len(np.unique(groups))
     if available < folds:
         raise UserError(f"{folds} folds need at least {folds} {scheme}s; there are {available}", "Use fewer folds.")
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second, which a plan does without
+
     divider = StratifiedKFold if groups is None else StratifiedGroupKFold
     assignment = np.empty(len(labels), dtype=np.int64)
     with warnings.catch_warnings():

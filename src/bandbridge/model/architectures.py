@@ -3,6 +3,8 @@
 timm's default tags mix in ImageNet-21k or 12k for some of these architectures; the rows here name a tag that
 saw ImageNet-1k alone. Where the paper leaves the variant open, its parameter counts decide: VGG-16 with
 134.37 M is the one with batch normalisation.
+
+The table needs neither torch nor timm, which are imported where a model is looked up beyond it, or built.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ import json
 import re
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
-
-import timm
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from bandbridge.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Option = bool | int | float | str
 #: What timm and torch raise when a model cannot be built, or cannot take an image, at the size asked for.
@@ -98,9 +100,13 @@ def find_architecture(name: str) -> Architecture:
 
 def _find_plain(name: str) -> Architecture:
     known = (*ARCHITECTURES, _RESNEXT_16D)
-    row = next((row for row in known if row.name.lower() == name.lower() or row.timm_name == name), None)
+    row = next(
+        (row for row in known if name.lower() == row.name.lower() or name in (row.timm_name, row.pinned_name)), None
+    )
     if row is not None:
         return row
+    import timm
+
     timm_name, _, tag = name.partition(".")
     squeezed = next((row for row in known if _squeeze(row.name) == _squeeze(name)), None)
     if timm.is_model(timm_name):
@@ -128,11 +134,15 @@ def _timm_architecture(timm_name: str, tag: str) -> Architecture:
 
 
 def _tags(timm_name: str) -> list[str]:
+    import timm
+
     names = timm.list_models(f"{timm_name}.*", pretrained=True)
     return [full.partition(".")[2] for full in names]
 
 
 def _default_tag(timm_name: str) -> str | None:
+    import timm
+
     config = timm.get_pretrained_cfg(timm_name)
     tags = _tags(timm_name)
     default = config.tag if config is not None and config.tag in tags else None
@@ -165,6 +175,8 @@ def _squeeze(name: str) -> str:
 
 
 def _unknown(name: str) -> UserError:
+    import timm
+
     candidates = {_squeeze(row.name): row.name for row in ARCHITECTURES}
     candidates |= {_squeeze(known): known for known in timm.list_models()}
     near = difflib.get_close_matches(_squeeze(name.partition(".")[0]), candidates, n=5, cutoff=0.5)
@@ -179,6 +191,8 @@ def _unknown(name: str) -> UserError:
 @cache
 def pretrained_config(architecture: Architecture) -> Any:
     """timm's description of the architecture's weights (``PretrainedCfg``: mean, std, licence, ...)."""
+    import timm
+
     config = timm.get_pretrained_cfg(architecture.pinned_name)
     return config if config is not None else timm.models.PretrainedCfg()
 
@@ -189,6 +203,8 @@ def create_model(architecture: Architecture, classes: int, image_size: int, gene
     Every random number comes from ``generator``; torch's global generators are left as they were. Models with
     a fixed grid (ViT, Swin) are built for ``image_size``; :class:`UserError` if the model cannot take it.
     """
+    import torch
+
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -198,6 +214,8 @@ def create_model(architecture: Architecture, classes: int, image_size: int, gene
 
 
 def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Module:
+    import timm
+
     options: dict[str, Any] = dict(architecture.options)
     if pretrained_config(architecture).fixed_input_size:
         options.setdefault("img_size", image_size)
@@ -214,6 +232,8 @@ def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Modu
 
 def _check_image(model: nn.Module, architecture: Architecture, image_size: int) -> None:
     """Refuse sizes at which the model can be built and cannot work, such as those that pooling brings to nothing."""
+    import torch
+
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, image_size, image_size))
@@ -257,6 +277,7 @@ def measure(architecture: Architecture, classes: int, image_size: int) -> tuple[
     additions are left out, as is usual in published tables, which call this number "FLOPs".
     Raises :class:`UserError` if the architecture cannot take ``image_size``.
     """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     model = build_shapes(architecture, classes, image_size)
@@ -278,5 +299,7 @@ def measure(architecture: Architecture, classes: int, image_size: int) -> tuple[
 
 def build_shapes(architecture: Architecture, classes: int, image_size: int) -> nn.Module:
     """The model in evaluation mode with shapes but no values (torch's meta device)."""
+    import torch
+
     with torch.device("meta"):
         return _build(architecture, classes, image_size).eval()

@@ -1,4 +1,6 @@
-"""ImageNet weights from a folder or timm's hub, and the weights of runs; safetensors only, never a pickle.
+"""ImageNet weights from a folder, an installed package or timm's hub, in this order, and the weights of runs.
+
+All are safetensors, but for the packages' files, which are pinned by their hash: :mod:`bandbridge.model.packages`.
 
 A weights folder holds ``<timm name>.<tag>.safetensors`` or ``<timm name>.safetensors``. A JSON file of the
 same name beside it may state facts that differ from timm's, all optional: ``{"mean": [0.5, 0.5, 0.5],
@@ -15,22 +17,24 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
+from bandbridge.model.packages import InstalledWeights, install_command, installed_weights, read_weights, require_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 #: Environment variable that names the weights folder when no ``--weights-dir`` is given.
 WEIGHTS_VARIABLE = "BANDBRIDGE_WEIGHTS"
 _HUB_FILE = "model.safetensors"
 _HUB_TIMEOUT_S = 5.0
 Triple = tuple[float, float, float]
+Origin = Literal["folder", "package", "hub"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Weights:
     """What ImageNet weights were used, for the record of a run.
 
     ``mean`` and ``std`` normalise red, green and blue in [0, 1]. ``tag`` is None if neither the file's name
-    nor the JSON file beside it says.
+    nor the JSON file beside it says. ``package`` is the name and version of the package that brought them, if one did.
     """
 
     architecture: str
@@ -47,7 +51,8 @@ class Weights:
     mean: Triple
     std: Triple
     licence: str
-    origin: Literal["folder", "hub"]
+    origin: Origin
+    package: str | None = None
 
 
 def weights_folder(weights_dir: Path | None) -> Path | None:
@@ -73,21 +78,41 @@ def local_weights(architecture: Architecture, weights_dir: Path | None) -> Path 
     return next((path for path in candidates if path.is_file()), None)
 
 
-def weights_fingerprint(architecture: Architecture, weights_dir: Path | None) -> str | None:
-    """SHA-256 (hexadecimal) of the weights folder's file for ``architecture``; None if it holds none.
+def weights_origin(architecture: Architecture, weights_dir: Path | None) -> Origin | None:
+    """Where :func:`find_imagenet_weights` would look for the weights; None if it knows no place. No network."""
+    if local_weights(architecture, weights_dir) is not None:
+        return "folder"
+    if installed_weights(architecture) is not None:
+        return "package"
+    return "hub" if architecture.tag else None
 
-    No network. Hashes are kept in memory until the file's size or time changes.
+
+def weights_fingerprint(architecture: Architecture, weights_dir: Path | None) -> str | None:
+    """SHA-256 (hexadecimal) of the file for ``architecture`` in the weights folder, else in an installed package.
+
+    None if neither holds one. No network. Hashes are kept in memory until the file's size or time changes.
     """
     path = local_weights(architecture, weights_dir)
+    installed = installed_weights(architecture) if path is None else None
+    path = installed.path if installed is not None else path
     return file_hash(path) if path is not None else None
 
 
 def find_imagenet_weights(architecture: Architecture, weights_dir: Path | None) -> tuple[Path, Weights]:
-    """Locate the pretrained weights: the folder's file, else timm's hub (its cache, then the network).
+    """Locate the pretrained weights: the folder's file, else a package's, else timm's hub (cache, then network).
 
-    Raises :class:`UserError` saying which file to put where, if there are none to be had.
+    Raises :class:`UserError` saying which file to put where, if there are none to be had, or if a package's file is
+    not the expected one.
     """
+    path, weights, _ = _find(architecture, weights_dir)
+    return path, weights
+
+
+def _find(architecture: Architecture, weights_dir: Path | None) -> tuple[Path, Weights, InstalledWeights | None]:
     local = local_weights(architecture, weights_dir)
+    installed = installed_weights(architecture) if local is None else None
+    if installed is not None:
+        return installed.path, _packaged(architecture, installed), installed
     path = local if local is not None else _from_hub(architecture, weights_folder(weights_dir))
     if local is not None and local.stem != architecture.pinned_name:
         tag = None
@@ -96,15 +121,24 @@ def find_imagenet_weights(architecture: Architecture, weights_dir: Path | None) 
     facts = _sidecar(local) if local is not None else {}
     mean, std = normalisation(architecture, weights_dir)
     licence = facts.get("licence") or pretrained_config(architecture).license or "unknown"
-    origin: Literal["folder", "hub"] = "hub" if local is None else "folder"
+    origin: Origin = "hub" if local is None else "folder"
     stated = facts.get("tag", tag)
-    return path, Weights(architecture.timm_name, stated, file_hash(path), mean, std, licence, origin)
+    return path, Weights(architecture.timm_name, stated, file_hash(path), mean, std, licence, origin), None
+
+
+def _packaged(architecture: Architecture, installed: InstalledWeights) -> Weights:
+    package, sha256 = installed.package, file_hash(installed.path)
+    require_hash(installed, sha256)
+    named = f"{package.distribution} {installed.version}"
+    facts = package.mean, package.std, package.licence
+    return Weights(architecture.timm_name, architecture.tag, sha256, *facts, "package", named)
 
 
 def normalisation(architecture: Architecture, weights_dir: Path | None = None) -> tuple[Triple, Triple]:
     """Mean and standard deviation of red, green and blue in [0, 1] that the weights expect; no network.
 
-    From the JSON file beside the weights in the folder if it states them, else from timm for name and tag.
+    From the JSON file beside the weights in the folder if it states them, else from timm for name and tag; a
+    package's are those that timm states.
     """
     config = pretrained_config(architecture)
     path = local_weights(architecture, weights_dir)
@@ -119,8 +153,9 @@ def load_imagenet_weights(model: nn.Module, architecture: Architecture, weights_
     Position tables are resampled to the model's grid by timm's own rule; half precision becomes the model's
     dtype. Every other tensor must be there with its shape: :class:`UserError` lists those that are not.
     """
-    path, weights = find_imagenet_weights(architecture, weights_dir)
-    _fill(model, load_state(path), path, keep_head=True)
+    path, weights, installed = _find(architecture, weights_dir)
+    state = read_weights(installed, model.state_dict()) if installed is not None else load_state(path)
+    _fill(model, state, path, keep_head=True)
     return weights
 
 
@@ -137,6 +172,9 @@ def save_model(model_state: Mapping[str, Tensor], path: Path, metadata: Mapping[
 
     Raises :class:`EnvironmentFault` when the disk is full.
     """
+    import torch
+    from safetensors.torch import save_file
+
     tensors = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in model_state.items()
@@ -157,6 +195,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
     Raises :class:`UserError` naming the file if it is missing, damaged or something else.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise UserError(f"there is no weights file {path}.", "Check the path, or run what makes it again.")
     try:
@@ -178,6 +218,8 @@ def head_keys(model: nn.Module) -> set[str]:
 
 def clear_head(model: nn.Module) -> None:
     """Set the classifier head of ``model`` to zero, in place: every class is equally likely until it is trained."""
+    import torch
+
     keys = head_keys(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -235,6 +277,8 @@ def _convert(model: nn.Module, state: dict[str, Tensor], path: Path) -> dict[str
 
 
 def _finite(value: Tensor) -> bool:
+    import torch
+
     return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
@@ -299,4 +343,6 @@ def _from_hub(architecture: Architecture, folder: Path | None) -> Path:
 
 def _place(architecture: Architecture, folder: Path | None) -> str:
     where = f"the folder {folder}" if folder is not None else f"a folder named by {WEIGHTS_VARIABLE}"
-    return f"Put them as {architecture.pinned_name}.safetensors into {where}, or train from scratch."
+    command = install_command(architecture)
+    by_pip = f"Have them by pip: {command}. Or put" if command is not None else "Put"
+    return f"{by_pip} them as {architecture.pinned_name}.safetensors into {where}, or train from scratch."
