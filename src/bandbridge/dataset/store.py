@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -62,13 +62,15 @@ class Store:
         return self.samples["label"].map(index).to_numpy(dtype=np.int64)
 
 
-def dataset_fingerprint(dataset: ImageFolder) -> str:
+def dataset_fingerprint(dataset: ImageFolder, hashes: Sequence[str] | None = None) -> str:
     """Return 64 hexadecimal digits that change with any image's bytes, name, label, cell or patient.
 
-    The order of the rows and where the dataset lies do not matter.
+    The order of the rows and where the dataset lies do not matter. Every file is read, unless its ``content_hashes``
+    are given.
     """
     keyed = dataset.samples[["file_name", "label", "cell", "patient"]].to_numpy().tolist()
-    return content_hash(sorted([*row, digest] for row, digest in zip(keyed, dataset.content_hashes(), strict=True)))
+    hashes = dataset.content_hashes() if hashes is None else hashes
+    return content_hash(sorted([*row, digest] for row, digest in zip(keyed, hashes, strict=True)))
 
 
 def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fingerprint: str | None = None) -> Store:

@@ -26,7 +26,11 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """A task with its dataset and split; ``dataset`` and ``split`` are None where the dataset is not at hand."""
+    """A task with its dataset and split; ``dataset`` and ``split`` are None where the dataset is not at hand.
+
+    hashes: SHA-256 of each image file, in the order of the dataset's samples, as the files were when it was opened;
+    empty without a dataset.
+    """
 
     name: str
     spec: TaskSpec
@@ -34,6 +38,7 @@ class TaskData:
     dataset: ImageFolder | None
     fingerprint: str
     split: Split | None
+    hashes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,6 +89,8 @@ def _find_architectures(names: Sequence[str]) -> dict[str, Architecture]:
 
 def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: bool) -> dict[str, TaskData]:
     tasks: dict[str, TaskData] = {}
+    datasets: dict[Path, ImageFolder] = {}
+    hashes: dict[Path, tuple[str, ...]] = {}
     problems: list[str] = []
     for name, task in spec.tasks.items():
         settings = {**spec.preparation.settings(), **task.preparation.settings()}
@@ -94,9 +101,14 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             problems.append(f"{task.dataset} (task {name}); looked for {', '.join(map(str, places))}")
             tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
             continue
-        dataset = open_dataset(found)
+        if found not in datasets:
+            datasets[found] = open_dataset(found)
+        dataset = datasets[found]
         split = _split_of(task, dataset, spec, path)
-        tasks[name] = TaskData(name, task, preparation, dataset, dataset_fingerprint(dataset), split)
+        if found not in hashes:  # Reading every file takes longest: a set of several tasks is read once.
+            hashes[found] = tuple(dataset.content_hashes())
+        fingerprint = dataset_fingerprint(dataset, hashes[found])
+        tasks[name] = TaskData(name, task, preparation, dataset, fingerprint, split, hashes[found])
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)
