@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from bandbridge.dataset.synthetic import draw_cells
     from bandbridge.errors import UserError
     from bandbridge.evaluation.appraisal import Evaluation
-    from bandbridge.report.sections.cautions import Caution
+    from bandbridge.report.caution import Caution
 
 #: Where each public name lives.
 _HOMES = {
     "Advice": "api.domains",
-    "Caution": "report.sections.cautions",
+    "Caution": "report.caution",
     "Evaluation": "evaluation.appraisal",
     "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",

@@ -99,9 +99,8 @@ def _notes(model: Model, known: Sequence[TrainedOn], fingerprint: str, samples: 
             "this model does not say which files it was trained on: only the same set, unchanged, is recognised, "
             "and no single image of it in another set"
         )
-    if any(source.dataset == fingerprint for one in known for source in one.sources) and _learned_from_folds(
-        model.ensemble
-    ):
+    own = any(source.dataset == fingerprint for one in known for source in one.sources)
+    if own and _learned_from_folds(model.ensemble):
         yield (
             "calibration, prediction sets and flags were learned from held-out predictions of this very set: what is "
             "said of them is better than it will be on new cells"

@@ -25,7 +25,7 @@ from bandbridge.study.run import PlannedRun, distinct
 
 if TYPE_CHECKING:
     from bandbridge.report.sections.blocks import Block
-    from bandbridge.report.sections.cautions import Caution
+    from bandbridge.report.caution import Caution
     from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Executor, Outcome
 

@@ -306,6 +306,6 @@ def _draw_paper(plate: Plate, path: Path, title: str) -> None:
             )
         axes.set(xlim=(0, WIDTH), ylim=(plate.height, 0), aspect="auto")
         # Without a date, the same cell gives the same file.
-        metadata = {"Title": f"Karyogram {clean(title, 60)}", "Subject": DISCLAIMER, "Creator": "Bandbridge"}
-        metadata |= {"CreationDate": None}
+        metadata: dict[str, str | None] = {"Title": f"Karyogram {clean(title, 60)}", "Subject": DISCLAIMER}
+        metadata |= {"Creator": "Bandbridge"} | dict.fromkeys(["CreationDate"])
         FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)

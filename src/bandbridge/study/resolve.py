@@ -49,6 +49,13 @@ class TaskData:
         """The class names in order; empty where the dataset is absent and no classes are given."""
         return self.given_classes or (order_classes(self.dataset.samples["label"]) if self.dataset else ())
 
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """A digest of each image file, in the order of the dataset's samples; empty where the dataset is absent."""
+        if self.dataset is None or self.contents is None:
+            return ()
+        return tuple(self.contents.files[name] for name in self.dataset.samples["file_name"])
+
     def rows(self, fold: int | None, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return int64 positions in ``samples`` of the images that ``fold`` trains on and holds out; None: all, none.
 
@@ -105,6 +112,7 @@ def _find_architectures(names: Sequence[str]) -> dict[str, Architecture]:
 
 def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: bool) -> dict[str, TaskData]:
     tasks: dict[str, TaskData] = {}
+    opened: dict[Path, tuple[ImageFolder, Contents]] = {}
     problems: list[str] = []
     for name, task in spec.tasks.items():
         settings = {**spec.preparation.settings(), **task.preparation.settings()}
@@ -115,8 +123,11 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             problems.append(f"{task.dataset} (task {name}); looked for {', '.join(map(str, places))}")
             tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
             continue
-        dataset = open_dataset(found)
-        split, contents = _split_of(task, dataset, spec, path), contents_of(dataset)
+        if found not in opened:  # reading every file takes longest: a set of several tasks is read once
+            dataset = open_dataset(found)
+            opened[found] = dataset, contents_of(dataset)
+        dataset, contents = opened[found]
+        split = _split_of(task, dataset, spec, path)
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
