@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html.parser import HTMLParser
 from io import StringIO
 
 import numpy as np
@@ -18,6 +20,7 @@ from bandbridge.report.rendering import (
     percent,
     signed,
     to_csv,
+    to_html,
     to_latex,
     to_markdown,
 )
@@ -149,3 +152,63 @@ def test_signed_numbers(value: float, text: str) -> None:
 
 def test_percent() -> None:
     assert (percent(0.97416, 2), percent(1.0, 1), percent(float("nan"), 2)) == ("97.42", "100.0", "n/a")
+
+
+def test_html_for_a_notebook() -> None:
+    left, right = '<th style="text-align: left">', '<th style="text-align: right">'
+    assert to_html(TABLE).splitlines() == [
+        '<div class="bandbridge-table">',
+        "<p><strong>Table 2. Small &amp; plain</strong><br>Shows 100% of it.</p>",
+        '<table><thead><tr><th style="text-align: center"></th>'
+        '<th colspan="2" style="text-align: center">Q_band</th></tr>'
+        f"<tr>{left}Name</th>{right}F1</th>{right}AUC</th></tr></thead>",
+        '<tbody><tr><th colspan="3" style="text-align: left">Old</th></tr>'
+        '<tr><td style="text-align: left">vgg16_bn</td>'
+        '<td style="text-align: right"><strong>97.10 ± 0.20</strong>†</td><td style="text-align: right">–</td></tr>'
+        '<tr><td style="text-align: left">a|b</td><td style="text-align: right"><strong>-0.50</strong></td>'
+        '<td style="text-align: right">+1.00 (3/5)</td></tr></tbody></table>',
+        "<ul><li>Only &lt;two&gt; rows.</li></ul>",
+        "</div>",
+    ]
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", "\"' onmouseover='x", "</table>&lt;"])
+def test_no_name_becomes_markup_in_html(evil: str) -> None:
+    table = Table(
+        "t", evil, evil, (Column(evil, evil),), (Row((Cell(evil, True, True),), evil),), pd.DataFrame(), (evil,)
+    )
+    text = to_html(table)
+    page = _Texts()
+    page.feed(text)
+    assert page.tags == _Texts.of(to_html(_plain(table)))
+    assert page.texts.count(evil) == 7
+
+
+def _plain(table: Table) -> Table:
+    word = "word"
+    row = Row((Cell(word, True, True),), word)
+    return replace(table, title=word, sentence=word, columns=(Column(word, word),), rows=(row,), notes=(word,))
+
+
+class _Texts(HTMLParser):
+    """Tags with their attributes, and the texts between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[object] = []
+        self.texts: list[str] = []
+
+    @classmethod
+    def of(cls, text: str) -> list[object]:
+        page = cls()
+        page.feed(text)
+        return page.tags
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)

@@ -1,10 +1,11 @@
-"""A table of marked cells, and its three faces: Markdown, CSV and LaTeX (booktabs)."""
+"""A table of marked cells, and its faces: Markdown, CSV, LaTeX (booktabs) and HTML for a notebook."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass
+from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -76,11 +77,11 @@ def signed(value: float, decimals: int) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return GitHub-flavoured Markdown under a level-2 heading, with columns aligned as plain text too."""
-    header = [_markdown_text(f"{column.group} {column.title}".strip()) for column in table.columns]
+    header = [markdown_text(f"{column.group} {column.title}".strip()) for column in table.columns]
     body: list[list[str]] = []
     for row in table.rows:
         if row.section:
-            body.append([f"*{_markdown_text(row.section)}*", *[""] * (len(header) - 1)])
+            body.append([f"*{markdown_text(row.section)}*", *[""] * (len(header) - 1)])
         body.append([_markdown_cell(cell) for cell in row.cells])
     widths = [max(len(line[index]) for line in [header, *body]) for index in range(len(header))]
     rule = [
@@ -88,9 +89,9 @@ def to_markdown(table: Table) -> str:
         for column, width in zip(table.columns, widths, strict=True)
     ]
     grid = [_markdown_line(line, table.columns, widths) for line in (header, rule, *body)]
-    parts = [f"## {_markdown_text(table.title)}", _markdown_text(table.sentence), "\n".join(grid)]
+    parts = [f"## {markdown_text(table.title)}", markdown_text(table.sentence), "\n".join(grid)]
     if table.notes:
-        parts.append("\n".join(f"- {_markdown_text(note)}" for note in table.notes))
+        parts.append("\n".join(f"- {markdown_text(note)}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -126,6 +127,37 @@ def to_latex(table: Table) -> str:
     if table.notes:
         lines.append(r"  \par\smallskip " + " ".join(latex_text(note) for note in table.notes))
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """Return the table as HTML for a notebook: title and sentence above it, notes below, every text escaped."""
+    groups = [_html_head(title, "center", width) for title, width in column_groups(table.columns)]
+    titles = [_html_head(column.title, column.align) for column in table.columns]
+    heads = [f"<tr>{''.join(line)}</tr>" for line in (groups, titles) if line]
+    body = []
+    for row in table.rows:
+        if row.section:
+            head = _html_head(row.section, "left", len(table.columns))
+            body.append(f"<tr>{head}</tr>")
+        cells = (_html_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    parts = [
+        '<div class="bandbridge-table">',
+        f"<p><strong>{escape(table.title)}</strong><br>{escape(table.sentence)}</p>",
+        f"<table><thead>{''.join(heads)}</thead>",
+        f"<tbody>{''.join(body)}</tbody></table>",
+        f"<ul>{notes}</ul>" if notes else "",
+        "</div>",
+    ]
+    return "\n".join(filter(None, parts)) + "\n"
+
+
+def column_groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
+    """Return the headings above the titles and how many columns each spans; none where no column has a group."""
+    if not any(column.group for column in columns):
+        return []
+    return [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
 
 
 def write_table(folder: Path, table: Table) -> list[Path]:
@@ -165,6 +197,17 @@ def _characters_across(table: Table) -> int:
     return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True))
 
 
+def _html_head(text: str, align: str, width: int = 1) -> str:
+    span = f' colspan="{width}"' if width > 1 else ""
+    return f'<th{span} style="text-align: {align}">{escape(text)}</th>'
+
+
+def _html_cell(cell: Cell, column: Column) -> str:
+    text = escape(cell.text)
+    marked = (f"<strong>{text}</strong>" if cell.bold else text) + (DAGGER if cell.dagger else "")
+    return f'<td style="text-align: {column.align}">{marked}</td>'
+
+
 def _latex_cell(cell: Cell) -> str:
     text = latex_text(cell.text)
     return (rf"\textbf{{{text}}}" if cell.bold else text) + (r"$^\dagger$" if cell.dagger else "")
@@ -172,11 +215,11 @@ def _latex_cell(cell: Cell) -> str:
 
 def _latex_header(columns: tuple[Column, ...]) -> list[str]:
     titles = " & ".join(latex_text(column.title) for column in columns) + r" \\"
-    if not any(column.group for column in columns):
+    heads = column_groups(columns)
+    if not heads:
         return [titles]
     groups, rules, start = [], [], 1
-    for name, members in groupby(columns, key=lambda column: column.group):
-        width = len(list(members))
+    for name, width in heads:
         if name:
             groups.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_text(name)}}}")
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
@@ -186,14 +229,15 @@ def _latex_header(columns: tuple[Column, ...]) -> list[str]:
     return [" & ".join(groups) + r" \\", " ".join(rules), titles]
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Return ``text`` on one line, with the characters escaped that Markdown would take for its own."""
     text = re.sub(r"([\\`*|<\[])", r"\\\1", text.replace("\n", " "))
     # Inside a word an underscore is only itself; at its edge it would start emphasis.
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
+    text = markdown_text(cell.text)
     return (f"**{text}**" if cell.bold else text) + (DAGGER if cell.dagger else "")
 
 
