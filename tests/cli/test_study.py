@@ -1,5 +1,7 @@
 """``bandbridge study`` from the outside: plan, run, status, tables, split."""
 
+import json
+
 import pytest
 import yaml
 
@@ -147,3 +149,26 @@ def test_several_devices_for_a_run_are_refused_with_ray_and_beyond_what_is_there
     assert refused.code == 2 and "--devices-per-run goes with --executor local" in refused.err
     refused = bandbridge(*several)
     assert refused.code == 2 and "4096 devices" in refused.err and "or fewer" in refused.err
+
+
+def test_cautions_are_listed_for_readers_and_for_programs(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    listed = bandbridge("study", "cautions", study, *runs)
+    assert listed.code == 0 and listed.out.startswith("BB001 serious: The study is not finished. ")
+    assert [line[:5] for line in listed.out.splitlines()] == ["BB001", "BB003", "BB003", "BB009"]
+    assert "4 cautions, 3 of them serious" in listed.err
+    records = json.loads(bandbridge("study", "cautions", study, *runs, "--json").out)
+    assert [record["code"] for record in records] == ["BB001", "BB003", "BB003", "BB009"]
+    assert records[0]["gravity"] == "serious" and len(records[0]["details"]) == 4
+    (tmp_path / "q4-0").rename(tmp_path / "elsewhere")
+    without = json.loads(bandbridge("study", "cautions", study, *runs, "--json").out)
+    assert [record["code"] for record in without] == ["BB001", "BB003", "BB002", "BB009"]
+
+
+def test_what_a_laboratory_reads_carries_the_cautions_too(bandbridge, study, tmp_path):
+    runs = ("--runs", tmp_path / "runs")
+    bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/*")
+    result = bandbridge("study", "lab", study, *runs, "--out", tmp_path / "lab")
+    assert result.out.startswith("## Before you believe it") and "**BB003 serious: Q: training" in result.out
+    assert "BB001" not in result.out  # it bears upon no table of a laboratory
+    assert "- See cautions BB003, BB011." in (tmp_path / "lab" / "laboratory-cells.md").read_text(encoding="utf-8")

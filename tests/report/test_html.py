@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -216,3 +218,33 @@ def test_the_architectures_looked_through_are_the_best_of_their_families():
     assert case_architectures(scores, context({"A": "modern", "B": "modern", "C": "traditional"})) == ["A", "C"]
     assert case_architectures(scores, context({"A": "modern", "B": "modern", "C": "modern"})) == ["A", "B"]
     assert case_architectures(scores.iloc[:0], context({})) == []
+
+
+def test_each_caution_has_its_code_as_a_place_that_tables_link_to(content, text, page):
+    codes = [caution.code for caution in content.cautions]
+    assert codes == ["BB003", "BB009", "BB011"]
+    ids = [attributes.get("id") for _, attributes in page.elements]
+    assert all(ids.count(code) == 1 and f"docs/cautions/{code}.md" in text for code in codes)
+    assert '<li>See cautions <a href="#BB003">BB003</a>, <a href="#BB009">BB009</a>' in text
+    assert "BB008" not in text
+
+
+def test_two_cautions_of_one_code_are_one_place():
+    from bandbridge.report.caution import UNKNOWN_CELLS
+
+    evil = "<script>alert(1)</script> BB005 BB001"
+    found = (UNKNOWN_CELLS.caution(evil, task="Q"), UNKNOWN_CELLS.caution("g.", (evil,), task="G"))
+    table = Table("t", "T", "S", (Column("C"),), (Row((Cell("1"),)),), pd.DataFrame(), (evil,))
+    text = render(replace(_with(table), cautions=found))
+    page = Page(text)
+    assert page.faults == [] and [a["id"] for _, a in page.elements if a.get("id") == "BB005"] == ["BB005"]
+    assert "<script>alert" not in text
+    # A code that no caution of the page has leads nowhere, whoever wrote it.
+    assert '<a href="#BB005">BB005</a> BB001</li>' in text
+
+
+def test_cautions_lie_beside_the_page(content, tmp_path):
+    write_report(content, tmp_path)
+    records = json.loads((tmp_path / "cautions.json").read_text(encoding="utf-8"))
+    assert [record["code"] for record in records] == [caution.code for caution in content.cautions]
+    assert "BB009" in (tmp_path / "table2.md").read_text(encoding="utf-8")

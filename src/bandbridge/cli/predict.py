@@ -109,9 +109,12 @@ def _say(ensemble: Ensemble) -> None:
 
 def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
     """Say that a model knows little of chromosomes that lie upside down, and what helps where there may be some."""
+    from bandbridge.report.caution import TRAINED_UPRIGHT
+
     share = ensemble.upside_down
     if share < 0.5:
-        note(f"warning: in training {share:.0%} of the images were upside down; {remedy} if any of yours may be")
+        said = f"in training {share:.0%} of the images were upside down; {remedy} if any of yours may be"
+        note(f"warning: {said} ({TRAINED_UPRIGHT.code})")
 
 
 def _summarise(result: Classified, table: object, counts: object) -> None:

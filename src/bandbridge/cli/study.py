@@ -212,7 +212,10 @@ def tables(
     runs: Runs = _DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
 ) -> None:
-    """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX."""
+    """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX.
+
+    What to know before believing them comes first, and is written beside them as cautions.md, .csv and .json.
+    """
     from bandbridge.report.study import write_study_tables
     from bandbridge.study.ledger import Ledger
 
@@ -224,6 +227,33 @@ def tables(
     folder = out or Path("results") / study.spec.name
     typer.echo(write_study_tables(study, runs, folder))
     note(f"written to {folder}")
+
+
+@app.command()
+def cautions(
+    study_file: StudyFile,
+    data_dir: DataDir = None,
+    runs: Runs = _DEFAULT_RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cautions as JSON, with every detail.")] = False,
+) -> None:
+    """Say what to know before believing the numbers of a study, serious things first.
+
+    A code's page in the documentation (docs/cautions) says what triggers it, why it matters and what to do.
+    """
+    import json
+
+    from bandbridge.report.study import study_cautions
+    from bandbridge.report.tables.cautions import caution_records
+
+    study, _ = _open(study_file, data_dir, None, need_data=False)
+    found = study_cautions(study, runs)
+    if as_json:
+        typer.echo(json.dumps(caution_records(found), indent=2, ensure_ascii=False))
+        return
+    for caution in found:
+        typer.echo(str(caution))
+    serious = sum(caution.gravity == "serious" for caution in found)
+    note(f"{counted(len(found), 'caution')}, {serious} of them serious")
 
 
 @app.command()
@@ -302,7 +332,8 @@ def lab(
     Every fold is judged with what the other folds taught, so it needs two folds or more, divided by cell or patient.
     """
     from bandbridge.report.rendering import to_markdown, write_table
-    from bandbridge.report.study import study_predictions, table_context
+    from bandbridge.report.study import study_cautions, study_predictions, table_context
+    from bandbridge.report.tables.cautions import bearing_upon, cautions_markdown, noted
     from bandbridge.report.tables.laboratory import laboratory_tables, laboratory_trials
 
     study, _ = _open(study_file, data_dir, None, need_data=False)
@@ -317,9 +348,11 @@ def lab(
             "Finish two folds or more of a study whose split is by cell or patient (protocol: strict).",
         )
     folder = out or Path("results") / study.spec.name
+    found = bearing_upon(tables, study_cautions(study, runs))
+    tables = [noted(table, found) for table in tables]
     for table in tables:
         write_table(folder, table)
-    typer.echo("\n".join(map(to_markdown, tables)))
+    typer.echo("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
     note(f"written to {folder}")
 
 

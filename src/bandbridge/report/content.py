@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bandbridge.progress import note
+from bandbridge.report.caution import Caution
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.rendering import Table
 from bandbridge.report.sections.answer import Answer, answer_study
 from bandbridge.report.sections.blocks import Section, Wishes
-from bandbridge.report.sections.cautions import Caution, find_cautions, read_environments
+from bandbridge.report.sections.cautions import find_cautions
 from bandbridge.report.sections.domains import domains_section
 from bandbridge.report.sections.eyes import eyes_section
 from bandbridge.report.sections.numbers import design_section, errors_section, performance_section, training_section
 from bandbridge.report.sections.repetition import repetition_section
-from bandbridge.report.study import study_material
+from bandbridge.report.study import study_environments, study_material
+from bandbridge.report.tables.cautions import noted
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
 
@@ -53,8 +56,8 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
     ledger = Ledger(root)
     note("reading predictions")
     made = study_material(study, root)
-    done = [run for run in study.runs if ledger.state(run).kind == "done"]
-    environments = read_environments([ledger.folder(run) for run in done])
+    environments = study_environments(study, root)
+    cautions = tuple(find_cautions(study, made.scores, made.context, environments, made.runs))
     sections = [
         performance_section(made),
         domains_section(wishes),
@@ -68,9 +71,14 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
         title=made.context.title,
         protocol=made.context.protocol,
         protocol_text=made.context.protocol_text,
-        finished=len(done),
+        finished=len(environments),
         planned=len(study.runs),
         answers=tuple(answer_study(made.scores, made.effects, made.context)) if len(made.scores) else (),
-        cautions=tuple(find_cautions(study, made.scores, made.context, environments)),
-        sections=tuple(section for section in sections if section.blocks),
+        cautions=cautions,
+        sections=tuple(_noted(section, cautions) for section in sections if section.blocks),
     )
+
+
+def _noted(section: Section, cautions: Sequence[Caution]) -> Section:
+    blocks = tuple(noted(block, cautions) if isinstance(block, Table) else block for block in section.blocks)
+    return replace(section, blocks=blocks)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bandbridge.files import write_text
+from bandbridge.report.caution import Caution
 from bandbridge.report.context import TableContext
 from bandbridge.report.contrasts import differences_table, selection_table
 from bandbridge.report.effects import Effects
 from bandbridge.report.figures.illustration import Illustration, save_illustration
 from bandbridge.report.rendering import Table, to_csv, to_latex, to_markdown
+from bandbridge.report.tables.cautions import cautions_markdown
 from bandbridge.report.tables.effects import class_table, comparison_table, mixed_table
 from bandbridge.report.tables.published import fold_table, parameter_table, table2, table4
 
@@ -43,19 +45,29 @@ def build_tables(
     return [table for table in tables if table is not None and table.rows]
 
 
-def tables_markdown(tables: Sequence[Table], context: TableContext, figures: Sequence[Illustration] = ()) -> str:
-    """Return one page with every table, then the figures; its first line names the protocol."""
+def tables_markdown(
+    tables: Sequence[Table],
+    context: TableContext,
+    figures: Sequence[Illustration] = (),
+    cautions: Sequence[Caution] = (),
+) -> str:
+    """Return one page: its first line names the protocol, then come cautions, every table and the figures."""
     head = f"# {context.title} (protocol: {context.protocol})\n\n{context.protocol_text}\n"
+    warned = [cautions_markdown(cautions)] if cautions else []
     shown = [f"## {one.title}\n\n{one.sentence}\n\n![{one.title}]({one.name}.svg)\n" for one in figures]
-    return "\n".join([head, *(to_markdown(table) for table in tables), *shown])
+    return "\n".join([head, *warned, *(to_markdown(table) for table in tables), *shown])
 
 
 def write_tables(
-    folder: Path, tables: Sequence[Table], context: TableContext, figures: Sequence[Illustration] = ()
+    folder: Path,
+    tables: Sequence[Table],
+    context: TableContext,
+    figures: Sequence[Illustration] = (),
+    cautions: Sequence[Caution] = (),
 ) -> list[Path]:
     """Write ``<name>.md``, ``.csv``, ``.tex`` of each table, ``.svg``, ``.pdf``, ``.png`` of each figure, and
-    ``tables.md`` with all; return the paths."""
-    contents = {"tables.md": tables_markdown(tables, context, figures)}
+    ``tables.md`` with all, ``cautions`` on top; return the paths."""
+    contents = {"tables.md": tables_markdown(tables, context, figures, cautions)}
     for table in tables:
         contents[f"{table.name}.md"] = to_markdown(table)
         contents[f"{table.name}.csv"] = to_csv(table)

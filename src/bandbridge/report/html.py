@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
+from collections.abc import Sequence, Set
+from functools import partial
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bandbridge.explain.gradcam import NO_EVIDENCE
 from bandbridge.explain.panels import ApproachView
 from bandbridge.files import write_text
+from bandbridge.report.caution import Caution
 from bandbridge.report.content import Content
 from bandbridge.report.context import APPROACH_TITLES
 from bandbridge.report.figures.illustration import Illustration, save_illustration
 from bandbridge.report.inline import inline_image, inline_svg
-from bandbridge.report.rendering import DAGGER, Column, Row, Table, write_table
+from bandbridge.report.rendering import DAGGER, Row, Table, column_groups, write_table
 from bandbridge.report.sections.blocks import CaseGroup, Listing, Missing
+from bandbridge.report.tables.cautions import write_cautions
 
 
 def render(content: Content) -> str:
@@ -33,11 +36,13 @@ def render(content: Content) -> str:
         "kind": _kind,
         "svg": lambda figure: Markup(inline_svg(figure)),
         "picture": inline_image,
-        "heads": _heads,
+        "heads": column_groups,
         "bodies": _bodies,
         "approach": _approach_title,
         "seen": _seen,
         "minus": _minus,
+        "anchored": _anchored,
+        "linked": partial(_linked, codes={caution.code for caution in content.cautions}),
     }
     template = environment.get_template("report.html.j2")
     assets = {name: Markup(_asset(name)) for name in ("report.css", "report.js")}
@@ -45,10 +50,12 @@ def render(content: Content) -> str:
 
 
 def write_report(content: Content, folder: Path) -> Path:
-    """Write ``report.html`` into ``folder``, beside every table (.md, .csv, .tex) and figure (.svg, .pdf, .png).
+    """Write ``report.html`` into ``folder``, beside every table (.md, .csv, .tex) and figure (.svg, .pdf, .png), and
+    the cautions (.md, .csv, .json).
 
     Returns the path of the page.
     """
+    write_cautions(folder, content.cautions)
     for table in content.tables:
         write_table(folder, table)
     for figure in content.figures:
@@ -72,11 +79,21 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<![\w)-])-(?=\d)", "−", text)
 
 
-def _heads(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
-    """The headings above the titles and how many columns each spans; none where no column has a group."""
-    if not any(column.group for column in columns):
-        return []
-    return [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
+def _anchored(cautions: Sequence[Caution]) -> list[tuple[Caution, bool]]:
+    """Each caution, and whether it is the first of its code: the place that the code links to."""
+    codes = [caution.code for caution in cautions]
+    return [(caution, caution.code not in codes[:index]) for index, caution in enumerate(cautions)]
+
+
+def _linked(text: str, codes: Set[str]) -> Markup:
+    """``text``, escaped, in which each of ``codes`` is a link to its caution."""
+    return Markup(
+        re.sub(
+            r"\bBB\d{3}\b",
+            lambda found: f'<a href="#{found[0]}">{found[0]}</a>' if found[0] in codes else found[0],
+            str(escape(text)),
+        )
+    )
 
 
 def _bodies(table: Table) -> list[tuple[str, list[tuple[str, bool, Row]]]]:

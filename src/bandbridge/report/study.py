@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bandbridge.evaluation.predictions import RunPredictions, read_predictions
 from bandbridge.model.complexity import Complexity, complexity_table
+from bandbridge.report.caution import Caution
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
 from bandbridge.report.effects import Effects, measure_effects
 from bandbridge.report.figures.gains import difference_figures
+from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.folder import build_tables, tables_markdown, write_tables
+from bandbridge.report.rendering import Table
 from bandbridge.report.scores import fold_scores
+from bandbridge.report.sections.cautions import find_cautions, read_environments
+from bandbridge.report.tables.cautions import noted, write_cautions
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
@@ -114,10 +120,49 @@ def study_material(study: Study, root: Path) -> Material:
     return Material(context, runs, scores, effects, sizes, parameters)
 
 
+@dataclass(frozen=True, eq=False)
+class StudyTables:
+    """The tables and figures of a study in reading order, its cautions, the serious ones first, and all tables and
+    cautions as one Markdown text."""
+
+    tables: tuple[Table, ...]
+    figures: tuple[Illustration, ...]
+    cautions: tuple[Caution, ...]
+    markdown: str
+
+
+def study_cautions(study: Study, root: Path) -> list[Caution]:
+    """Return what a reader must know before believing the numbers of ``study``, the serious ones first.
+
+    Reads the predictions of the finished runs under ``root``, and no image. Raises as :func:`fold_scores` does.
+    """
+    runs = study_predictions(study, root)
+    return find_cautions(study, fold_scores(runs), table_context(study), study_environments(study, root), runs)
+
+
+def study_environments(study: Study, root: Path) -> list[dict[str, Any]]:
+    """Return what every finished run of ``study`` recorded of its machine and versions."""
+    ledger = Ledger(root)
+    return read_environments([ledger.folder(run) for run in study.runs if ledger.state(run).kind == "done"])
+
+
+def study_tables(study: Study, root: Path, folder: Path | None = None) -> StudyTables:
+    """Make all tables and figures of ``study`` from its finished runs under ``root``; write them into ``folder``.
+
+    Its cautions are written beside them. Without ``folder`` nothing is written. A table that cautions bear upon names
+    them in its last note. Raises as :func:`fold_scores` does.
+    """
+    made = study_material(study, root)
+    cautions = find_cautions(study, made.scores, made.context, study_environments(study, root), made.runs)
+    built = build_tables(made.scores, made.context, made.sizes, made.effects)
+    tables = tuple(noted(table, cautions) for table in built)
+    figures = tuple(difference_figures(made.effects, made.context.covering(made.scores), made.parameters))
+    if folder is not None:
+        write_tables(folder, tables, made.context, figures, cautions)
+        write_cautions(folder, cautions)
+    return StudyTables(tables, figures, tuple(cautions), tables_markdown(tables, made.context, figures, cautions))
+
+
 def write_study_tables(study: Study, root: Path, folder: Path) -> str:
     """Write all tables and figures of ``study`` into ``folder`` and return the tables as one Markdown text."""
-    made = study_material(study, root)
-    tables = build_tables(made.scores, made.context, made.sizes, made.effects)
-    figures = difference_figures(made.effects, made.context.covering(made.scores), made.parameters)
-    write_tables(folder, tables, made.context, figures)
-    return tables_markdown(tables, made.context, figures)
+    return study_tables(study, root, folder).markdown

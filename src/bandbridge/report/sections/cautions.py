@@ -4,43 +4,62 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.splits import Split
-from bandbridge.errors import UserError
+from bandbridge.evaluation.pooled import grouping_unit
+from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.files import read_json
+from bandbridge.report.caution import (
+    ABSENT_CLASSES,
+    CHOSEN_EPOCH,
+    FEW_FOLDS,
+    FEW_GROUPS,
+    MISSING_DATA,
+    MIXED_MACHINES,
+    REPEATED_FILES,
+    SHARED_CELLS,
+    SHARED_PATIENTS,
+    TARGET_IN_INTERMEDIATE,
+    TRAINED_UPRIGHT,
+    UNFINISHED,
+    UNKNOWN_CELLS,
+    Caution,
+)
 from bandbridge.report.context import TableContext
 from bandbridge.report.contrasts import selection_table
 from bandbridge.report.rendering import signed
 from bandbridge.report.scores import unfinished_notes
+from bandbridge.report.tables.published import absent_class_notes, reported
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
 
-Gravity = Literal["serious", "note"]
-
-
-@dataclass(frozen=True)
-class Caution:
-    """One thing to know: ``serious`` ones can change the answer. ``details`` are lines for who wants all."""
-
-    gravity: Gravity
-    title: str
-    text: str
-    details: tuple[str, ...] = ()
+#: Fewer folds than this have t intervals of more than three standard errors either way.
+_ENOUGH_FOLDS = 4
+#: Percentile intervals of fewer patients or cells than this are too narrow.
+_ENOUGH_GROUPS = 20
+#: The published share of training images that are flipped vertically.
+_PUBLISHED_FLIPS = 0.5
 
 
 def find_cautions(
-    study: Study, scores: pd.DataFrame, context: TableContext, environments: Sequence[dict[str, Any]]
+    study: Study,
+    scores: pd.DataFrame,
+    context: TableContext,
+    environments: Sequence[dict[str, Any]],
+    runs: Sequence[RunPredictions] = (),
 ) -> list[Caution]:
-    """Return every caution of ``study``, the serious ones first.
+    """Return every caution of ``study``: the serious ones first, each group in the order of the codes.
 
-    ``scores`` is the frame of ``fold_scores``, ``environments`` what the finished runs recorded of their machine. Every
-    image file of the tasks is read once, to find files that training and held-out images share.
+    ``scores`` is the frame of ``fold_scores`` of ``runs``, ``environments`` what the finished runs recorded of their
+    machine. Without ``runs`` nothing is said of how few patients or cells were held out. No image is read: files are
+    compared by the hashes that the study took when it was opened.
     """
     found = [
         *_unfinished(study, scores, context),
@@ -48,8 +67,11 @@ def find_cautions(
         *_selection(scores, context),
         *_few_folds(context, study.spec.split.folds),
         *_machines(environments),
+        *_few_groups(runs, context),
+        *(ABSENT_CLASSES.caution(text) for text in absent_class_notes(reported(scores, context.checkpoint))),
+        *_upright(study),
     ]
-    return sorted(found, key=lambda caution: caution.gravity != "serious")
+    return sorted(found, key=lambda caution: (caution.gravity != "serious", caution.code))
 
 
 def shared_groups(split: Split, samples: pd.DataFrame, unit: str) -> tuple[int, int]:
@@ -73,63 +95,59 @@ def _unfinished(study: Study, scores: pd.DataFrame, context: TableContext) -> It
     notes = unfinished_notes(scores, context, context.checkpoint, shown=1000)
     if notes:
         headline = notes[0].removesuffix(" Missing:").removeprefix("Unfinished: ")
-        yield Caution("serious", "The study is not finished", headline[0].upper() + headline[1:], notes[1:])
+        yield UNFINISHED.caution(headline[0].upper() + headline[1:], notes[1:])
     if study.missing_data:
         names = ", ".join(study.missing_data)
         text = f"Not found here: {names}. What needs the images (cases, attention, similarity, leakage) is left out."
-        yield Caution("note", "Datasets are missing", text)
+        yield MISSING_DATA.caution(text)
 
 
 def _leakage(study: Study) -> Iterator[Caution]:
-    files: dict[str, list[str]] = {}
-    for task in study.tasks.values():
-        if task.dataset is not None:
-            files.setdefault(task.fingerprint, _hashes(task.dataset))
     for task in study.tasks.values():
         if not task.spec.target or task.dataset is None or task.split is None:
             continue
         yield from _shared_with_training(task, task.split, task.dataset)
         # The split lists the files in the order of the samples.
-        twins = repeated_files(files[task.fingerprint], task.split.assignment) if files[task.fingerprint] else 0
+        twins = repeated_files(task.hashes, task.split.assignment)
         if twins:
             text = f"{twins:,} images of {task.spec.dataset} are byte-identical to an image of another fold."
             remedy = " 'bandbridge data check' names them; remove one of each."
-            yield Caution("serious", f"{task.name}: the same image on both sides", text + remedy)
-        yield from _shared_with_intermediate(task, study, files)
-
-
-def _hashes(dataset: ImageFolder) -> list[str]:
-    try:
-        return dataset.content_hashes()
-    except UserError:
-        return []  # A report is no audit: an unreadable file is for 'bandbridge data check' to name.
+            yield REPEATED_FILES.caution(text + remedy, task=task.name)
+        if {"two-step", "domain"} & set(study.spec.approaches):
+            yield from _shared_with_intermediate(task, study)
 
 
 def _shared_with_training(task: TaskData, split: Split, dataset: ImageFolder) -> Iterator[Caution]:
-    for unit in ("patient", "cell"):
-        shared, known = shared_groups(split, dataset.samples, unit)
-        if shared:
-            text = (
-                f"Folds of {task.spec.dataset} are divided by {split.scheme}: {100 * shared / known:.0f}% of the "
-                f"held-out images come from a {unit} that the model was also trained on. Chromosomes of one {unit} "
-                "look alike, so these scores are higher than those for a new one. Protocol strict divides by whole "
-                "cells or patients."
-            )
-            yield Caution("serious", f"{task.name}: training and held-out images share {unit}s", text)
-            return
-    if not (dataset.samples[["cell", "patient"]] != "").any().any():
-        text = f"metadata.csv of {task.spec.dataset} names no cells, so leakage between folds cannot be ruled out."
-        yield Caution("serious", f"{task.name}: cells are not known", text)
+    samples = dataset.samples
+    shares = {unit: shared_groups(split, samples, unit) for unit in ("patient", "cell")}
+    unit = next((name for name, (shared, _) in shares.items() if shared), None)
+    if unit is not None:
+        shared, known = shares[unit]
+        of = "" if known == len(samples) else f" with a known {unit}"
+        in_cells, of_cells = shares["cell"]
+        closer = f", {100 * in_cells / of_cells:.0f}% even from such a cell" if unit == "patient" and in_cells else ""
+        text = (
+            f"Folds of {task.spec.dataset} are divided by {split.scheme}: {100 * shared / known:.0f}% of the "
+            f"held-out images{of} come from a {unit} that the model was also trained on{closer}. Chromosomes of one "
+            f"{unit} look alike, so these scores can be higher than those for a new one. Protocol strict divides by "
+            "whole cells or patients."
+        )
+        yield (SHARED_PATIENTS if unit == "patient" else SHARED_CELLS).caution(text, task=task.name)
+    unknown = int((samples[["cell", "patient"]] == "").all(axis=1).sum())
+    if unknown:
+        of = "no cells" if unknown == len(samples) else f"neither cell nor patient of {counted(unknown, 'image')}"
+        text = f"metadata.csv of {task.spec.dataset} names {of}, so leakage between folds cannot be ruled out."
+        yield UNKNOWN_CELLS.caution(text, task=task.name)
 
 
-def _shared_with_intermediate(task: TaskData, study: Study, files: dict[str, list[str]]) -> Iterator[Caution]:
-    own = set(files[task.fingerprint])
+def _shared_with_intermediate(task: TaskData, study: Study) -> Iterator[Caution]:
+    own = set(task.hashes)
     for name in task.spec.intermediates:
         other = study.tasks[name]
-        shared = len(own & set(files.get(other.fingerprint, ())))
+        shared = len(own & set(other.hashes))
         if shared:
             text = f"{shared:,} files of {task.spec.dataset} are also in its intermediate domain {other.spec.dataset}."
-            yield Caution("serious", f"{task.name}: the intermediate domain holds target images", text)
+            yield TARGET_IN_INTERMEDIATE.caution(text, task=task.name)
 
 
 def _selection(scores: pd.DataFrame, context: TableContext) -> Iterator[Caution]:
@@ -140,22 +158,21 @@ def _selection(scores: pd.DataFrame, context: TableContext) -> Iterator[Caution]
         return
     runs = table.data["runs"]
     mean = float((table.data["mean_gain_pp"] * runs).sum() / runs.sum())
-    text = (
+    yield CHOSEN_EPOCH.caution(
         "Reported is the epoch with the best accuracy on the very fold it is reported on, as published. Against the "
         f"last epoch this raises Macro-F1 by {signed(mean, 2)} points on average and by "
         f"{signed(float(table.data['largest_gain_pp'].max()), 2)} at most, and not equally for all approaches."
     )
-    yield Caution("serious", "The epoch was chosen on the reported fold", text)
 
 
 def _few_folds(context: TableContext, planned: int) -> Iterator[Caution]:
     count = len(context.folds)
-    if count < planned:
-        text = (
-            f"{count} of {planned} folds are trained. Intervals for new trainings are wide or missing for that "
-            "reason, and the published bootstrap of fold differences covers far less than its 95%."
+    if count < max(planned, _ENOUGH_FOLDS):
+        said = f"{count} of {planned} folds are trained" if count < planned else f"The study has {count} folds"
+        yield FEW_FOLDS.caution(
+            f"{said}. Intervals for new trainings are wide or missing for that reason, and the published bootstrap of "
+            "fold differences covers far less than its 95%."
         )
-        yield Caution("note", "Few folds", text)
 
 
 def _machines(environments: Sequence[dict[str, Any]]) -> Iterator[Caution]:
@@ -172,11 +189,40 @@ def _machines(environments: Sequence[dict[str, Any]]) -> Iterator[Caution]:
             different.append(f"{title}: " + ", ".join(f"{value} ({number} runs)" for value, number in counts.items()))
     if different:
         text = "Runs that are compared were made under different conditions, which may be part of their differences."
-        yield Caution("note", "Runs of different machines or versions", text, tuple(different))
+        yield MIXED_MACHINES.caution(text, tuple(different))
+
+
+def _few_groups(runs: Sequence[RunPredictions], context: TableContext) -> Iterator[Caution]:
+    """Of each task, the groups of the first arm with every planned fold: all arms hold out the same images."""
+    arms: dict[tuple[str, ...], list[RunPredictions]] = {}
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
+    for task in context.tasks:
+        of_task = (folds for arm, folds in arms.items() if arm[0] == task.name)
+        whole = next((folds for folds in of_task if len(folds) == len(context.folds)), [])
+        if not whole:
+            continue
+        samples = pd.concat([run.predictions[["image", "cell", "patient"]] for run in whole])
+        unit = grouping_unit(samples)
+        groups = samples[unit].nunique()
+        if groups < _ENOUGH_GROUPS:
+            text = (
+                f"The held-out images of {task.shown} come from {counted(groups, unit)}. With fewer than "
+                f"{_ENOUGH_GROUPS}, intervals that resample whole {unit}s are too narrow; the p values stay right."
+            )
+            yield FEW_GROUPS.caution(text, task=task.name)
+
+
+def _upright(study: Study) -> Iterator[Caution]:
+    share = min((run.record.recipe.augmentation.flip_vertical for run in study.runs), default=_PUBLISHED_FLIPS)
+    if share < _PUBLISHED_FLIPS:
+        yield TRAINED_UPRIGHT.caution(
+            f"In training {share:.0%} of the images were turned upside down ({_PUBLISHED_FLIPS:.0%} as published). "
+            "Where the images of a set all stand one way up, these scores hold for chromosomes that stand so too: of "
+            "others fewer are recognised."
+        )
 
 
 def read_environments(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return what each finished run recorded of its machine and versions; {} where the record is gone."""
-    from bandbridge.files import read_json
-
     return [read_json(folder / "environment.json") for folder in folders]

@@ -226,16 +226,11 @@ def _pooled_notes(data: pd.DataFrame, context: TableContext) -> list[str]:
         if len(sizes):
             unit, groups, images = sizes.iloc[0]
             parts.append(f"{task.shown}: {groups:,} {unit}s with {images:,} images")
-    few = (
-        " Fewer than 20 groups give intervals that are somewhat too narrow."
-        if (data.loc[data["groups"] > 0, "groups"] < 20).any()
-        else ""
-    )
     return [
         "Pooled: Macro-F1 of all held-out images together (not the mean of the folds'), "
         f"{context.bootstrap_iterations:,} resamples of whole groups ({'; '.join(parts)}), the same for both "
         "approaches; p from as many random swaps of the approaches within groups. The trained models are held fixed: "
-        f"it speaks of new cells, not of new trainings.{few}"
+        "it speaks of new cells, not of new trainings."
     ]
 
 

@@ -66,7 +66,7 @@ def table2(scores: pd.DataFrame, context: TableContext, checkpoint: str | None =
         data=pd.DataFrame(data),
         notes=(
             *_intermediate_notes(context),
-            *_absent_class_notes(reported(scores, checkpoint)),
+            *absent_class_notes(reported(scores, checkpoint)),
             *unfinished_notes(scores, context, checkpoint),
         ),
     )
@@ -240,7 +240,11 @@ def _intermediate_notes(context: TableContext) -> list[str]:
     return notes
 
 
-def _absent_class_notes(scores: pd.DataFrame) -> list[str]:
+def absent_class_notes(scores: pd.DataFrame) -> list[str]:
+    """Return a note on the folds without an image of some class; none where there is no such fold.
+
+    ``scores`` is the frame of ``fold_scores``, or its rows of one checkpoint.
+    """
     folds = scores.loc[scores["absent_classes"] > 0].drop_duplicates(["task", "fold"])
     if folds.empty:
         return []
