@@ -159,13 +159,13 @@ def test_a_full_disk_stops_with_its_remedy_and_keeps_what_is_done(study_file, tm
     import errno
 
     path, root = study_file(run_folds=[0]), tmp_path / "runs"
-    from bandbridge.model import weights
+    import safetensors.torch
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(weights, "save_file", full)
+        patch.setattr(safetensors.torch, "save_file", full)
         with pytest.raises(EnvironmentFault, match="cannot write") as caught:
             execute(path, root)
     assert "disk is full" in caught.value.remedy

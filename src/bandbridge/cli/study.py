@@ -179,7 +179,10 @@ def tables(
     runs: Runs = _DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
 ) -> None:
-    """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX."""
+    """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX.
+
+    What to know before believing them comes first, and is written beside them as cautions.md, .csv and .json.
+    """
     import bandbridge as bb
 
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
