@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bandbridge.study.plan import Study
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Similarity(NamedTables):
     """Distances between domains: the paper's Table 1, the bandwidths, and the ablation of preparation if asked for.
 
@@ -50,7 +50,7 @@ class Similarity(NamedTables):
         return folder
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Advice(NamedTables):
     """Which intermediate domain to try, by every measure, with the ``conclusion`` in words."""
 
@@ -145,7 +145,7 @@ def advise(
     >>> list(advice)
     ['advice', 'advice-classes']
     >>> print(advice.conclusion.split(".")[0])
-    There is one candidate, so there is nothing to rank
+    No study has measured a gain: the ranking is a prediction
     """
     from bandbridge.domains.advice import assess, check_target, common_gamma, imagenet_alone
     from bandbridge.domains.embeddings import embed

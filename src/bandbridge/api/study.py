@@ -24,8 +24,8 @@ from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
 
 if TYPE_CHECKING:
-    from bandbridge.report.sections.blocks import Block
     from bandbridge.report.caution import Caution
+    from bandbridge.report.sections.blocks import Block
     from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Executor, Outcome
 
@@ -56,7 +56,7 @@ class Plan:
         return f"<p>{html.escape(self.summary)}</p>" + self.table.to_html(index=False, max_rows=40)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tables(NamedTables):
     """The tables of a study by name, each as the frame of its numbers at full precision.
 
@@ -68,9 +68,6 @@ class Tables(NamedTables):
 
     def __str__(self) -> str:
         return self.markdown
-
-    def __repr__(self) -> str:
-        return super().__repr__()
 
 
 class Study:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bandbridge.report.rendering import Table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NamedTables(Mapping[str, pd.DataFrame]):
     """Tables by name, each as the frame of its numbers at full precision; str() gives all as Markdown."""
 
