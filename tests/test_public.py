@@ -35,8 +35,8 @@ def test_every_public_method_says_what_it_does() -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'predict'; it has .*load_model"):
-        bb.predict  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'load'; it has .*load_model"):
+        bb.load  # noqa: B018
     assert re.match(r"\d+\.\d+", bb.__version__)
 
 

@@ -13,6 +13,12 @@ class UserError(Exception):
     """A mistake in what was asked or given. Exit code 2.
 
     ``message`` names the file, row or key and what was expected; ``remedy`` says what to do next.
+
+    >>> try:
+    ...     draw_cells("R", 1)
+    ... except UserError as error:
+    ...     print(error.remedy)
+    The stains are "Q" and "G".
     """
 
     exit_code = 2

@@ -27,6 +27,13 @@ class Similarity(NamedTables):
     """Distances between domains: the paper's Table 1, the bandwidths, and the ablation of preparation if asked for.
 
     distances: the same as values. domains: the embeddings that were compared.
+
+    >>> near = similarity("sets/q", "sets/g", architecture="test_resnet", image_size=64, weights_dir="weights",
+    ...                   bootstraps=0, permutations=0)
+    >>> near["similarity"].equals(near.table()), near["similarity"]["measure"].unique().tolist()
+    (True, ['mmd2', 'coral'])
+    >>> sorted(path.suffix for path in near.save("results/near").glob("similarity.*"))
+    ['.csv', '.md', '.tex']
     """
 
     distances: tuple[DomainDistance, ...]
@@ -52,7 +59,12 @@ class Similarity(NamedTables):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Advice(NamedTables):
-    """Which intermediate domain to try, by every measure, with the ``conclusion`` in words."""
+    """Which intermediate domain to try, by every measure, with the ``conclusion`` in words.
+
+    >>> advice = advise("sets/q", ["sets/g"], architecture="test_resnet", image_size=64, weights_dir="weights")
+    >>> (advice.save("results/advice") / "conclusion.txt").read_text() == advice.conclusion + "\\n"
+    True
+    """
 
     conclusion: str
 
@@ -100,8 +112,8 @@ def similarity(
     ...                   weights_dir="weights", bootstraps=0, permutations=0)
     >>> near
     Similarity(similarity, bandwidths)
-    >>> near.table()[["first", "second"]].values.tolist()
-    [['q', 'drawn-g']]
+    >>> near.table()[["first", "second", "measure"]].iloc[0].tolist()
+    ['q', 'drawn-g', 'mmd2']
     """
     from bandbridge.domains.distance import Resampling, compare_all
     from bandbridge.report.tables.domains import bandwidth_table, similarity_table

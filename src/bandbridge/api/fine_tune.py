@@ -30,6 +30,13 @@ class FineTuned:
     0..1, each chromosome by itself, of the original model and of the tuned ones out of fold; None where nothing was
     measured. scored_images, scored_cells: on what, none of it seen by the original. notes: what to know before
     believing any of it.
+
+    >>> tuned = fine_tune("models/mine", "new-cells", "models/mine-2", epochs=1, folds=2)
+    >>> tuned.images, tuned.cells, tuned.folder.as_posix()
+    (92, 2, 'models/mine-2')
+    >>> tuned.model.evaluate("new-cells")
+    Traceback (most recent call last):
+    bandbridge.errors.UserError: the model was trained on every image of new-cells: ...
     """
 
     folder: Path | None
@@ -95,6 +102,11 @@ def fine_tune(
 
     Raises :class:`UserError` for what is wrong with the model, the dataset or ``out`` before anything is trained, and
     for a training that fails.
+
+    >>> fine_tune("models/mine", "new-cells", "models/mine")
+    Traceback (most recent call last):
+    bandbridge.errors.UserError: models/mine is the model that is to be tuned
+    Name another folder with --out: this one is kept.
     """
     from bandbridge.export.folder import require_place
     from bandbridge.export.tuned import doubts, measure_tuning, unseen_images, write_tuned

@@ -75,13 +75,21 @@ class Study:
 
     >>> study = Study.read("mine.yaml")
     >>> study
-    Study('mine': 1 task, 1 architecture, 2 approaches, 2 of 2 folds, protocol strict; 4 runs: 4 pending)
+    Study('mine': 1 task, 1 architecture, 2 approaches, 2 of 2 folds, protocol strict; 6 runs: 6 done)
     >>> study.plan().table[["run", "state"]]
-                                  run    state
-    0     q/test_resnet/scratch/fold0  pending
-    1      q/test_resnet/domain/fold0  pending
-    2     q/test_resnet/scratch/fold1  pending
-    3      q/test_resnet/domain/fold1  pending
+                               run state
+    0  q/test_resnet/scratch/fold0  done
+    1  g/test_resnet/scratch/fold0  done
+    2   q/test_resnet/domain/fold0  done
+    3  q/test_resnet/scratch/fold1  done
+    4  g/test_resnet/scratch/fold1  done
+    5   q/test_resnet/domain/fold1  done
+    >>> study.run(max_time="1m").done  # all of it is done already
+    []
+    >>> study.tables()["folds"][["approach", "fold", "images"]].drop_duplicates().values.tolist()
+    [['scratch', 0, 138], ['domain', 0, 138], ['scratch', 1, 46], ['domain', 1, 46]]
+    >>> [caution.code for caution in study.cautions()]
+    ['BB009', 'BB011']
     """
 
     def __init__(self, planned: planning.Study, data_dir: Path | None, runs: Path, weights_dir: Path | None) -> None:

@@ -47,6 +47,14 @@ class Evaluation:
     :class:`~bandbridge.evaluation.cluster_intervals.Estimate` has its 95% interval and n. What nothing can be said of
     is NaN with n = 0.
 
+    >>> score = load_model("models/mine").evaluate("new-cells")
+    >>> score.accuracy.n, score.unit, score.units
+    (92, 'patient', 1)
+    >>> score.table()["what"][0]
+    'Chromosomes right by themselves'
+    >>> sorted(path.name for path in score.save("results/score").iterdir())
+    ['cells.csv', 'classes.csv', 'evaluation.csv', 'evaluation.json', 'evaluation.txt']
+
     - ``accuracy``, ``macro_f1``: every chromosome by itself. Macro-F1 is the mean over the classes that have images.
     - ``in_cell_*``: in the chromosomes of cells placed as a whole; ``*_by_itself``: the same ones by themselves.
     - ``cells_right``: cells without an error after the placing, ``cells_right_by_itself`` before.

@@ -22,6 +22,10 @@ class Caution:
     """One thing to know of a study: ``serious`` ones can change the answer. :meth:`Kind.caution` makes them.
 
     code: such as "BB003". text: one to three sentences with the study's own numbers. details: lines for who wants all.
+
+    >>> caution = Study.read("mine.yaml").cautions()[0]
+    >>> caution.code, caution.gravity, caution.page
+    ('BB009', 'note', 'docs/cautions/BB009.md')
     """
 
     code: str
