@@ -68,7 +68,7 @@ FLOORS = (
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor.rooms or (floor.name,)}
 #: Of the floors that stand over both sides, the modules that belong to training.
 TRAINING_FILES = frozenset(
-    [f"bandbridge.cli.{verb}" for verb in ("advise", "explain", "export", "models", "similarity", "study")]
+    [f"bandbridge.cli.{verb}" for verb in ("advise", "explain", "export", "fine_tune", "models", "similarity", "study")]
     + [f"bandbridge.api.{name}" for name in ("domains", "fine_tune", "study", "tables")]
 )
 #: Importing one of these loads PyTorch.
