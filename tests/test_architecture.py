@@ -27,7 +27,7 @@ REACHING_FOR_TRAINING: dict[tuple[str, str], str] = {
     (
         "bandbridge.cli.predict",
         "bandbridge.report.caution",
-    ): "a warning names the code of its page; no torch comes along",
+    ): "a warning names the code of its page, without torch",
     ("bandbridge.predict.ensemble", "bandbridge.model.classifier"): "a run or a folder of PyTorch weights is opened",
     ("bandbridge.review.analyst", "bandbridge.explain.seen"): "a person asks what in an image speaks for a class",
     ("bandbridge.review.analyst", "bandbridge.model.classifier"): "only such a model can be asked that, a graph cannot",

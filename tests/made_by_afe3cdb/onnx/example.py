@@ -1,0 +1,117 @@
+"""Classify image files of single chromosomes with the model in this folder.
+
+    python example.py IMAGE [IMAGE ...]
+
+Needs numpy, Pillow and, for a model.onnx, onnxruntime; for a model.xml, openvino. Research use only: no medical device.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+HOME = Path(__file__).resolve().parent
+
+
+def read_gray(path: str) -> np.ndarray:
+    """Return the pixels of an image file of 8 bits, uint8 [H, W]; colour becomes luma (ITU-R 601)."""
+    with Image.open(path) as image:
+        image.load()
+        if image.mode not in ("1", "L", "P", "RGB") or image.has_transparency_data:
+            raise SystemExit(f"{path}: a {image.mode} image; save it as 8-bit gray or RGB, without transparency")
+        upright = ImageOps.exif_transpose(image)
+        return np.array((upright.convert("RGB") if upright.mode == "P" else upright).convert("L"))
+
+
+def prepare(image: np.ndarray, preparation: dict[str, Any]) -> np.ndarray:
+    """Return uint8 [size, size] from uint8 [H, W], as the images of the training were prepared."""
+    if preparation["polarity"] == "inverted":
+        image = 255 - image
+    if preparation["crop"] == "foreground":
+        image = crop_to_foreground(image)
+    height, width = image.shape
+    side = max(height, width)
+    if preparation["scale"] == "common":
+        side = max(side, preparation["extent"])
+    square = np.full((side, side), ground(image) if preparation["padding"] == "background" else 0, dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    size = preparation["size"]
+    if side == size:
+        return square
+    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def ground(image: np.ndarray) -> int:
+    """Return the gray value of the ground: the median of the border."""
+    return int(np.median(np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])))
+
+
+def crop_to_foreground(image: np.ndarray) -> np.ndarray:
+    """Cut away the ground: keep what differs from it by half of Otsu's threshold, but for specks."""
+    contrast = np.abs(image.astype(np.int16) - ground(image)).astype(np.uint8)
+    if not contrast.any():
+        return image
+    pieces = number_pieces(contrast > otsu(contrast) // 2)
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    kept = (areas >= 0.05 * areas.sum()) & (areas > 0)
+    rows, columns = np.nonzero(kept[pieces])
+    return image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] if len(rows) else image
+
+
+def otsu(values: np.ndarray) -> int:
+    """Return the gray value that best separates two classes by between-class variance (Otsu 1979)."""
+    histogram = np.bincount(values.ravel(), minlength=256).astype(np.float64)
+    weight, moment = np.cumsum(histogram), np.cumsum(histogram * np.arange(256))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (moment[-1] * weight - weight[-1] * moment) ** 2 / (weight * (weight[-1] - weight))
+    return int(np.argmax(np.where(np.isfinite(between), between, 0.0)))
+
+
+def number_pieces(mask: np.ndarray) -> np.ndarray:
+    """Return int [H, W]: 0 outside of ``mask``, one number for each 8-connected piece of it."""
+    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        padded = np.pad(numbers, 1)
+        around = [padded[i : i + mask.shape[0], j : j + mask.shape[1]] for i in range(3) for j in range(3)]
+        spread = np.where(mask, np.max(around, axis=0), 0)
+        if np.array_equal(spread, numbers):
+            return numbers
+        numbers = spread
+
+
+def open_model(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from prepared images, uint8 [N, size, size], to probabilities, float32 [N, classes]."""
+    if (folder / "model.onnx").exists():
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        return lambda images: session.run(["probabilities"], {"images": images})[0]
+    import openvino
+
+    compiled = openvino.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: np.array(compiled({"images": images})["probabilities"])
+
+
+def main(paths: Sequence[str]) -> None:
+    """Print the three likeliest classes of each image, and whether a person should look."""
+    facts = json.loads((HOME / "preparation.json").read_text(encoding="utf-8"))
+    images = np.stack([prepare(read_gray(path), facts["preparation"]) for path in paths])
+    check_below = 1.0 if facts["review_below"] is None else facts["review_below"]
+    for path, shares in zip(paths, open_model(HOME)(images), strict=True):
+        best = np.argsort(-shares)[:3]
+        named = "  ".join(f"{facts['classes'][index]} {shares[index]:.3f}" for index in best)
+        print(f"{path}\t{named}{'' if shares[best[0]] >= check_below else '  check'}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
+    main(sys.argv[1:])
