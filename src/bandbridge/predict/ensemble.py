@@ -154,7 +154,7 @@ def open_models(
         raise UserError("no model is named", "Name a run, an exported model or a graph.")
     members: list[Member] = []
     confidences: list[Confidence | None] = []
-    problems: list[str] = []
+    problems: list[UserError] = []
     fitted: dict[tuple[Path, ...], Confidence | None] = {}
     for folder in folders:
         try:
@@ -167,11 +167,12 @@ def open_models(
             else:
                 confidences.append(read_confidence(members[-1].folder))
         except UserError as error:
-            problems.append(f"{error.message} {error.remedy}".strip())
+            problems.append(error)
     if problems:
         if len(problems) == 1 and len(folders) == 1:
-            raise UserError(*problems)
-        raise ManyErrors("models that cannot be opened:", problems)
+            raise problems[0]
+        lines = [f"{error.message} {error.remedy}".strip() for error in problems]
+        raise ManyErrors("models that cannot be opened:", lines)
     for member in members:
         if member.classes != members[0].classes:
             raise UserError(
