@@ -166,6 +166,12 @@ def test_unknown_names_are_answered_with_what_there_is(written: str, said: str) 
         find_architecture(written)
 
 
+@pytest.mark.parametrize("text", ["false", "False", "true", "True"])
+def test_a_yes_or_no_is_read_as_written_by_hand_and_by_a_run(text: str) -> None:
+    # A run's record writes Python's words, which a model must be built from again.
+    assert find_architecture(f"test_vit+class_token={text}").options == (("class_token", text.lower() == "true"),)
+
+
 def test_options_after_the_name_reach_the_model() -> None:
     plain = create_model(find_architecture("mobilenetv2_100"), 3, 32, seeded())
     same = find_architecture("mobilenetv2_100+pad_type=same")

@@ -164,7 +164,8 @@ def _parse_option(text: str, name: str) -> tuple[str, Option]:
             "Write build options after the name, such as 'mobilenetv2_100+pad_type=same'.",
         )
     try:
-        parsed = json.loads(value)
+        # The record of a run has Python's True and False, of which the texts would both be true.
+        parsed = json.loads(value.lower() if value in ("True", "False") else value)
     except json.JSONDecodeError:
         parsed = value
     return key, parsed if isinstance(parsed, bool | int | float) else value
