@@ -7,6 +7,7 @@ apart. Classes are integers; which of them two domains share is the caller's to 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from scipy import linalg
 from scipy.stats import rankdata
 
 from bandbridge.evaluation.metrics import auc_ovr
+from bandbridge.progress import note
 
 #: Principal axes kept of the embeddings: of 1,280 features they hold three quarters of the variance or more, and 64 or
 #: 128 axes classified held-out cells worse. Fits stay a matter of seconds.
@@ -111,7 +113,7 @@ def probe_logits(
     """
     if len(np.unique(source_classes)) < 2:
         raise ValueError("a linear probe needs a source of at least two classes")
-    scores = _logistic(penalty, len(source)).fit(source, source_classes).decision_function(target)
+    scores = _fit_logistic(source, source_classes, penalty).decision_function(target)
     # Of two classes scikit-learn gives the difference of their logits alone.
     return scores if scores.ndim == 2 else np.stack([-scores / 2, scores / 2], axis=1)
 
@@ -207,7 +209,7 @@ def domain_auc(
     scores = np.empty(len(pooled))
     for fold in range(folds):
         train, test = held_out != fold, held_out == fold
-        model = _logistic(PENALTY, int(train.sum()), class_weight="balanced").fit(pooled[train], domain[train])
+        model = _fit_logistic(pooled[train], domain[train], PENALTY, class_weight="balanced")
         scores[test] = model.decision_function(pooled[test])
     return auc_ovr(domain, np.stack([-scores, scores], axis=1))
 
@@ -241,11 +243,18 @@ def _principal_axes(centred: np.ndarray, dimensions: int) -> np.ndarray:
     return axes[:, kept][:, ::-1]
 
 
-def _logistic(penalty: float, images: int, **options: object) -> Any:
+def _fit_logistic(features: np.ndarray, classes: np.ndarray, penalty: float, **options: object) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     # scikit-learn's C weighs the sum of the losses against |W|^2 / 2. Its own tolerance leaves logits half a unit off.
-    return LogisticRegression(C=1 / (penalty * images), tol=1e-6, max_iter=_ROUNDS, **options)
+    model = LogisticRegression(C=1 / (penalty * len(features)), tol=1e-6, max_iter=_ROUNDS, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(features, classes)
+    if any(issubclass(one.category, ConvergenceWarning) for one in caught):
+        note(f"a linear probe did not settle within {_ROUNDS} rounds: what is measured by it is nearly right")
+    return model
 
 
 def _deal(units: np.ndarray, folds: int) -> np.ndarray:
