@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from bandbridge.study.fine_tune import Settings, Tuning, open_base, plan_tuning,
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 from bandbridge.study.run import Init, RunRecord
-from bandbridge.training.recipe import Augmentation
+from bandbridge.training.recipe import Augmentation, RecipeSpec, recipe_for
 
 PREPARATION = Preparation(size=32, scale="common", extent=90)
 #: Enough of a cell to train on in no time.
@@ -109,11 +110,11 @@ def test_the_record_of_a_tuning_has_kept_its_id():
         fold=None,
         architecture="test_resnet",
         init=Init(kind="run", run="sha256:0123456789abcdef", head="keep"),
-        recipe=tuning_recipe("test_resnet", 100, 8, None),
+        recipe=tuning_recipe("test_resnet", 8, None),
         precision="auto",
         seed=0,
     )
-    assert record.id == "1c27fdc773f0"
+    assert record.id == "53d8cff76c6b"
 
 
 def test_the_base_is_kept_as_it_is_prepared_and_trained(model, site):
@@ -125,6 +126,24 @@ def test_the_base_is_kept_as_it_is_prepared_and_trained(model, site):
         assert record.init == Init(kind="run", run=tuning.base.given.identity, head="keep")
         assert run.name.startswith(f"cells/test_resnet/fine-tuned-from-{tuning.base.given.short}/")
         assert run.describe()["parent"] == tuning.base.given.identity
+
+
+def test_the_recipe_is_gentler_than_that_of_a_training_and_keeps_statistics():
+    fast = recipe_for(RecipeSpec(), "resnet18", pretrained=True)
+    gentle = tuning_recipe("resnet18", None, None)
+    assert gentle.phases[0].learning_rate == fast.phases[0].learning_rate / 4
+    assert gentle.epochs == 16 and gentle.keep_statistics and gentle.clip_norm == fast.clip_norm
+
+
+def test_batch_norm_keeps_its_statistics_and_the_weights_move(model, site, tmp_path):
+    tuning = plan_tuning(open_base(model), site, Settings(epochs=1, folds=2))
+    runner = executor(tuning, tmp_path)
+    runner.run([tuning.whole])
+    before = load_file(model / "model.safetensors")
+    after = load_file(runner.ledger.folder(tuning.whole) / "last.safetensors")
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {name for name in before if "running_" in name or "num_batches" in name} <= same
+    assert not {name for name in before if "conv" in name or name.startswith("fc.")} & same
 
 
 def test_the_augmentation_is_that_of_the_model(model, site, tmp_path):
@@ -284,6 +303,23 @@ def test_bases_that_are_none_say_so(model, tmp_path, small_study):
     with pytest.raises(UserError, match=r"no model\.safetensors") as caught:
         open_base(half)
     assert caught.value.remedy == "Export the model again."
+
+
+@pytest.mark.parametrize("run", [None, "odd", {"record": 3}, {"record": {"recipe": None}}])
+def test_a_record_that_says_nothing_of_the_augmentation_is_no_mistake(tmp_path, run):
+    model = make_model(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config["bandbridge"]["run"] = run
+    write_json(model / "config.json", config)
+    assert open_base(model).augmentation is None
+
+
+def test_a_run_without_an_id_that_could_be_one_is_damaged(small_study, tmp_path):
+    study, ledger = open_study(small_study.path), Ledger(small_study.runs)
+    folder = shutil.copytree(ledger.folder(study.runs[0]), tmp_path / "run")
+    write_json(folder / "run.json", {"id": "../.."})
+    with pytest.raises(UserError, match="does not say which run it is"):
+        open_base(folder)
 
 
 def test_weights_that_are_damaged_fail_their_runs_with_a_remedy(site, tmp_path):

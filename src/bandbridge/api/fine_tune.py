@@ -96,9 +96,9 @@ def fine_tune(
     believed; one more, on all cells, is the new model. Of a single patient or cell, or where no cells are named, that
     one is all there is, and the confidence stays the old model's.
 
-    epochs: None chooses by the number of images. runs: where the trainings are kept; the same call goes on with
-    whatever is not done. max_time: no epoch is begun after this ("90s", "9m", "2h", or seconds). device: "auto", "cpu",
-    "cuda" or "mps". progress: True for a display on the console, or a function that is told of each step.
+    epochs: 16 unless given. runs: where the trainings are kept; the same call goes on with whatever is not done.
+    max_time: no epoch is begun after this ("90s", "9m", "2h", or seconds). device: "auto", "cpu", "cuda" or "mps".
+    progress: True for a display on the console, or a function that is told of each step.
 
     Raises :class:`UserError` for what is wrong with the model, the dataset or ``out`` before anything is trained, and
     for a training that fails.

@@ -16,9 +16,7 @@ def fine_tune(
         Path, typer.Argument(metavar="DATASET", help="Labelled cells: a folder or zip with metadata.csv.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new model.")],
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the cells; by default as many as their number asks for.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the cells; 16 unless given.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Models that measure it, each on cells that it had not seen.")] = 5,
     runs: Runs = Path("runs"),
     device: Device = "auto",

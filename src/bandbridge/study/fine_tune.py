@@ -36,6 +36,8 @@ from bandbridge.training.recipe import Augmentation, Recipe, RecipeSpec, recipe_
 
 #: Of a run, the weights that are gone on with: those that a study's strict protocol reports.
 CHECKPOINT: Literal["last"] = "last"
+DEFAULT_EPOCHS = 16
+_RATE, _BATCH = 0.25, 16
 _FEWEST_IMAGES = 2
 
 
@@ -57,7 +59,7 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be asked of a tuning. epochs: None takes as many as :func:`tuning_recipe` finds fit."""
+    """What can be asked of a tuning. epochs: None takes ``DEFAULT_EPOCHS``."""
 
     epochs: int | None = None
     folds: int = 5
@@ -111,27 +113,30 @@ def open_base(folder: Path) -> BaseModel:
     """
     architecture, classes, preparation, _, _ = read_config(folder)
     exported = exported_facts(folder)
-    facts = exported.get("run", {}) if exported else read_json(folder / "run.json")
+    said = exported.get("run") if exported else read_json(folder / "run.json")
+    facts = said if isinstance(said, dict) else {}
     weights = folder / (EXPORTED_WEIGHTS if exported else f"{CHECKPOINT}.safetensors")
     if not weights.is_file():
         remedy = "Export the model again." if exported else "Run its study again; it goes on."
         raise UserError(f"{folder} holds no {weights.name}: it is no finished model", remedy)
     identity = f"sha256:{file_hash(weights)[:16]}" if exported else str(facts.get("id", ""))
-    if not identity:
+    if not exported and not identity.isalnum():
         raise UserError(f"{folder / 'run.json'} does not say which run it is", f"Delete {folder} and train it again.")
     given = GivenModel(folder, weights, identity)
     return BaseModel(given, architecture, classes, preparation, _augmentation(facts, folder), facts)
 
 
 def _augmentation(facts: dict[str, Any], folder: Path) -> Augmentation | None:
-    recipe = facts.get("record", {}).get("recipe", {})
-    if "augmentation" not in recipe:
+    try:
+        said = facts["record"]["recipe"]["augmentation"]
+    except (KeyError, TypeError):
         return None
     try:
-        return Augmentation.model_validate(recipe["augmentation"])
+        return Augmentation.model_validate(said)
     except ValidationError as fault:
+        reason = fault.errors()[0]["msg"]
         raise UserError(
-            f"the record of the model in {folder} is damaged: {fault.errors()[0]['msg']}", "Export the model again."
+            f"the record of the model in {folder} is damaged: {reason}", "Export the model again."
         ) from fault
 
 
@@ -149,9 +154,10 @@ def plan_tuning(base: BaseModel, dataset: ImageFolder, settings: Settings) -> Tu
     spec = TaskSpec(dataset=str(dataset.path))
     data = TaskData(task, spec, base.preparation, dataset, contents.fingerprint, split, contents, base.classes)
     found = find_architecture(base.architecture)
-    recipe = tuning_recipe(found.timm_name, len(samples), settings.epochs, base.augmentation)
-    run = bool(base.facts) and not base.given.identity.startswith("sha256:")
-    init = Init(kind="run", run=base.given.identity, checkpoint=CHECKPOINT if run else None, head="keep")
+    recipe = tuning_recipe(found.timm_name, settings.epochs, base.augmentation)
+    # Of a model folder the weights say which they are.
+    checkpoint = None if base.given.identity.startswith("sha256:") else CHECKPOINT
+    init = Init(kind="run", run=base.given.identity, checkpoint=checkpoint, head="keep")
 
     def planned(fold: int | None) -> PlannedRun:
         record = RunRecord(
@@ -171,12 +177,18 @@ def plan_tuning(base: BaseModel, dataset: ImageFolder, settings: Settings) -> Tu
     return Tuning(base, dataset, {task: data}, folds, planned(None))
 
 
-def tuning_recipe(timm_name: str, images: int, epochs: int | None, augmentation: Augmentation | None) -> Recipe:
-    """Return the recipe ``fast`` for a model that knows chromosomes already and has few ``images`` to learn from."""
-    fast = recipe_for(RecipeSpec(augmentation=augmentation, batch_size=16), timm_name, pretrained=True)
+def tuning_recipe(timm_name: str, epochs: int | None, augmentation: Augmentation | None) -> Recipe:
+    """Return the recipe ``fast`` for a model that knows chromosomes already and has few of a site to learn from.
+
+    A quarter of the learning rate, half the batch, and the statistics of batch norm as they are: chosen on drawn cells
+    (docs/results/fine-tuning.md), where a few dozen images at the full rate, or batch norm's statistics learned from
+    them, took away more than they gave. ``augmentation`` is that of the model's own training, where it is known.
+    """
+    fast = recipe_for(RecipeSpec(augmentation=augmentation, batch_size=_BATCH), timm_name, pretrained=True)
     (phase,) = fast.phases
-    gentle = {"epochs": epochs or 16, "learning_rate": phase.learning_rate / 4}
-    return fast.model_copy(update={"name": "fine-tune", "phases": (phase.model_copy(update=gentle),)})
+    rate = phase.learning_rate * _RATE
+    phase = phase.model_copy(update={"epochs": epochs or DEFAULT_EPOCHS, "learning_rate": rate})
+    return fast.model_copy(update={"name": "fine-tune", "phases": (phase,), "keep_statistics": True})
 
 
 def _require_classes(base: BaseModel, dataset: ImageFolder) -> None:
