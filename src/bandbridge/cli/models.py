@@ -103,7 +103,7 @@ def models(
 
 
 def _record(row: Complexity, weights_dir: Path | None) -> dict[str, Any]:
-    from bandbridge.model.architectures import pretrained_config
+    from bandbridge.model.complexity import weights_licence
     from bandbridge.model.weights import weights_origin
 
     architecture = row.architecture
@@ -118,7 +118,7 @@ def _record(row: Complexity, weights_dir: Path | None) -> dict[str, Any]:
         "classes": _CLASSES,
         "image_size": _IMAGE_SIZE,
         "weights_from": weights_origin(architecture, weights_dir) or "none",
-        "licence": pretrained_config(architecture).license,
+        "licence": weights_licence(architecture),
     }
 
 
