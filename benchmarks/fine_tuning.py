@@ -5,8 +5,7 @@
 DATA holds pki3.zip and gband65.zip, two G-banded sets of different laboratories. A small network is trained on a part
 of the first, from ImageNet weights, and fine-tuned as ``bandbridge fine-tune`` does on 1, 2, 5 and 10 cells of the
 second. The cases of the second are halved by chance: one half gives the cells to tune on, all cells of the other are
-tested on.
-Each number of cells is drawn several times. What is done is passed, and goes on after any interruption.
+tested on. Each number of cells is drawn several times. What is done is passed, and goes on after any interruption.
 
 Printed for each number: the share of the tested chromosomes that is right by itself before and after, the mean over the
 draws and its range, and the range of the change. The recipe of the fine-tuning was chosen on drawn chromosomes.
