@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except NotADirectoryError as fault:
-        remedy = "Name the folder of a run; a file where a run belongs can be removed."
+        remedy = "Name the folder of a run or of an exported model."
         raise UserError(f"{path.parent} is not a folder", remedy) from fault
     except OSError as fault:
         raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault

@@ -77,6 +77,18 @@ def test_a_set_that_was_trained_on_as_a_whole_is_refused(
     assert done.code == 2 and "was trained on every image" in done.err and "can only be praised" in done.err
 
 
+def test_a_graph_is_judged_like_the_model_it_came_from(example_home: Path, tmp_path: Path, bandbridge) -> None:
+    pytest.importorskip("onnxruntime")
+    assert bandbridge("export", example_home / "models" / "mine", "--out", tmp_path / "graph").code == 0
+    graph, model = bb.load_model(tmp_path / "graph"), bb.load_model(example_home / "models" / "mine", device="cpu")
+    found, expected = (each.evaluate(example_home / "sets" / "q") for each in (graph, model))
+    assert found.images == expected.images < 184 and found.notes == expected.notes
+    assert any("learned from held-out predictions of this very set" in note for note in found.notes)
+    (tmp_path / "graph" / "training.json").unlink()  # as earlier builds exported
+    with pytest.raises(bb.UserError, match="trained on every image"):
+        bb.load_model(tmp_path / "graph").evaluate(example_home / "sets" / "q")
+
+
 def test_of_several_models_an_image_must_be_new_to_all(example_home: Path) -> None:
     runs = [next((example_home / "runs" / "q").glob(f"*/scratch/fold{fold}-*")) for fold in (0, 1)]
     with pytest.raises(bb.UserError, match="trained on every image"):

@@ -74,6 +74,9 @@ def test_a_drawn_set_is_handed_over_with_its_cells_and_labels() -> None:
         ([GRAY, 7], "image 2 is a int, not an image"),
         ([[GRAY]], "image 1 is a list, not an image"),
         ([], "no image in what was given"),
+        ({}, "no image in what was given"),
+        ({"a": []}, "no image in what was given"),
+        ("", "path of the images is empty"),
         (None, "NoneType is nothing that holds images"),
         (3.5, "float is nothing that holds images"),
         ({"a": 4}, "cell 'a' is given as int"),
@@ -86,3 +89,9 @@ def test_what_is_no_image_is_refused_with_a_remedy(given: object, message: str) 
     with pytest.raises(UserError, match=message) as error:
         hand_over_anything(given)
     assert error.value.remedy
+
+
+def test_a_picture_of_real_numbers_is_refused_by_name() -> None:
+    (one,) = hand_over_anything(Image.fromarray(GRAY.astype(np.float32)))
+    with pytest.raises(UserError, match="image 1 is a picture of mode F"):
+        one.read()

@@ -146,3 +146,22 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_judged(model: bb.Model, t
     assert repr(found).endswith("1 could not be read)")
     empty = model.predict([tmp_path / "bad.png"])
     assert len(empty) == 0 and len(empty.flagged) == 0 and empty._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("models", "settings", "message"),
+    [
+        (None, {}, "None names no model"),
+        ([3], {}, "names no model"),
+        ("nowhere", {}, "nowhere does not exist"),
+        ("models/mine", {"coverage": 2}, "coverage is 2, expected a share"),
+        ("models/mine", {"wanted_error": "a"}, "wanted_error is 'a', expected a share"),
+    ],
+)
+def test_what_names_no_model_and_no_share_is_a_mistake(
+    models, settings, message: str, example_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(example_home)
+    with pytest.raises(bb.UserError, match=message) as error:
+        bb.load_model(models, **settings)
+    assert error.value.remedy and "removed" not in error.value.remedy

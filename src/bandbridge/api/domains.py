@@ -135,7 +135,7 @@ def similarity(
 
 def advise(
     target: Place,
-    candidates: Sequence[Place],
+    candidates: Place | Sequence[Place],
     *,
     study: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -166,7 +166,8 @@ def advise(
 
     root, folder = Path(runs), None if data_dir is None else Path(data_dir)
     with listening(progress):
-        datasets, fingerprints = _open([target, *candidates], folder)
+        several = [candidates] if isinstance(candidates, str | Path | ImageFolder) else candidates
+        datasets, fingerprints = _open([target, *several], folder)
         name, *others = datasets
         check_target(name, datasets[name].samples["label"].to_numpy())
         measured = None if study is None else _open_study(Path(study), folder)

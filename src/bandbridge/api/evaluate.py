@@ -16,7 +16,6 @@ from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.appraisal import COLUMNS, FINDING_COLUMNS, Evaluation, evaluate_predictions
 from bandbridge.predict.classify import Classified, classify, is_placed_whole
-from bandbridge.predict.ensemble import Ensemble, is_run
 from bandbridge.predict.intake import hand_over_dataset
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on
 
@@ -100,7 +99,7 @@ def _notes(model: Model, known: Sequence[TrainedOn], fingerprint: str, samples: 
             "and no single image of it in another set"
         )
     own = any(source.dataset == fingerprint for one in known for source in one.sources)
-    if own and _learned_from_folds(model.ensemble):
+    if (own or seen) and model.ensemble.confidence is not None:
         yield (
             "calibration, prediction sets and flags were learned from held-out predictions of this very set: what is "
             "said of them is better than it will be on new cells"
@@ -115,7 +114,3 @@ def _shared(samples: pd.DataFrame) -> Iterator[str]:
         if shared:
             yield f"{shared:,} of the held-out images come from a {unit} that was also trained on: their scores flatter"
             return
-
-
-def _learned_from_folds(ensemble: Ensemble) -> bool:
-    return ensemble.confidence is not None and all(is_run(member.folder) for member in ensemble.members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -27,21 +27,26 @@ def hand_over_anything(images: Any) -> list[Handed]:
     "image 1" and so on; a mapping is from cells to their chromosomes. Raises :class:`UserError` for anything else.
     """
     if isinstance(images, str | Path):
+        if not str(images):
+            raise UserError("the path of the images is empty", _WHAT)
         return hand_over(Path(images))
     if isinstance(images, ImageFolder):
         return hand_over_dataset(images)
     if isinstance(images, list) and images and all(isinstance(one, Handed) for one in images):
         return images
     if isinstance(images, Mapping):
-        return [one for cell, members in images.items() for one in _cell(str(cell), members)]
+        found = [one for cell, members in images.items() for one in _cell(str(cell), members)]
+        return found or _refuse_nothing()
     if _is_image(images) and not _is_stack(images):
         return [_handed("image 1", "", images)]
     if isinstance(images, Iterable):
         found = [_one(f"image {number}", "", image) for number, image in enumerate(images, start=1)]
-        if found:
-            return found
-        raise UserError("there is no image in what was given", _WHAT)
+        return found or _refuse_nothing()
     raise UserError(f"{type(images).__name__} is nothing that holds images", _WHAT)
+
+
+def _refuse_nothing() -> NoReturn:
+    raise UserError("there is no image in what was given", _WHAT)
 
 
 def _cell(cell: str, members: Any) -> list[Handed]:
@@ -85,7 +90,13 @@ def _handed(name: str, cell: str, image: Any) -> Handed:
 
     def encoded() -> bytes:
         stream = io.BytesIO()
-        image.save(stream, format="PNG")
+        try:
+            image.save(stream, format="PNG")
+        except OSError as fault:
+            raise UserError(
+                f"{name} is a picture of mode {image.mode}, which holds no gray values of 8 or 16 bits",
+                "Scale gray values to 0..255 and convert it to mode L.",
+            ) from fault
         return stream.getvalue()
 
     return Handed(name, cell, "", encoded)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bandbridge.api.images import hand_over_anything
 from bandbridge.api.predictions import Predictions
 from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
 from bandbridge.predict.confidence import Promise
 from bandbridge.predict.ensemble import Ensemble, open_models
@@ -147,6 +148,11 @@ def load_model(
     >>> load_model(["models/mine", "models/mine"])
     Model(models/mine and 1 more: 24 classes, q test_resnet scratch, calibrated on 184 out-of-fold images)
     """
-    places = [models] if isinstance(models, str | Path) else list(models)
+    places = [models] if isinstance(models, str | Path) else models
+    if not isinstance(places, Sequence) or not all(isinstance(place, str | Path) for place in places):
+        raise UserError(f"{models!r} names no model", "Give a path, or a list of paths.")
+    for name, value in (("coverage", coverage), ("wanted_error", wanted_error)):
+        if not isinstance(value, int | float) or not 0 < value < 1:
+            raise UserError(f"{name} is {value!r}, expected a share between 0 and 1", "Such as 0.95 and 0.01.")
     folders = [Path(place) for place in places]
     return Model(open_models(folders, checkpoint, device, Promise(coverage, wanted_error)), folders)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bandbridge.export.graph import Exportable
     from bandbridge.export.quantise import Trial
     from bandbridge.model.classifier import Classifier
+    from bandbridge.predict.trained_on import TrainedOn
 
 
 class Kind(StrEnum):
@@ -94,12 +95,24 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
         str(weights.get("licence") or "not known"),
         confidence,
         next(iter(ensemble.likenesses), None),
+        _trained_on(folder),
     )
     if confidence is None:
         note(
             "no held-out predictions are known: the probabilities are not calibrated, and every image is to be checked"
         )
     return source, classifier
+
+
+def _trained_on(folder: Path) -> TrainedOn | None:
+    """What the model was trained on; None, and a note, where its record does not say: it works without."""
+    from bandbridge.predict.trained_on import read_trained_on
+
+    try:
+        return read_trained_on(folder)
+    except UserError as error:
+        note(f"what the model was trained on does not travel along: {error.message}")
+        return None
 
 
 def _default_name(source: Exportable, kind: str, int8: bool) -> str:

@@ -126,6 +126,8 @@ def open_dataset(path: Path | str) -> ImageFolder:
     bandbridge.errors.UserError: no such dataset: sets/mine
     Give a folder or a zip that holds metadata.csv.
     """
+    if not isinstance(path, str | Path):
+        raise UserError(f"{type(path).__name__} names no dataset", "Give the path of a folder or zip.")
     path = Path(path)
     if not is_present(path):
         raise UserError(f"no such dataset: {path}", "Give a folder or a zip that holds metadata.csv.")

@@ -35,6 +35,8 @@ from bandbridge.predict.graph import FACTS as PREPARATION
 from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import Likeness, write_likeness
 from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, need, open_runtime
+from bandbridge.predict.trained_on import FILE as TRAINING
+from bandbridge.predict.trained_on import TrainedOn, write_trained_on
 
 #: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
 BATCHES = (1, 3, 16)
@@ -43,7 +45,7 @@ BATCHES = (1, 3, 16)
 TOLERANCE = 1e-4
 EXAMPLE, README = "example.py", "README.md"
 #: All that an exported folder may hold: one that holds nothing else is replaced.
-_OWN_FILES = {PREPARATION, EXAMPLE, README, CONFIDENCE, LIKENESS, "model.onnx", "model.xml", "model.bin"}
+_OWN_FILES = {PREPARATION, EXAMPLE, README, CONFIDENCE, LIKENESS, TRAINING, "model.onnx", "model.xml", "model.bin"}
 #: What a graph says of the run that it came from.
 _RUN_FACTS = ("id", "task", "architecture", "approach", "record")
 #: The lowest that OpenVINO and ONNX Runtime of these years read, and that has LayerNormalization as one operation.
@@ -56,7 +58,8 @@ class Exportable:
 
     mean, std: of the normalisation, in shares of white. facts: what ``run.json`` holds. temperature: of the
     probabilities. review_below: a probability below it is for a person to check, None where that is not known.
-    licence: of the weights that the training began with. confidence, likeness: what travels along, where it is known.
+    licence: of the weights that the training began with. confidence, likeness, trained: what travels along, where it
+    is known.
     """
 
     model: nn.Module
@@ -70,6 +73,7 @@ class Exportable:
     licence: str = "not known"
     confidence: Confidence | None = None
     likeness: Likeness | None = None
+    trained: TrainedOn | None = None
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,8 @@ def _describe(
         write_confidence(source.confidence, folder)
     if source.likeness is not None:
         write_likeness(source.likeness, folder)
+    if source.trained is not None:
+        write_trained_on(source.trained, folder / TRAINING)
     write_text(folder / EXAMPLE, Path(example.__file__).read_text(encoding="utf-8"))
     write_text(folder / README, readme(source, model, differences, loss))
 

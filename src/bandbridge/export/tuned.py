@@ -108,7 +108,7 @@ def write_tuned(tuning: Tuning, executor: Executor, measured: Measured | None, o
 def doubts(tuning: Tuning, known: TrainedOn, measured: Measured | None) -> Iterator[str]:
     """Say, in lines, what the comparison leaves open."""
     if tuning.data.split is None:
-        yield "nothing was measured: that takes two patients, or two cells, named for every image"
+        yield "nothing was measured: that takes cells of two patients, or two cells where patients are not named"
         return
     if measured is None:
         yield "nothing was measured: the original model was trained on images of every one of these cells"

@@ -126,6 +126,11 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
 
     Raises :class:`UserError` for a folder that is no run and for a damaged file.
     """
+    if not folder.exists():
+        raise UserError(
+            f"{folder} does not exist",
+            "Name a run such as runs/<task>/<architecture>/<approach>/fold0-<id>, an exported model, or a model.onnx.",
+        )
     config = exported_facts(folder) or read_json(folder / "config.json")
     if not config:
         raise UserError(

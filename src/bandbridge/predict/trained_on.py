@@ -22,6 +22,7 @@ from bandbridge.dataset.store import stored_samples
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
 from bandbridge.files import read_json, write_text
+from bandbridge.predict.graph import FACTS as GRAPH_FACTS
 
 FILE = "training.json"
 #: Where a folder of runs keeps what models from elsewhere were trained on that its runs start from.
@@ -103,7 +104,9 @@ def read_trained_on(folder: Path) -> TrainedOn:
     if (folder / FILE).exists():
         return _read(folder / FILE, "Export the model again.")
     exported = read_json(folder / "config.json").get("bandbridge")
-    if not isinstance(exported, dict):
+    if (folder / GRAPH_FACTS).exists():  # a graph that an earlier build exported
+        exported = read_json(folder / GRAPH_FACTS)
+    if not isinstance(exported, dict) or not exported:
         raise UserError(
             f"{folder} is neither a run nor an exported model, so it does not say what it was trained on",
             "Name a folder of runs/, or one that bandbridge models export wrote.",
