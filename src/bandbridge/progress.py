@@ -42,25 +42,18 @@ Listener = bool | Callable[[Step], None]
 _listener: Listener = False
 
 
-class Shown:
-    """What is told to whoever listens."""
-
-    def note(self, text: str) -> None:
-        """Say one line."""
-        note(text)
-
-    @contextmanager
-    def status(self, text: str) -> Iterator[Callable[[str], None]]:
-        """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
-        if _listener is True and console.is_terminal:
-            with console.status(text) as status:
-                yield lambda update: status.update(escape(update))
-        else:
-            yield note
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
+    if _listener is True and console.is_terminal:
+        with console.status(text) as shown:
+            yield lambda update: shown.update(escape(update))
+    else:
+        yield note
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[Shown]:
+def listening(listener: Listener) -> Iterator[None]:
     """Let ``listener`` hear of the work inside; False leaves it to whoever listens already.
 
     It is heard from all threads of this process, and from no other process.
@@ -70,7 +63,7 @@ def listening(listener: Listener) -> Iterator[Shown]:
     if listener is not False:
         _listener = listener
     try:
-        yield Shown()
+        yield
     finally:
         _listener = before
 

@@ -140,3 +140,10 @@ def test_a_mistake_is_the_same_error_in_both(home: Path, bandbridge) -> None:
         if command is not None:
             done = bandbridge(*command)
             assert done.code == 2 and " ".join(error.value.message.split()) in done.err
+
+
+def test_a_data_folder_that_is_not_there_stops_a_training_though_the_sets_are_found(home: Path, bandbridge) -> None:
+    done = bandbridge("study", "run", "mine.yaml", "--data-dir", "nowhere", "--device", "cpu")
+    assert done.code == 2 and "the data folder nowhere does not exist" in done.err
+    with pytest.raises(bb.UserError, match="data folder nowhere does not exist"):
+        bb.Study.read("mine.yaml", data_dir="nowhere").run(device="cpu")

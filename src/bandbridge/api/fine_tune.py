@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bandbridge.api.places import Place, opened_dataset
 from bandbridge.api.study import parse_duration
 from bandbridge.dataset.findings import counted
-from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.errors import UserError
 from bandbridge.progress import Listener, listening, note
 
@@ -74,7 +74,7 @@ class FineTuned:
 
 def fine_tune(
     model: Any,
-    dataset: str | Path | ImageFolder,
+    dataset: Place,
     out: str | Path,
     *,
     epochs: int | None = None,
@@ -120,7 +120,7 @@ def fine_tune(
     if place.resolve() == folder.resolve():
         raise UserError(f"{out} is the model that is to be tuned", "Name another folder with --out: this one is kept.")
     require_place(place)
-    images = dataset if isinstance(dataset, ImageFolder) else open_dataset(dataset)
+    images = opened_dataset(dataset)
     with listening(progress):
         tuning = plan_tuning(base, images, settings)
         unseen = unseen_images(tuning, known)

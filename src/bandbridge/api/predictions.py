@@ -97,8 +97,6 @@ class Predictions:
 
     def sheet(self, cell: str | None = None) -> CellSheet:
         """Return ``cell`` (the only one, unless named) with its chromosomes turned short arm up."""
-        from bandbridge.karyogram.orientation import upright
-
         names = [sheet.name for sheet in self.sheets]
         if cell is None and len(names) != 1:
             raise UserError("several cells were classified", f"Name one of them: {_some(names)}.")
@@ -107,7 +105,7 @@ class Predictions:
             raise UserError(f"no cell is called {cell!r}", f"There are {_some(names)}.")
         if not _has_images(found):
             raise UserError("the pictures of these cells were not kept", "Classify with keep_images=True.")
-        return replace(found, chromosomes=tuple(upright(found.chromosomes, found.classes)))
+        return _upright(found)
 
     def save(self, folder: str | Path, *, karyograms: bool = False) -> Path:
         """Write predictions.csv, predictions.json and cells.csv into ``folder``, with ``karyograms`` every cell's too.
@@ -132,13 +130,18 @@ class Predictions:
     def _draw(self, folder: Path) -> None:
         from bandbridge.files import file_stems
         from bandbridge.karyogram.drawing import write_karyogram
-        from bandbridge.karyogram.orientation import upright
 
         stems = file_stems((sheet.name for sheet in self.sheets), "sheet")
         shown = track(self.sheets, len(self.sheets), "drawing karyograms")
         for sheet, stem in zip(shown, stems, strict=False):
-            turned = upright(sheet.chromosomes, sheet.classes)
-            write_karyogram(replace(sheet, chromosomes=tuple(turned)), folder, stem)
+            write_karyogram(_upright(sheet), folder, stem)
+
+
+def _upright(sheet: CellSheet) -> CellSheet:
+    """Return ``sheet`` with its chromosomes short arm up."""
+    from bandbridge.karyogram.orientation import upright
+
+    return replace(sheet, chromosomes=tuple(upright(sheet.chromosomes, sheet.classes)))
 
 
 def _has_images(sheet: CellSheet) -> bool:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.progress import Listener, format_duration, listening
+from bandbridge.progress import Listener, format_duration, listening, note, status
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from bandbridge.report.sections.blocks import Block
     from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Executor, Outcome
-
-#: The ImageNet model that compares domains, and the side of the images given to it, pixels.
-DEFAULT_ARCHITECTURE, DEFAULT_SIZE = "ConvNeXt-Tiny", 224
-DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,22 +228,23 @@ class Study:
         others are done.
         """
         deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
-        if self._planned.missing_data:
+        astray = self._data_dir is not None and not self._data_dir.is_dir()
+        if self._planned.missing_data or astray:
             self._planned = planning.open_study(self.path, self._data_dir)
         selected, started = self.select(only), time.monotonic()
-        with listening(progress) as shown:
+        with listening(progress):
             executor, carry_out = self._executor("cpu" if ray else device, deadline, devices_per_run, ray)
             if skip_unavailable:
                 selected = executor.available(selected)
             else:
                 executor.require_weights(selected)
             states = [executor.ledger.state(run).kind for run in distinct(selected)]
-            shown.note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
-            with shown.status("preparing") as update:
+            note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
+            with status("preparing") as update:
                 executor.show = update
                 outcome = carry_out(selected)
             for line in _in_words(outcome, time.monotonic() - started):
-                shown.note(line)
+                note(line)
         if outcome.failed:
             # A wrong request is for the user to correct, whatever else the machine failed in.
             wrong = any(error.exit_code == UserError.exit_code for error in outcome.failed.values())

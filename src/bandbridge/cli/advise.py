@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.cli.similarity import (
-    DEFAULT_ARCHITECTURE,
-    DEFAULT_CACHE,
-    DEFAULT_SIZE,
     ArchitectureName,
     CacheDir,
     Device,
@@ -38,7 +36,7 @@ def advise(
     architecture: ArchitectureName = DEFAULT_ARCHITECTURE,
     weights_dir: WeightsDir = None,
     image_size: ImageSize = DEFAULT_SIZE,
-    runs: CacheDir = DEFAULT_CACHE,
+    runs: CacheDir = DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/advice.")] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of tables.")] = False,

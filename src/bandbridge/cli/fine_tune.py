@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bandbridge.api import DEFAULT_RUNS
 from bandbridge.cli.study import Device, Runs
 
 
@@ -18,7 +19,7 @@ def fine_tune(
     out: Annotated[Path, typer.Option(help="Folder of the new model.")],
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the cells; 16 unless given.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Models that measure it, each on cells that it had not seen.")] = 5,
-    runs: Runs = Path("runs"),
+    runs: Runs = DEFAULT_RUNS,
     device: Device = "auto",
     max_time: Annotated[
         str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
@@ -31,9 +32,9 @@ def fine_tune(
 
     Research use only: measure the new model on cells that it was not tuned on before relying on it.
     """
-    from bandbridge.api.fine_tune import fine_tune as tune
+    import bandbridge as bb
 
-    result = tune(
+    result = bb.fine_tune(
         model,
         dataset,
         out,
@@ -43,6 +44,5 @@ def fine_tune(
         runs=runs,
         device=device,
         max_time=max_time,
-        progress=True,
     )
     typer.echo(str(result))

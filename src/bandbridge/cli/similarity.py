@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.progress import note
 
 
@@ -32,8 +33,6 @@ CacheDir = Annotated[
     Path, typer.Option("--runs", help="Folder that keeps embeddings, shared with studies.", envvar="BANDBRIDGE_RUNS")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-#: Here too, beside :mod:`bandbridge.api.study`, which imports pandas: help and errors are to come at once.
-DEFAULT_ARCHITECTURE, DEFAULT_SIZE, DEFAULT_CACHE = "ConvNeXt-Tiny", 224, Path("runs")
 
 
 def similarity(
@@ -49,7 +48,7 @@ def similarity(
     bandwidth: Annotated[PoolName, typer.Option(help="Median distance of the two domains, or of all.")] = PoolName.pair,
     ablation: Annotated[bool, typer.Option(help="Also measure what preparation does to the first pair.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
-    runs: CacheDir = DEFAULT_CACHE,
+    runs: CacheDir = DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; default results/similarity.")] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of tables.")] = False,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
-from bandbridge.cli.similarity import DEFAULT_ARCHITECTURE
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError, in_one_line
 from bandbridge.progress import format_duration, note
@@ -39,14 +39,13 @@ Only = Annotated[
     str | None, typer.Option(help="Select runs by name, such as 'G/*/two-step/*'; their parents come along.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-_DEFAULT_RUNS = Path("runs")
 
 
 @app.command()
 def plan(
     study_file: StudyFile,
     data_dir: DataDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     only: Only = None,
     device: Device = "auto",
     estimate: Annotated[bool, typer.Option(help="Measure the speed and estimate the time left.")] = True,
@@ -100,7 +99,7 @@ def run_(
     study_file: StudyFile,
     data_dir: DataDir = None,
     weights_dir: WeightsDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     only: Only = None,
     max_time: Annotated[
         str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
@@ -151,7 +150,7 @@ def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) 
 
 
 @app.command()
-def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAULT_RUNS, only: Only = None) -> None:
+def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT_RUNS, only: Only = None) -> None:
     """Say how many runs are done, paused, failed and pending, by task and approach."""
     from rich.console import Console
     from rich.table import Table
@@ -176,7 +175,7 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = _DEFAUL
 def tables(
     study_file: StudyFile,
     data_dir: DataDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
 ) -> None:
     """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX.
@@ -195,7 +194,7 @@ def tables(
 def cautions(
     study_file: StudyFile,
     data_dir: DataDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cautions as JSON, with every detail.")] = False,
 ) -> None:
     """Say what to know before believing the numbers of a study, serious things first.
@@ -222,7 +221,7 @@ def report(
     study_file: StudyFile,
     data_dir: DataDir = None,
     weights_dir: WeightsDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the report; default results/<study name>.")] = None,
     cases: Annotated[bool, typer.Option(help="Show what the classifiers see in chosen images (Grad-CAM).")] = True,
     attention: Annotated[bool, typer.Option(help="Measure where on the chromosome they look.")] = True,
@@ -262,7 +261,7 @@ def report(
 def lab(
     study_file: StudyFile,
     data_dir: DataDir = None,
-    runs: Runs = _DEFAULT_RUNS,
+    runs: Runs = DEFAULT_RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the planted abnormal cells.")] = 0,
 ) -> None:

@@ -45,10 +45,10 @@ def unseen_images(tuning: Tuning, known: TrainedOn) -> frozenset[str]:
     seen an image has seen it too, whatever its fold holds out. None where the images are not divided.
     """
     data, samples = tuning.data, tuning.dataset.samples
-    if data.split is None or data.contents is None:
+    if data.split is None:
         return frozenset()
     names, groups = samples["file_name"], samples[data.split.scheme]
-    seen = known.seen(data.fingerprint, names.tolist(), [data.contents.files[name] for name in names])
+    seen = known.seen(data.fingerprint, names.tolist(), data.hashes)
     return frozenset(names[~groups.isin(groups[seen])])
 
 

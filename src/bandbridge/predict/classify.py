@@ -53,13 +53,8 @@ def classify(
         if kept:
             named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
             found += zip(kept, judge_images(ensemble, named, flips=flips, keep_images=keep_images), strict=True)
-    whole = joint and ensemble.classes == CLASSES
-    sheets = [
-        assign_sheet(CellSheet(cell, ensemble.classes, members), ensemble)
-        if whole and cell
-        else CellSheet(cell, ensemble.classes, members)
-        for cell, members in _by_cell(found)
-    ]
+    given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
+    sheets = [assign_sheet(sheet, ensemble) if joint and is_placed_whole(sheet) else sheet for sheet in given]
     labels = {one.name: one.label for one in handed}
     return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused))
 

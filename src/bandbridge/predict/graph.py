@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
@@ -46,10 +45,6 @@ class GraphClassifier:
             for start in range(0, len(prepared), _BATCH)
         ]
         return np.concatenate(parts)
-
-    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
-        """Return class probabilities, float64 [B, K], of uint8 ``prepared`` [B, S, S], not calibrated."""
-        return softmax(self.logits(prepared).astype(np.float64), axis=1)
 
 
 def graph_file(place: Path) -> Path | None:

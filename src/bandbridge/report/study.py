@@ -161,8 +161,3 @@ def study_tables(study: Study, root: Path, folder: Path | None = None) -> StudyT
         write_tables(folder, tables, made.context, figures, cautions)
         write_cautions(folder, cautions)
     return StudyTables(tables, figures, tuple(cautions), tables_markdown(tables, made.context, figures, cautions))
-
-
-def write_study_tables(study: Study, root: Path, folder: Path) -> str:
-    """Write all tables and figures of ``study`` into ``folder`` and return the tables as one Markdown text."""
-    return study_tables(study, root, folder).markdown

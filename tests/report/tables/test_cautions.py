@@ -13,7 +13,7 @@ from tests.report.conftest import MACHINE, images
 
 from bandbridge.report.caution import CHOSEN_EPOCH, FEW_FOLDS, MIXED_MACHINES, UNKNOWN_CELLS
 from bandbridge.report.rendering import Table, to_csv, to_markdown
-from bandbridge.report.study import study_cautions, study_tables, write_study_tables
+from bandbridge.report.study import study_cautions, study_tables
 from bandbridge.report.tables.cautions import (
     bearing_upon,
     caution_records,
@@ -118,7 +118,7 @@ def test_without_a_folder_nothing_is_written_and_the_text_is_the_same(leaking, t
     made = study_tables(leaking.study, leaking.runs)
     assert sorted(tmp_path.rglob("*")) == before
     assert made.figures and all(to_markdown(table) in made.markdown for table in made.tables)
-    assert write_study_tables(leaking.study, leaking.runs, tmp_path / "out") == made.markdown
+    assert study_tables(leaking.study, leaking.runs, tmp_path / "out").markdown == made.markdown
 
 
 def test_tables_of_a_study_without_cautions_are_as_they_were(made_up, tmp_path):
