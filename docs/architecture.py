@@ -48,7 +48,12 @@ class Floor:
 
 #: From the ground up.
 FLOORS = (
-    Floor("ground", "both", "errors, files, karyotype, progress", ("errors", "files", "karyotype", "progress")),
+    Floor(
+        "ground",
+        "both",
+        "errors, files, karyotype, machine, progress",
+        ("errors", "files", "karyotype", "machine", "progress"),
+    ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),
     Floor("karyogram", "finished", "a cell's sheet, and its picture"),

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+# Tests run side by side already: what a test trains goes run after run, unless the test is about that.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -42,10 +42,15 @@ Listener = bool | Callable[[Step], None]
 _listener: Listener = False
 
 
+def in_place() -> bool:
+    """Whether :func:`status` shows its text, which may then be of several lines, in place of the one before."""
+    return _listener is True and console.is_terminal
+
+
 @contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
-    if _listener is True and console.is_terminal:
+    if in_place():
         with console.status(text) as shown:
             yield lambda update: shown.update(escape(update))
     else:

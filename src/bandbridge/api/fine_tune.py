@@ -12,7 +12,7 @@ from bandbridge.api.places import Place, opened_dataset
 from bandbridge.api.study import parse_duration
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
-from bandbridge.progress import Listener, listening, note
+from bandbridge.progress import Listener, in_place, listening, note, status
 
 if TYPE_CHECKING:
     from bandbridge.api.model import Model
@@ -82,6 +82,7 @@ def fine_tune(
     seed: int = 0,
     runs: str | Path = "runs",
     device: str = "auto",
+    jobs: int | None = None,
     max_time: str | float | None = None,
     progress: Listener = False,
 ) -> FineTuned:
@@ -98,7 +99,8 @@ def fine_tune(
 
     epochs: 16 unless given. runs: where the trainings are kept; the same call goes on with whatever is not done.
     max_time: no epoch is begun after this ("90s", "9m", "2h", or seconds). device: "auto", "cpu", "cuda" or "mps".
-    progress: True for a display on the console, or a function that is told of each step.
+    jobs: trainings side by side, as of :meth:`bandbridge.Study.run`. progress: True for a display on the console, or a
+    function that is told of each step.
 
     Raises :class:`UserError` for what is wrong with the model, the dataset or ``out`` before anything is trained, and
     for a training that fails.
@@ -113,6 +115,7 @@ def fine_tune(
     from bandbridge.predict.trained_on import keep_trained_on, read_trained_on
     from bandbridge.study.execute import Executor
     from bandbridge.study.fine_tune import Settings, open_base, plan_tuning
+    from bandbridge.study.side_by_side import run_shared, share_out
 
     deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
     settings, folder, place, root = Settings(epochs, folds, seed), _folder_of(model), Path(out), Path(runs)
@@ -128,8 +131,12 @@ def fine_tune(
         executor = Executor(tuning, root, device, deadline=deadline)
         keep_trained_on(known, root, base.given.identity)
         states = [executor.ledger.state(run).kind for run in tuning.runs]
-        note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
-        unfinished = _unfinished(executor.run(tuning.runs))
+        sharing = share_out(tuning.runs, device, jobs)
+        note(f"{counted(len(states), 'run')}, {states.count('done')} of them done; {sharing}")
+        with status("preparing") as update:
+            executor.show, executor.live = update, update if in_place() else None
+            outcome = run_shared(executor, tuning.runs, sharing)
+        unfinished = _unfinished(outcome)
         if unfinished:
             return _result(tuning, None, None, [unfinished])
         measured = measure_tuning(tuning, executor, unseen)

@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.progress import Listener, format_duration, listening, note, status
+from bandbridge.progress import Listener, format_duration, in_place, listening, note, status
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bandbridge.report.sections.blocks import Block
     from bandbridge.study.estimate import Estimate
     from bandbridge.study.execute import Executor, Outcome
+    from bandbridge.study.side_by_side import Sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +213,8 @@ class Study:
         only: str | None = None,
         device: str = "auto",
         skip_unavailable: bool = False,
+        jobs: int | None = None,
+        threads_per_run: int | None = None,
         devices_per_run: int = 1,
         ray: Any = None,
         progress: Listener = False,
@@ -220,6 +223,10 @@ class Study:
 
         max_time: no epoch is begun after this ("90s", "9m", "2h", or seconds). only: as of :meth:`select`. device:
         "auto", "cpu", "cuda" or "mps". skip_unavailable: leave runs out whose ImageNet weights cannot be had.
+        jobs: runs side by side, each in a process of its own; unless given, on a CPU as many as there are cores that
+        this process may use and memory for them, on a GPU one. threads_per_run: torch threads of each; unless given,
+        one, or more where fewer runs than cores can go at once. The predictions do not depend on ``jobs``; by
+        floating-point order they do on ``threads_per_run``, so a run that goes on keeps the threads it was begun with.
         devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
         train on. progress: True for a display on the console, or a function of a
         :class:`bandbridge.progress.Step`.
@@ -233,16 +240,22 @@ class Study:
             self._planned = planning.open_study(self.path, self._data_dir)
         selected, started = self.select(only), time.monotonic()
         with listening(progress):
-            executor, carry_out = self._executor("cpu" if ray else device, deadline, devices_per_run, ray)
+            executor = self._executor("cpu" if ray else device, deadline, devices_per_run)
             if skip_unavailable:
                 selected = executor.available(selected)
             else:
                 executor.require_weights(selected)
             states = [executor.ledger.state(run).kind for run in distinct(selected)]
-            note(f"{counted(len(states), 'run')}, {states.count('done')} of them done")
+            sharing = None
+            if ray is None and devices_per_run == 1:
+                from bandbridge.study.side_by_side import share_out
+
+                sharing = share_out(selected, device, jobs, threads_per_run)
+            shared = f"; {sharing}" if sharing and states.count("done") < len(states) else ""
+            note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
             with status("preparing") as update:
-                executor.show = update
-                outcome = carry_out(selected)
+                executor.show, executor.live = update, update if in_place() else None
+                outcome = self._carry_out(executor, selected, sharing, ray)
             for line in _in_words(outcome, time.monotonic() - started):
                 note(line)
         if outcome.failed:
@@ -261,38 +274,57 @@ class Study:
         devices: int = 1,
         runs_per_device: int = 1,
         cpus_per_run: int | None = None,
+        jobs: int | None = None,
+        threads_per_run: int | None = None,
     ) -> Estimate:
-        """Return how long the pending runs will take, on so many ``devices`` like this machine's.
+        """Return how long the pending runs will take: here, as :meth:`run` trains them, or on a Ray cluster.
 
-        Speeds come from finished runs; one that none of them tells is measured, with ``cpus_per_run`` threads (all
-        cores for run after run, else 1, unless given).
+        jobs, threads_per_run: as of :meth:`run`. Where ``devices``, ``runs_per_device`` or ``cpus_per_run`` are given,
+        the time is that of Ray on so many devices like this machine's. Speeds come from finished runs; one that none of
+        them tells is measured.
         """
         import torch
 
         from bandbridge.study.estimate import estimate
+        from bandbridge.study.side_by_side import share_out, starting_order
 
-        pending = [run for run in self.select(only) if self.state(run).kind != "done"]
+        selected = self.select(only)
+        pending = [run for run in selected if self.state(run).kind != "done"]
         if cpus_per_run or devices > 1 or runs_per_device > 1:
             torch.set_num_threads(cpus_per_run or 1)
-        return estimate(self._planned, pending, self._ledger, device, devices, runs_per_device)
+            return estimate(self._planned, pending, self._ledger, device, devices, runs_per_device)
+        sharing = share_out(selected, device, jobs, threads_per_run)
+        ranks = starting_order(distinct(pending), self._planned)
+        if sharing.threads is not None:
+            torch.set_num_threads(sharing.threads)
+        # On a CPU the cores are divided; what shares a GPU takes it from the others.
+        places = (sharing.jobs, 1) if sharing.divides_cores else (1, sharing.jobs)
+        result = estimate(self._planned, pending, self._ledger, device, *places, ranks)
+        return replace(result, sharing=sharing)
 
-    def _executor(self, device: str, deadline: float | None, devices: int, ray: Any) -> tuple[Executor, Any]:
+    def _executor(self, device: str, deadline: float | None, devices: int) -> Executor:
+        arguments = (self._planned, self._ledger.root, device, self._weights_dir, deadline)
+        if devices > 1:
+            from bandbridge.study.parallel import ParallelExecutor
+
+            return ParallelExecutor(*arguments, devices=devices)
         from bandbridge.study.execute import Executor
 
-        arguments = (self._planned, self._ledger.root, device, self._weights_dir, deadline)
+        return Executor(*arguments)
+
+    def _carry_out(
+        self, executor: Executor, selected: Sequence[PlannedRun], sharing: Sharing | None, ray: Any
+    ) -> Outcome:
         if ray is not None:
             from bandbridge.study.ray_executor import run_on_ray
 
             # The devices are the cluster's; this machine only prepares images and watches.
-            executor = Executor(*arguments)
-            return executor, partial(run_on_ray, executor, cluster=ray)
-        if devices > 1:
-            from bandbridge.study.parallel import ParallelExecutor
+            return run_on_ray(executor, selected, ray)
+        if sharing is None:
+            return executor.run(selected)
+        from bandbridge.study.side_by_side import run_shared
 
-            executor = ParallelExecutor(*arguments, devices=devices)
-        else:
-            executor = Executor(*arguments)
-        return executor, executor.run
+        return run_shared(executor, selected, sharing)
 
     def tables(self, out: str | Path | None = None) -> Tables:
         """Return the tables of the study, computed from the predictions of its finished runs.

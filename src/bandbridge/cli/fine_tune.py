@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bandbridge.api import DEFAULT_RUNS
-from bandbridge.cli.study import Device, Runs
+from bandbridge.cli.study import Device, Jobs, Runs
 
 
 def fine_tune(
@@ -21,6 +21,7 @@ def fine_tune(
     folds: Annotated[int, typer.Option(min=2, help="Models that measure it, each on cells that it had not seen.")] = 5,
     runs: Runs = DEFAULT_RUNS,
     device: Device = "auto",
+    jobs: Jobs = None,
     max_time: Annotated[
         str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
     ] = None,
@@ -43,6 +44,7 @@ def fine_tune(
         seed=seed,
         runs=runs,
         device=device,
+        jobs=jobs,
         max_time=max_time,
     )
     typer.echo(str(result))

@@ -39,6 +39,18 @@ Only = Annotated[
     str | None, typer.Option(help="Select runs by name, such as 'G/*/two-step/*'; their parents come along.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Runs side by side; unless given, on CPUs as many as cores and memory allow, on a GPU one."
+    ),
+]
+ThreadsPerRun = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Torch threads of a run; unless given 1, or more where fewer runs than cores can go at once."
+    ),
+]
 
 
 @app.command()
@@ -48,6 +60,8 @@ def plan(
     runs: Runs = DEFAULT_RUNS,
     only: Only = None,
     device: Device = "auto",
+    jobs: Jobs = None,
+    threads_per_run: ThreadsPerRun = None,
     estimate: Annotated[bool, typer.Option(help="Measure the speed and estimate the time left.")] = True,
     devices: Annotated[
         int, typer.Option(min=1, help="Estimate the time on so many devices like this machine's, with --executor ray.")
@@ -57,7 +71,7 @@ def plan(
     ] = 1,
     cpus_per_run: Annotated[
         int | None,
-        typer.Option(min=1, help="Torch threads of a run; all cores for run after run, else 1, unless given."),
+        typer.Option(min=1, help="Torch threads of a run on Ray, 1 unless given."),
     ] = None,
 ) -> None:
     """Print every run with its parent and state, how many are shared, and how long the rest will take."""
@@ -70,9 +84,9 @@ def plan(
         note(f"dataset {dataset} is not here: its run ids are provisional")
     if estimate and (planned.table["state"] != "done").any():
         note("estimating the time; a speed that no finished run tells is measured (--no-estimate leaves this out)")
-        result = study.estimate(only, device, devices, runs_per_device, cpus_per_run)
-        if devices == runs_per_device == 1:
-            typer.echo(f"Time left on this machine: about {format_duration(result.makespan)}")
+        result = study.estimate(only, device, devices, runs_per_device, cpus_per_run, jobs, threads_per_run)
+        if result.sharing is not None:
+            typer.echo(f"Time left on this machine: about {format_duration(result.makespan)} ({result.sharing})")
         else:
             typer.echo(_wall_time(result, devices, runs_per_device))
         for architecture, rate in result.rates.items():
@@ -105,13 +119,15 @@ def run_(
         str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
     ] = None,
     device: Device = "auto",
+    jobs: Jobs = None,
+    threads_per_run: ThreadsPerRun = None,
     skip_unavailable: Annotated[
         bool, typer.Option(help="Leave out the runs whose ImageNet weights cannot be had, instead of stopping.")
     ] = False,
     executor_kind: Annotated[
         Literal["local", "ray"],
         typer.Option(
-            "--executor", help="local: run after run, here. ray: on a Ray cluster; pip install 'bandbridge[ray]'."
+            "--executor", help="local: on this machine. ray: on a Ray cluster; pip install 'bandbridge[ray]'."
         ),
     ] = "local",
     address: Annotated[
@@ -132,11 +148,20 @@ def run_(
             "on Ray each run has one device: --devices-per-run goes with --executor local",
             "Leave one of the two out: many runs go side by side on Ray, one run on several GPUs without it.",
         )
+    if (jobs or threads_per_run) and (executor_kind == "ray" or devices_per_run > 1):
+        raise UserError(
+            "--jobs and --threads-per-run go with --executor local and --devices-per-run 1",
+            "On Ray, --cpus-per-run and --gpus-per-run say how many runs go side by side."
+            if executor_kind == "ray"
+            else "A run on several devices has them for itself.",
+        )
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs, weights_dir=weights_dir)
     study.run(
         max_time or None,
         only=only,
         device=device,
+        jobs=jobs,
+        threads_per_run=threads_per_run,
         skip_unavailable=skip_unavailable,
         devices_per_run=devices_per_run,
         ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,8 @@ from bandbridge.study.execute import environment
 from bandbridge.study.ledger import Ledger, TrainingSpeed
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.schedule import Schedule, critical_path, enough_devices, schedule
+from bandbridge.study.side_by_side import Sharing
 from bandbridge.training.device import Precision, open_fabric
 from bandbridge.training.loop import TrainingJob, train
 from bandbridge.training.recipe import Recipe
@@ -31,8 +32,6 @@ _EVALUATION_SHARE = 1 / 3
 _LEAST_S, _MOST_STEPS = 1.0, 1_000_000
 #: Images of a study none of whose datasets is here.
 _USUAL_IMAGES = 5000
-#: How near to the longest chain the wall time has to come for more devices to be of no use.
-_NEAR = 1.05
 
 
 @dataclass(frozen=True)
@@ -48,25 +47,13 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """When each run starts and finishes, seconds from now, in the order that was given; makespan: the last finish."""
-
-    start: tuple[float, ...]
-    finish: tuple[float, ...]
-
-    @property
-    def makespan(self) -> float:
-        """When the last run is finished; 0 where there is none."""
-        return max(self.finish, default=0.0)
-
-
-@dataclass(frozen=True)
 class Estimate:
     """How long the pending runs take.
 
     runs: each training once, in the order of the plan. seconds: what each takes, in that order, beside the others
     on its device. work: device-seconds of all of them. chain: seconds of the longest chain of runs, each of which
     starts from the one before. enough: the fewest devices that come within 5% of ``chain``. rates: by architecture.
+    sharing: how the runs share this machine; None where they are trained elsewhere.
     """
 
     runs: tuple[PlannedRun, ...]
@@ -76,6 +63,7 @@ class Estimate:
     chain: float
     enough: int
     rates: Mapping[str, Rate]
+    sharing: Sharing | None = None
 
     @property
     def makespan(self) -> float:
@@ -90,8 +78,12 @@ def estimate(
     device: str = "auto",
     devices: int = 1,
     runs_per_device: int = 1,
+    ranks: Sequence[int] | None = None,
 ) -> Estimate:
     """Return the time that the pending ``runs`` will take on ``devices`` devices like this machine's ``device``.
+
+    On a CPU a device is as many cores as torch has threads. ranks: of the distinct ``runs``, as of
+    :func:`bandbridge.study.schedule.schedule`.
 
     Speeds come from runs already made at this size in this setting (device, precision and, on CPUs, torch threads of
     this process), else from training for a second on noise. Runs that share a device are assumed to gain nothing by
@@ -115,63 +107,12 @@ def estimate(
     return Estimate(
         runs=tuple(pending),
         seconds=tuple(seconds),
-        schedule=schedule(seconds, parents, devices * runs_per_device),
+        schedule=schedule(seconds, parents, devices * runs_per_device, ranks),
         work=sum(alone),
         chain=critical_path(seconds, parents),
         enough=enough_devices(seconds, parents, runs_per_device),
         rates=rates,
     )
-
-
-def schedule(durations: Sequence[float], parents: Sequence[int | None], devices: int) -> Schedule:
-    """Lay runs out over ``devices`` as Ray does: a free device takes the run that has been ready for longest.
-
-    A run is ready when its parent is finished; of those that become so at one moment, the first comes first. Runs
-    without a parent, ready from the start, therefore all precede those with one. (The local executor keeps to the
-    plan's order; on one device the wall time is the same.) No device is idle while a run is ready, so the makespan is
-    at most 2 - 1/``devices`` times the least possible (Graham 1969, Bounds on multiprocessing timing anomalies).
-    durations: seconds [R], 0 or more. parents: positions in ``durations`` [R]; no run is its own forebear.
-    """
-    children: list[list[int]] = [[] for _ in durations]
-    ready: list[tuple[float, int]] = []
-    for run, parent in enumerate(parents):
-        if parent is None:
-            ready.append((0.0, run))  # in order, hence a heap
-        else:
-            children[parent].append(run)
-    start, finish = [0.0] * len(durations), [0.0] * len(durations)
-    training: list[tuple[float, int]] = []
-    now = 0.0
-    while ready or training:
-        while ready and len(training) < devices:
-            _, run = heapq.heappop(ready)
-            start[run], finish[run] = now, now + durations[run]
-            heapq.heappush(training, (finish[run], run))
-        now = training[0][0]
-        while training and training[0][0] == now:
-            _, run = heapq.heappop(training)
-            for child in children[run]:
-                heapq.heappush(ready, (now, child))
-    return Schedule(tuple(start), tuple(finish))
-
-
-def critical_path(durations: Sequence[float], parents: Sequence[int | None]) -> float:
-    """Return the seconds of the longest chain of runs; no number of devices is faster. Arguments as of `schedule`."""
-    # With a device for each run, none waits for anything but its parent.
-    return schedule(durations, parents, max(1, len(durations))).makespan
-
-
-def enough_devices(durations: Sequence[float], parents: Sequence[int | None], runs_per_device: int = 1) -> int:
-    """Return the fewest devices, of ``runs_per_device`` runs each, whose makespan is within 5% of the critical path."""
-    goal = _NEAR * critical_path(durations, parents)
-    if goal == 0:
-        return 1
-    # Fewer than this could not do all the work in time; a device for each run always can.
-    least = max(1, math.ceil(sum(durations) / goal / runs_per_device - 1e-9))
-    for devices in range(least, len(durations)):
-        if schedule(durations, parents, devices * runs_per_device).makespan <= goal:
-            return devices
-    return max(least, len(durations))
 
 
 def _fabric(architecture: str, size: int, device: str, precision: Precision) -> Fabric:

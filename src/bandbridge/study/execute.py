@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,8 @@ from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
-from bandbridge.files import write_json
+from bandbridge.files import read_json, write_json
+from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
     clear_head,
@@ -33,9 +35,10 @@ from bandbridge.model.weights import (
     weights_folder,
 )
 from bandbridge.progress import format_duration, note
-from bandbridge.study.ledger import CHECKPOINT, DONE, FAILED, PROGRESS, Ledger, claimed
+from bandbridge.study.ledger import CHECKPOINT, DONE, ENVIRONMENT, FAILED, PROGRESS, Ledger, claimed
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.schedule import schedule
 from bandbridge.study.start import start_of, take_over
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
@@ -55,6 +58,15 @@ class Outcome:
     waiting: list[str] = field(default_factory=list)
     out_of_time: bool = False
     epochs: int = 0
+
+    def add(self, other: Outcome) -> None:
+        """Add what became of other runs."""
+        self.done += other.done
+        self.failed |= other.failed
+        self.elsewhere += other.elsewhere
+        self.waiting += other.waiting
+        self.out_of_time |= other.out_of_time
+        self.epochs += other.epochs
 
 
 class Work(Protocol):
@@ -82,7 +94,9 @@ class Executor:
 
     deadline: time.monotonic seconds after which no further epoch is begun. Ctrl-C stops at once; nothing that a
     checkpoint holds is lost. say: takes lines to keep (a run is done, or failed). show: takes the state after each
-    epoch, for display in place.
+    epoch, for display in place. live: takes the state of all runs in training, a line for each, where there are several
+    and somebody watches. threads: torch threads of a run that is begun on a CPU; one that goes on keeps those that it
+    was begun with, for other threads add up in another order. None leaves them as they are.
     """
 
     study: Work
@@ -93,6 +107,8 @@ class Executor:
     checkpoint_interval: float = CHECKPOINT_INTERVAL_S
     say: Callable[[str], None] = note
     show: Callable[[str], None] = note
+    live: Callable[[str], None] | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.root)
@@ -162,7 +178,7 @@ class Executor:
                     return True
                 finished = self._train(run, label, clock, outcome)
         except UserError as error:
-            if not _concerns_one_run(error):
+            if not concerns_one_run(error):
                 raise
             self.record_failure(run, error)
             self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
@@ -187,11 +203,20 @@ class Executor:
             outcome.epochs += 1
             self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
 
-        result = self.train_here(run, self.prepare(run), report)
+        with _threads(self.threads_of(run)):
+            result = self.train_here(run, self.prepare(run), report)
         if result is None:
             return False
         self.say(f"{label}: done; {result}")
         return True
+
+    def threads_of(self, run: PlannedRun) -> int | None:
+        """Torch threads that ``run`` is trained with here; None: as many as torch has at the moment."""
+        if self.threads is not None and self.ledger.state(run).epochs:
+            begun = read_json(self.ledger.folder(run) / ENVIRONMENT).get("threads")
+            if isinstance(begun, int) and 1 <= begun <= usable_cores():
+                return begun
+        return self.threads
 
     def train_here(self, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]) -> str | None:
         """Train ``run`` and keep its results; returns how accurate it is, in words, or None when time ran out."""
@@ -204,7 +229,7 @@ class Executor:
         folder, first = self.ledger.folder(run), fabric.is_global_zero
         if first:
             write_json(folder / "config.json", _config(run, training))
-            write_json(folder / "environment.json", {**environment(fabric), "imagenet_weights": training.weights})
+            write_json(folder / ENVIRONMENT, {**environment(fabric), "imagenet_weights": training.weights})
 
         def note_epoch(entry: dict[str, float]) -> None:
             if first:
@@ -345,7 +370,7 @@ def _config(run: PlannedRun, training: Training) -> dict[str, Any]:
     }
 
 
-def _concerns_one_run(error: UserError) -> bool:
+def concerns_one_run(error: UserError) -> bool:
     """Whether other runs may still succeed: a full disk or an unreachable hub would stop them all."""
     return not isinstance(error, EnvironmentFault | ManyErrors)
 
@@ -364,28 +389,54 @@ def _accuracy_line(state: TrainingState, last: Snapshot) -> str:
     return f"held-out accuracy {last.accuracy:.1%} (best {state.best.accuracy:.1%} in epoch {state.best.epoch})"
 
 
-class Clock:
-    """Time left, from image passes left and the speed measured for each architecture."""
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch have ``count`` threads, and give it back those that it had."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    def __init__(self, runs: Sequence[PlannedRun], ledger: Ledger) -> None:
+
+class Clock:
+    """Time left, from image passes left and the speed measured for each task and architecture.
+
+    at_once: how many runs are trained side by side. ranks: of ``runs``, in what order they are begun, as of
+    :func:`bandbridge.study.schedule.schedule`.
+    """
+
+    def __init__(
+        self, runs: Sequence[PlannedRun], ledger: Ledger, at_once: int = 1, ranks: Sequence[int] | None = None
+    ) -> None:
         self._epochs = {run.id: run.record.recipe.epochs - ledger.state(run).epochs for run in runs}
         self._runs = {run.id: run for run in runs}
+        self._ranks = dict(zip(self._runs, ranks if ranks is not None else range(len(runs)), strict=True))
         self._seconds: dict[tuple[str, str], float] = {}
+        self._at_once = at_once
 
     def tick(self, run: PlannedRun, entry: dict[str, Any]) -> None:
         """Note that ``run`` has come to the epoch of this history ``entry``."""
         self._epochs[run.id] = run.record.recipe.epochs - int(entry["epoch"])
         self._seconds[run.task, run.architecture] = entry["seconds"]
+        # Whatever is in training is not begun after others.
+        self._ranks[run.id] = -1
 
-    def left(self, at_once: int = 1) -> str:
-        """ "about 12 min left"; "at least" while some task and architecture has not been timed yet.
+    def drop(self, run: PlannedRun) -> None:
+        """Note that nothing more is to be done for ``run``."""
+        self._epochs[run.id] = 0
 
-        at_once: how many runs are trained side by side, at the speed that was measured.
-        """
-        known = unknown = 0.0
-        for identity, epochs in self._epochs.items():
-            run = self._runs[identity]
-            seconds = self._seconds.get((run.task, run.architecture))
-            known += epochs * seconds if seconds is not None else 0
-            unknown += epochs if seconds is None else 0
-        return f"{'at least' if unknown else 'about'} {format_duration(known / max(1, at_once))} left"
+    def left(self) -> str:
+        """ "about 12 min left"; "at least" while some task and architecture has not been timed yet."""
+        runs = [self._runs[name] for name, epochs in self._epochs.items() if epochs > 0]
+        position = {run.id: index for index, run in enumerate(runs)}
+        each = [self._seconds.get((run.task, run.architecture)) for run in runs]
+        left = schedule(
+            [self._epochs[run.id] * (seconds or 0.0) for run, seconds in zip(runs, each, strict=True)],
+            [position.get(run.parent.id) if run.parent else None for run in runs],
+            self._at_once,
+            [self._ranks[run.id] for run in runs],
+        )
+        return f"{'at least' if None in each else 'about'} {format_duration(left.makespan)} left"

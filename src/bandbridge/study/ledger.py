@@ -15,6 +15,7 @@ from bandbridge.files import is_present, read_json
 from bandbridge.study.run import PlannedRun
 
 DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
+ENVIRONMENT = "environment.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _speed(folder: Path) -> TrainingSpeed | None:
     rate = median(entry["images_per_second"] for entry in epochs) if epochs else facts["images_per_second"]
     if rate <= 0:  # rounded away
         return None
-    ran = read_json(folder / "environment.json")
+    ran = read_json(folder / ENVIRONMENT)
     return TrainingSpeed(
         facts["architecture"],
         facts["image_size"],

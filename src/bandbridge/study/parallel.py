@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.model.device import keep_freed_memory
-from bandbridge.study.execute import Executor, Training, Work
+from bandbridge.study.apart import Errand, end_with_the_command, interrupts_held, portable
+from bandbridge.study.execute import Executor, Training
 from bandbridge.study.run import PlannedRun
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import require_shares
@@ -64,46 +62,17 @@ class ParallelExecutor(Executor):
         """As the local executor's; raises the error of whichever process fails, having ended all others."""
         require_shares(training.job, self.devices)
         fabric = open_fabric(self.device, run.record.precision, training.model, self.devices)
-        errand = _Errand(
-            self.study,
-            self.root.resolve(),
-            self.device,
-            self.weights_dir.resolve() if self.weights_dir else None,
-            self.deadline,
-            self.checkpoint_interval,
-            run,
-        )
+        errand = _OneRun(**vars(Errand.of(self)), run=run)
         # Made here, and not in the launching thread: it starts multiprocessing's tracker, which lets Ctrl-C through.
         mail = multiprocessing.get_context("spawn").SimpleQueue()
         return _Launch(fabric, self.devices, mail, report).carry_out(errand)
 
 
 @dataclass(frozen=True)
-class _Errand:
-    """What a process needs to make an executor of its own; images are opened by path, never sent.
+class _OneRun(Errand):
+    """What each of the processes of one training is given."""
 
-    deadline: time.monotonic seconds, which all processes of a machine share.
-    """
-
-    study: Work
-    root: Path
-    device: str
-    weights_dir: Path | None
-    deadline: float | None
-    checkpoint_interval: float
     run: PlannedRun
-
-    def executor(self) -> Executor:
-        return Executor(
-            self.study,
-            self.root,
-            self.device,
-            self.weights_dir,
-            self.deadline,
-            self.checkpoint_interval,
-            say=lambda _: None,
-            show=lambda _: None,
-        )
 
 
 @dataclass
@@ -119,7 +88,7 @@ class _Launch:
     report: Report
     fault: Exception | None = None
 
-    def carry_out(self, errand: _Errand) -> str | None:
+    def carry_out(self, errand: _OneRun) -> str | None:
         others = set(multiprocessing.active_children())
         with _own_rendezvous(), ThreadPoolExecutor(1, "launch") as thread:
             # The launcher waits for its processes; epochs and Ctrl-C are attended to meanwhile.
@@ -152,16 +121,16 @@ class _Launch:
                 self.fault = self.fault or letter
 
 
-def _train(errand: _Errand, mail: SimpleQueue[Any], fabric: Fabric) -> str | None:
+def _train(errand: _OneRun, mail: SimpleQueue[Any], fabric: Fabric) -> str | None:
     """One device's process: train its share; the first one's answer is the training's."""
-    _end_with_the_command()
+    end_with_the_command()
     if fabric.device.type == "cpu":
         keep_freed_memory()
     try:
         executor = errand.executor()
         return executor.train_on(fabric, errand.run, executor.prepare(errand.run), mail.put)
     except UserError as error:
-        mail.put(_portable(error))
+        mail.put(portable(error))
     except OSError as fault:
         mail.put(EnvironmentFault(str(fault), "Check that file, its permissions and the disk."))
     except Exception:
@@ -172,39 +141,9 @@ def _train(errand: _Errand, mail: SimpleQueue[Any], fabric: Fabric) -> str | Non
     os._exit(1)
 
 
-def _end_with_the_command() -> None:
-    """End this process at once, and without a word, when the command dies and at Ctrl-C.
-
-    A command that a script started in the background ignores Ctrl-C, and would miss the process: then so does this one.
-    """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    command = multiprocessing.parent_process()
-    assert command is not None
-
-    def follow() -> None:
-        command.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, name="command", daemon=True).start()
-
-
-def _portable(error: UserError) -> UserError:
-    """Return ``error`` in one of the two classes that survive the way; which one decides whether other runs go on."""
-    kind = EnvironmentFault if isinstance(error, EnvironmentFault | ManyErrors) else UserError
-    plain = kind(error.message, error.remedy)
-    plain.exit_code = error.exit_code
-    return plain
-
-
 def _without_interrupts(launch: Callable[..., Any], train: Callable[[Fabric], Any]) -> Any:
-    """Launch with Ctrl-C held back in this thread, and so in the processes it starts until they see to it themselves:
-    pressed while they import, it would have each of them print a traceback."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    return launch(train)
+    with interrupts_held():
+        return launch(train)
 
 
 def _end_all(result: Future[Any], others: set[Any]) -> None:

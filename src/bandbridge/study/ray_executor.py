@@ -6,18 +6,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from bandbridge.errors import EnvironmentFault, UserError, in_one_line
-from bandbridge.files import read_json
-from bandbridge.study.execute import Clock, Executor, Outcome, Work, epoch_line
-from bandbridge.study.ledger import PROGRESS
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.study.apart import Errand, Report, Watch
+from bandbridge.study.execute import Clock, Executor, Outcome
 from bandbridge.study.run import PlannedRun, distinct
 
 try:
@@ -49,28 +45,6 @@ class Cluster:
     gpus_per_run: float = 1.0
 
 
-@dataclass
-class Report:
-    """What a task gives back. lines: to say. fault: what stops the other runs too."""
-
-    outcome: Outcome
-    lines: list[str] = field(default_factory=list)
-    fault: UserError | None = None
-
-
-@dataclass(frozen=True)
-class _Errand:
-    """What all tasks of one call have in common. until: the deadline by the wall clock, seconds since 1970."""
-
-    study: Work
-    root: Path
-    device: str
-    weights_dir: Path | None
-    threads: int
-    until: float | None
-    checkpoint_interval: float
-
-
 def run_on_ray(executor: Executor, runs: Sequence[PlannedRun], cluster: Cluster) -> Outcome:
     """Carry out ``runs``, given parents first, on ``cluster``; files and outcome are as of ``executor.run``.
 
@@ -84,7 +58,8 @@ def run_on_ray(executor: Executor, runs: Sequence[PlannedRun], cluster: Cluster)
         executor.store(task)
     with _connected(cluster.address):
         resources, at_once = _resources(cluster)
-        errand = _errand(executor, cluster)
+        # What every task needs goes into the cluster once.
+        errand = ray.put(Errand.of(executor, cluster.device, cluster.cpus_per_run))
         return _Driver(executor, pending, at_once).drive(errand, resources)
 
 
@@ -140,32 +115,12 @@ def _resources(cluster: Cluster) -> tuple[dict[str, Any], int]:
     return asked, at_once
 
 
-def _errand(executor: Executor, cluster: Cluster) -> Any:
-    """Put what every task needs into the cluster, once; paths are absolute, for workers start in other folders."""
-    until = None if executor.deadline is None else time.time() + executor.deadline - time.monotonic()
-    folder = executor.weights_dir
-    return ray.put(
-        _Errand(
-            executor.study,
-            executor.root.resolve(),
-            cluster.device,
-            folder.resolve() if folder else None,
-            cluster.cpus_per_run,
-            until,
-            executor.checkpoint_interval,
-        )
-    )
-
-
-class _Driver:
+class _Driver(Watch):
     """This machine's part: submit every run, show what their folders say, gather what became of them."""
 
     def __init__(self, executor: Executor, pending: Sequence[PlannedRun], at_once: int) -> None:
-        self.executor, self.pending, self.at_once = executor, pending, at_once
-        self.labels = {run.id: f"[{number}/{len(pending)}] {run.name}" for number, run in enumerate(pending, start=1)}
-        self.clock = Clock(pending, executor.ledger)
-        self.seen = {run.id: self._progress(run) for run in pending}
-        self.outcome = Outcome()
+        super().__init__(executor, pending, at_once)
+        self.pending = pending
 
     def drive(self, errand: Any, resources: dict[str, Any]) -> Outcome:
         # Ray tries lost workers and machines again by max_retries alone; what the task itself raises, never.
@@ -179,30 +134,16 @@ class _Driver:
         try:
             while left:
                 ready, _ = ray.wait(list(left), num_returns=len(left), timeout=_POLL_S)
-                self._show_epochs(left.values())
+                self.show_epochs(left.values())
                 for reference in ready:
-                    self._take(left.pop(reference), reference)
+                    self._fetch(left.pop(reference), reference)
         finally:
             for reference in left:  # after Ctrl-C or a fault; a killed run goes on from its checkpoint
                 with suppress(RayError):
                     ray.cancel(reference, force=True)
         return self.outcome
 
-    def _show_epochs(self, runs: Iterable[PlannedRun]) -> None:
-        for run in runs:
-            entry = self._progress(run)
-            if entry and entry != self.seen[run.id]:
-                self.seen[run.id] = entry
-                self.clock.tick(run, entry)
-                line = epoch_line(entry, run.record.recipe.epochs)
-                self.executor.show(f"{self.labels[run.id]}: {line}; {self.clock.left(self.at_once)}")
-
-    def _progress(self, run: PlannedRun) -> dict[str, Any]:
-        with suppress(UserError):  # a shared disk may refuse a file in the moment in which it is replaced
-            return read_json(self.executor.ledger.folder(run) / PROGRESS)
-        return {}
-
-    def _take(self, run: PlannedRun, reference: Any) -> None:
+    def _fetch(self, run: PlannedRun, reference: Any) -> None:
         """Add what became of ``run`` to the outcome; raise what stops all runs."""
         try:
             report: Report = ray.get(reference)
@@ -210,36 +151,22 @@ class _Driver:
             raise
         except RayError as fault:
             self._lose(run, fault)
-            return
-        if report.fault is not None:
-            raise report.fault
-        for line in report.lines:
-            self.executor.say(line)
-        if report.outcome == Outcome():  # the task found it done, by a worker whose word was lost with its machine
-            self.executor.say(f"{self.labels[run.id]}: found done")
-            report.outcome.done.append(run.name)
-        self.outcome.done += report.outcome.done
-        self.outcome.failed |= report.outcome.failed
-        self.outcome.elsewhere += report.outcome.elsewhere
-        self.outcome.waiting += report.outcome.waiting
-        self.outcome.out_of_time |= report.outcome.out_of_time
-        self.outcome.epochs += report.outcome.epochs
+        else:
+            self.take(run, report)
 
     def _lose(self, run: PlannedRun, fault: RayError) -> None:
         if run.parent is not None and self.executor.ledger.state(run.parent).kind != "done":
-            self.outcome.waiting.append(run.name)  # it is the parent that was lost
+            self.wait_for_parent(run)  # it is the parent that was lost
             return
         reason = str(fault).strip().partition("\n")[0]
         error = EnvironmentFault(
             f"its worker was lost {MAX_RETRIES + 1} times: {reason}",
             "Look at the memory of the machines; the same command goes on from the checkpoint.",
         )
-        self.executor.say(f"{self.labels[run.id]}: failed: {in_one_line(error.message, error.remedy)}")
-        self.executor.record_failure(run, error)
-        self.outcome.failed[run.name] = error
+        self.fail(run, error)
 
 
-def carry_out(errand: _Errand, run: PlannedRun, label: str, parent: Report | None) -> Report:
+def carry_out(errand: Errand, run: PlannedRun, label: str, parent: Report | None) -> Report:
     """Train ``run`` on the worker that this is called on, as the local executor would.
 
     parent: what became of its parent, where that is a task too; Ray holds this one back until it is known. Waits for
@@ -251,24 +178,13 @@ def carry_out(errand: _Errand, run: PlannedRun, label: str, parent: Report | Non
     if not (errand.root / ".stores").is_dir():
         remedy = "All machines need that folder, under the same path; name a shared one with --runs."
         return Report(Outcome(), fault=_from_here(EnvironmentFault(f"there are no runs in {errand.root}", remedy)))
-    torch.set_num_threads(errand.threads)
-    deadline = None if errand.until is None else time.monotonic() + errand.until - time.time()
-    patience = time.monotonic() + PATIENCE_S
-    give_up = patience if deadline is None else min(patience, deadline)
+    left = PATIENCE_S if errand.until is None else min(PATIENCE_S, errand.until - time.time())
+    give_up = time.monotonic() + left
     lines: list[str] = []
     while True:
         outcome = Outcome()
         try:
-            executor = Executor(
-                errand.study,
-                errand.root,
-                errand.device,
-                errand.weights_dir,
-                deadline,
-                errand.checkpoint_interval,
-                say=lines.append,
-                show=lambda _: None,
-            )
+            executor = errand.executor(lines.append)
             executor.carry_out(run, label, Clock([run], executor.ledger), outcome)
         except UserError as error:
             return Report(outcome, lines, _from_here(error))

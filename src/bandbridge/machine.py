@@ -1,0 +1,63 @@
+"""What this machine grants to this process: cores and memory, whatever else the machine may have."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may keep busy: by its affinity and its control group, at least 1.
+
+    ``LOKY_MAX_CPU_COUNT`` in the environment lowers it, as everywhere where joblib counts.
+    """
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def available_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes that programs may still take here without swapping; None where the system does not say.
+
+    That is what Linux calls available, or less where a control group (a container, a job of a cluster) grants less.
+    proc, groups: where Linux shows its facts.
+    """
+    found = [_available(proc), *(most - used for most, used in _granted(proc, groups))]
+    known = [each for each in found if each is not None]
+    return max(0, min(known)) if known else None
+
+
+def _available(proc: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in (proc / "meminfo").read_text().splitlines():
+            name, _, amount = line.partition(":")
+            if name == "MemAvailable":
+                return int(amount.split()[0]) * 1024
+    return None
+
+
+def _granted(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
+    """Yield (limit, in use), bytes, of each control group that this process is in, outer ones too.
+
+    Cached files count as used there, and are given up when memory is asked for: they are taken off.
+    """
+    with contextlib.suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            first = "memory" if controllers else ""
+            limit, usage, cached = (
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                if controllers
+                else ("memory.max", "memory.current", "inactive_file")
+            )
+            inner = groups / first / name.lstrip("/")
+            for folder in (inner, *inner.parents):
+                if not folder.is_relative_to(groups):
+                    break
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    facts = dict(pair.split() for pair in (folder / "memory.stat").read_text().splitlines())
+                    most = int((folder / limit).read_text())  # "max" is no number: no limit
+                    yield most, int((folder / usage).read_text()) - int(facts.get(cached, 0))
