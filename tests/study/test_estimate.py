@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import build_shapes, find_architecture
-from bandbridge.study import estimate as module
+from bandbridge.study import rates as module
 from bandbridge.study.estimate import estimate
 from bandbridge.study.execute import environment
 from bandbridge.study.ledger import Ledger
@@ -19,7 +18,6 @@ from bandbridge.study.plan import open_study
 from bandbridge.study.run import distinct
 from bandbridge.study.schedule import schedule
 from bandbridge.training.device import open_fabric
-from bandbridge.training.recipe import RecipeSpec, recipe_for
 
 MEASURED = 50.0
 
@@ -163,29 +161,3 @@ def test_an_architecture_that_cannot_take_the_size_is_named_with_it(study_file, 
     study = open_study(study_file(architectures=["test_vit"], image_size=50))
     with pytest.raises(UserError, match=r"test_vit at 50 px: "):
         estimate(study, study.runs, Ledger(tmp_path / "runs"), "cpu")
-
-
-def test_a_speed_is_that_of_the_training_loop_on_whole_batches(fabric, monkeypatch):
-    recipe = recipe_for(RecipeSpec(batch_size=24), "test_resnet", pretrained=False)
-    seen = []
-
-    def pretended(model, job, fabric, checkpoint, report, **_):
-        seen.append(
-            (job.batch_size, job.steps_per_epoch, job.images.shape, len(job.held_out_rows), checkpoint.exists())
-        )
-        for rate in (5.0, 50.0, 60.0, 200.0):
-            monkeypatch.setattr(module, "_LEAST_S", 0.0 if rate == 200 else 1e9)
-            report({"images_per_second": rate})
-        raise AssertionError("goes on when it has been long enough")
-
-    monkeypatch.setattr(module, "train", pretended)
-    assert module.measure_speed("test_resnet", 32, fabric, recipe) == 60  # the median without the first step
-    assert seen == [(24, 1, (24, 32, 32), 0, False)]
-
-
-def test_a_measured_speed_is_positive_and_leaves_no_file(fabric, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LEAST_S", 0.05)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    recipe = recipe_for(RecipeSpec(batch_size=8, growth={"start": 0.5, "end": 1.0}), "test_resnet", pretrained=False)
-    assert module.measure_speed("test_resnet", 32, fabric, recipe) > 0
-    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +33,7 @@ class Split:
     file_names: tuple[str, ...]
     assignment: np.ndarray
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """64 hexadecimal digits that name this division of these files, whatever their order."""
         pairs = sorted(zip(self.file_names, self.assignment.tolist(), strict=True))

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from bandbridge.model.architectures import ARCHITECTURES, Architecture, find_architecture, measure, pretrained_config
+from bandbridge.model.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    count_macs,
+    find_architecture,
+    measure,
+    pretrained_config,
+)
 
 #: The convention of :func:`complexity_table`, to be printed with it.
 CAPTION = (
@@ -57,6 +65,18 @@ def _count(architecture: Architecture, classes: int, image_size: int) -> tuple[i
     if kept is None or architecture.options or (classes, image_size) != (CLASSES, IMAGE_SIZE):
         return measure(architecture, classes, image_size)
     return kept[:2]
+
+
+@lru_cache(maxsize=256)
+def macs_at(architecture: Architecture, image_size: int) -> int:
+    """Return the multiply-accumulates of one image, roughly: of the eleven, those at 224 px by the number of pixels.
+
+    Raises :class:`UserError` where an architecture other than these cannot take ``image_size``.
+    """
+    kept = KEPT.get(architecture.pinned_name)
+    if kept is None or architecture.options:
+        return count_macs(architecture, image_size=image_size)
+    return int(kept[1] * (image_size / IMAGE_SIZE) ** 2)
 
 
 def weights_licence(architecture: Architecture) -> str | None:

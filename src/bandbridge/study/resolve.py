@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class TaskData:
     contents: Contents | None = None
     given_classes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """The class names in order; empty where the dataset is absent and no classes are given."""
         return self.given_classes or (order_classes(self.dataset.samples["label"]) if self.dataset else ())

@@ -23,8 +23,8 @@ from types import ModuleType
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.machine import available_memory, usable_cores
-from bandbridge.model.architectures import count_macs, find_architecture
-from bandbridge.model.complexity import IMAGE_SIZE, KEPT
+from bandbridge.model.architectures import find_architecture
+from bandbridge.model.complexity import macs_at
 from bandbridge.model.device import find_device
 from bandbridge.study.apart import Errand, Report, Watch, end_with_the_command, interrupts_held, portable
 from bandbridge.study.execute import Clock, Executor, Outcome, Work
@@ -107,16 +107,8 @@ def _images(run: PlannedRun, study: Work) -> int:
 
 
 def _macs(run: PlannedRun) -> int:
-    return _macs_of(run.record.architecture, run.record.preparation.size)
-
-
-@lru_cache(maxsize=256)
-def _macs_of(architecture: str, size: int) -> int:
-    found = find_architecture(architecture)
-    if found.pinned_name in KEPT and not found.options:
-        return int(KEPT[found.pinned_name][1] * (size / IMAGE_SIZE) ** 2)
     try:
-        return count_macs(found, image_size=size)
+        return macs_at(find_architecture(run.record.architecture), run.record.preparation.size)
     except UserError:  # the run itself says what is wrong
         return 1
 
