@@ -1,8 +1,9 @@
-"""What this machine grants to this process: cores and memory, whatever else the machine may have."""
+"""What this machine grants to this process: cores and memory, whatever else it may have, and beside what others run."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def usable_cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+def let_threads_sleep() -> None:
+    """Let the threads of a training that have to wait for others sleep, and not spin; for processes yet to load torch.
+
+    Spinning threads hold the cores that the awaited ones would need as soon as anything else runs on the machine
+    (``benchmarks/neighbour.py``). ``OMP_WAIT_POLICY`` in the environment says otherwise where it is set.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def available_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:

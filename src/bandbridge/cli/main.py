@@ -24,6 +24,7 @@ from bandbridge.cli import (
     study,
 )
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
 
 _INTERRUPTED = 130
@@ -79,6 +80,7 @@ app.command("fine-tune")(fine_tune.fine_tune)
 def run() -> None:
     """Run the command line; errors that a user can act on become one message and an exit code."""
     debug = bool(os.environ.get("BANDBRIDGE_DEBUG"))
+    let_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
         # A sign that a terminal or pipe cannot show becomes "?": a result with "?" for "±" beats none.
         if isinstance(stream, io.TextIOWrapper):

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import nct
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 #: Differences that agree to this part of their size differ by rounding alone.
 _ROUNDING = 1e-9
@@ -112,8 +111,8 @@ def corrected_resampled_t(differences: np.ndarray, test_share: float, level: flo
 def t_test(mean: float, variance: float, df: float, level: float = 0.95) -> TTest:
     """Return the t interval and test of an estimate ``mean`` whose own ``variance``, above 0, has ``df`` degrees."""
     error = math.sqrt(variance)
-    margin = float(student.ppf(0.5 + level / 2, df)) * error
-    return TTest(mean, mean - margin, mean + margin, mean / error, df, float(2 * student.sf(abs(mean) / error, df)))
+    margin = float(stdtrit(df, 0.5 + level / 2)) * error
+    return TTest(mean, mean - margin, mean + margin, mean / error, df, float(2 * stdtr(df, -abs(mean) / error)))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -146,12 +145,14 @@ def detectable_difference(
     the deviation is NaN or zero or there are fewer than two folds: nothing can be said. Raises :class:`ValueError`
     unless 0 < alpha < power < 1.
     """
+    from scipy.stats import nct  # half a second, which predicting does without
+
     if not 0 < alpha < power < 1:
         raise ValueError("the power must lie between alpha and 1, and alpha above 0")
     if folds < 2 or not deviation > 0:
         return math.nan
     df = folds - 1
-    critical = float(student.ppf(1 - alpha / 2, df))
+    critical = float(stdtrit(df, 1 - alpha / 2))
 
     def shortfall(noncentrality: float) -> float:
         return power - float(nct.sf(critical, df, noncentrality))

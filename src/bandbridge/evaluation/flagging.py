@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def choose_threshold(
     fewest = effect * math.log(1 - level) / math.log(1 - wanted_error)  # below it not even no error would do
     kept = kept[kept >= max(len(ranked) * (1 - most_reviewed), fewest)]
     wrong = errors[kept - 1]
-    bounds = beta.ppf(level, wrong / effect + 1, (kept - wrong) / effect)
+    bounds = betaincinv(wrong / effect + 1, (kept - wrong) / effect, level)
     bounds = np.where(wrong == kept, 1.0, bounds)
     passed = int(np.logical_and.accumulate(bounds <= wanted_error).sum())
     if passed == 0:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import logsumexp, softmax
-from scipy.stats import norm
+from scipy.special import logsumexp, ndtri, softmax
 
 #: Temperatures are sought in this range. Predictions without an error have their minimum at 0, worse ones than
 #: guessing have none at all: both end at a bound.
@@ -68,7 +67,7 @@ def fit_temperature(
     inverse, at_bound = _best_inverse(logits, truth)
     low = high = math.nan
     if not at_bound:
-        spread = norm.ppf((1 + level) / 2) * _log_standard_error(inverse, logits, truth, groups)
+        spread = ndtri((1 + level) / 2) * _log_standard_error(inverse, logits, truth, groups)
         low, high = math.exp(-spread) / inverse, math.exp(spread) / inverse
     before, after = _mean_nll(logits, truth), _mean_nll(logits * inverse, truth)
     return Temperature(1 / inverse, low, high, before, after, len(truth), at_bound)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy import ndimage
-from sklearn.covariance import LedoitWolf
 
 from bandbridge.dataset.prepare import background_level, foreground_mask
 from bandbridge.errors import UserError
@@ -119,6 +118,8 @@ def fit_likeness(statistics: np.ndarray, groups: np.ndarray) -> Likeness:
 
 
 def _fit(statistics: np.ndarray, farthest: float) -> Likeness:
+    from sklearn.covariance import LedoitWolf  # half a second, which predicting does without
+
     mean, sd = statistics.mean(axis=0), np.maximum(statistics.std(axis=0), _SMALLEST_SD)
     precision = LedoitWolf().fit((statistics - mean) / sd).precision_
     return Likeness(

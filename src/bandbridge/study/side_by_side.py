@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.machine import available_memory, usable_cores
+from bandbridge.machine import available_memory, let_threads_sleep, usable_cores
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.complexity import macs_at
 from bandbridge.model.device import find_device
@@ -141,6 +141,7 @@ def run_side_by_side(executor: Executor, runs: Sequence[PlannedRun], sharing: Sh
     if not pending:
         return Outcome()
     executor.threads = sharing.threads
+    let_threads_sleep()
     # A new process then has everything imported already, and is there at once.
     multiprocessing.set_forkserver_preload([__name__])
     return _Yard(executor, pending, sharing).work()
