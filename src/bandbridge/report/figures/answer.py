@@ -157,7 +157,7 @@ def _caption(steps: Sequence[Step], architectures: int, context: TableContext) -
 
 
 def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
-    """Panels two by two, all with the same rows, so that names stand on the left alone."""
+    """Panels two by two; where both have the same rows, their names stand on the left alone."""
     tasks = list(dict.fromkeys(step.arm.task for step in steps))
     names = list(dict.fromkeys(step.architecture for step in steps))
     arrows = max(len({step.arm for step in steps if step.arm.task == task}) for task in tasks)
@@ -170,7 +170,7 @@ def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for place, (axes, task) in enumerate(zip(grid, tasks, strict=False)):
         _draw_panel(axes, [step for step in steps if step.arm.task == task], names, arrows * pitch + _GAP, context)
-        if place % columns and len(names) > 1:
+        if place % columns and _rows(axes) == _rows(grid[place - 1]):
             axes.tick_params(labelleft=False)
     for axes in grid[len(tasks) :]:
         axes.remove()
@@ -180,6 +180,10 @@ def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
     return figure
 
 
+def _rows(axes: Axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
 def _draw_panel(axes: Axes, steps: Sequence[Step], names: Sequence[str], row: float, context: TableContext) -> None:
     plain(axes)
     task = context.task(steps[0].arm.task).shown
@@ -187,8 +191,11 @@ def _draw_panel(axes: Axes, steps: Sequence[Step], names: Sequence[str], row: fl
     reach = [value for step in steps for value in step.reach]
     low, high = max(min(reach), 0.0), min(max(reach), 100.0)
     # Numbers stand outside of the marks, and need room there.
-    pad = (0.12 if alone else 0.05) * max(high - low, 1.0)
-    axes.set(xlim=(low - pad, high + pad), ylim=(len(names) * row, 0))
+    pad = (0.2 if alone else 0.05) * max(high - low, 1.0)
+    frame = (low - pad, high + pad)
+    axes.set(xlim=frame, ylim=(len(names) * row, 0))
+    # The room for numbers may go beyond what an accuracy can be; the scale does not.
+    axes.set_xticks([tick for tick in axes.get_xticks() if max(frame[0], 0) <= tick <= min(frame[1], 100)])
     arms = list(dict.fromkeys(step.arm for step in steps))
     places = []
     for step in steps:
@@ -222,7 +229,7 @@ def _draw_step(axes: Axes, step: Step, place: float, numbers: bool, context: Tab
     left, right = axes.get_xlim()
     if abs(step.gain) > _SHORTEST * (right - left):
         middle = step.start + 0.55 * step.gain
-        head = {"arrowstyle": "-|>", "color": after.colour, "linewidth": 0, "mutation_scale": 8}
+        head = {"arrowstyle": "-|>", "color": after.colour, "linewidth": 0, "mutation_scale": 10}
         axes.annotate("", (middle + 0.02 * step.gain, place), (middle, place), arrowprops=head, zorder=2)
     for value, style in ((step.start, before), (step.end, after)):
         axes.plot(value, place, **(style.options() | {"linestyle": ""}), markersize=5.5, zorder=3)  # type: ignore[arg-type]
