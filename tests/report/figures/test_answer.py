@@ -229,6 +229,11 @@ def test_names_are_no_mathematics_and_no_markup(architectures):
     assert r"$\notacommand$ &lt;b&gt;" in text and "a$x_2$" in text
 
 
+def test_drawn_again_it_is_the_same():
+    illustration = answer_figure([step(50.0, 61.6)], context_of())
+    assert inline_svg(illustration) == inline_svg(illustration)
+
+
 def test_the_scale_ends_where_accuracy_does():
     (axes,) = answer_figure([step(1.0, 99.0)], context_of()).figure.axes
     assert min(axes.get_xticks()) >= 0 and max(axes.get_xticks()) <= 100

@@ -177,6 +177,9 @@ def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
     if len(names) > 1:
         legend_below(figure, _legend(steps, context))
         _verbatim(figure.legends[0].get_texts())
+    # Laid out again at each drawing, texts beside the axes move by hairs: the page and the files would differ.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     return figure
 
 
