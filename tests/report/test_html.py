@@ -116,6 +116,12 @@ def test_the_answer_stands_before_every_table(text):
     assert "Two-step against ImageNet" in text and "protocol strict" in text
 
 
+def test_the_answer_opens_with_its_sentence_and_its_picture(content, text):
+    opening = text.index(content.headline.replace("'", "&#39;"))
+    assert text.index('id="answer"') < opening < text.index('id="figure-answer"') < text.index('class="answer ')
+    assert content.figures[0].name == "answer" and text.count('id="figure-answer"') == 1
+
+
 def test_every_number_of_table_2_is_on_the_page(content, page):
     table = next(table for table in content.tables if table.name == "table2")
     shown = [[cell.strip() for cell in row] for row in page.rows]
@@ -183,6 +189,7 @@ def test_a_study_without_a_run_is_a_page_too(small_study, tmp_path):
     content = gather(open_study(small_study.path), tmp_path / "none", Wishes(device="cpu"))
     text = render(content)
     assert "No run has been finished yet" in text and "4 of 4 runs" not in text
+    assert content.opening is None and content.headline == "" and 'id="figure-answer"' not in text
     assert Page(text).faults == []
 
 

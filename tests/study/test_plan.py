@@ -1,5 +1,7 @@
 """The plan: the paper's grid is 330 runs, parents are shared, ids follow from content alone."""
 
+import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bandbridge.errors import UserError
+from bandbridge.model.packages import PACKAGES
 from bandbridge.study.plan import open_study
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
@@ -140,3 +143,14 @@ def test_an_exported_split_gives_the_same_runs(study_file, tmp_path):
         "G": {"dataset": "g4-0", "intermediates": ["Q"], "split_file": "G.json"},
     }
     assert [run.id for run in open_study(study_file(tasks=tasks)).runs] == [run.id for run in study.runs]
+
+
+def test_the_demonstration_has_four_approaches_whose_weights_a_package_of_the_extra_holds():
+    study = open_study(STUDIES / "demo.yaml", need_data=False)
+    assert Counter((run.task, run.approach) for run in study.runs) == {
+        **{("G", approach): 1 for approach in ("scratch", "imagenet", "two-step", "domain")},
+        **{("Q", approach): 1 for approach in ("scratch", "imagenet")},
+    }
+    extras = tomllib.loads((STUDIES.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brought = [re.match(r"[\w-]+", requirement)[0] for requirement in extras["weights"]]
+    assert all(PACKAGES[found.pinned_name].distribution in brought for found in study.architectures.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bandbridge.progress import note
 from bandbridge.report.caution import Caution
+from bandbridge.report.figures.answer import answer_figure, answer_sentence, answer_steps
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.rendering import Table
 from bandbridge.report.sections.answer import Answer, answer_study
@@ -25,7 +26,10 @@ from bandbridge.study.plan import Study
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """A whole report. ``finished`` of ``planned`` runs are behind it."""
+    """A whole report. ``finished`` of ``planned`` runs are behind it.
+
+    ``opening`` is the picture of the answer and ``headline`` the sentence above it; none before a pair is finished.
+    """
 
     title: str
     protocol: str
@@ -35,6 +39,8 @@ class Content:
     answers: tuple[Answer, ...]
     cautions: tuple[Caution, ...]
     sections: tuple[Section, ...]
+    headline: str = ""
+    opening: Illustration | None = None
 
     @property
     def tables(self) -> list[Table]:
@@ -44,7 +50,11 @@ class Content:
     @property
     def figures(self) -> list[Illustration]:
         """Every figure, in reading order."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Illustration)]
+        first = [self.opening] if self.opening else []
+        return [
+            *first,
+            *(block for section in self.sections for block in section.blocks if isinstance(block, Illustration)),
+        ]
 
 
 def gather(study: Study, root: Path, wishes: Wishes) -> Content:
@@ -58,6 +68,8 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
     made = study_material(study, root)
     environments = study_environments(study, root)
     cautions = tuple(find_cautions(study, made.scores, made.context, environments, made.runs))
+    whole = made.context.covering(made.scores)
+    steps = answer_steps(made.scores, made.effects, whole)
     sections = [
         performance_section(made),
         domains_section(wishes),
@@ -76,6 +88,8 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
         answers=tuple(answer_study(made.scores, made.effects, made.context)) if len(made.scores) else (),
         cautions=cautions,
         sections=tuple(_noted(section, cautions) for section in sections if section.blocks),
+        headline=answer_sentence(steps, whole),
+        opening=answer_figure(steps, whole),
     )
 
 

@@ -48,6 +48,7 @@ def single(architecture: str, cells: tuple[float, float], wide: tuple[float, flo
     return {
         **NAMED,
         "architecture": architecture,
+        "folds": 2,
         "mean_pp": sum(cells) / 2,
         "corrected_low_pp": wide[0],
         "corrected_high_pp": wide[1],
@@ -107,6 +108,7 @@ BOTH = make_scores(
 MIXED = {
     **NAMED,
     "family": "all",
+    "folds": 2,
     "mean_pp": 1.0,
     "low_pp": -30.0,
     "high_pp": 32.0,
@@ -147,7 +149,29 @@ def test_missing_folds_leave_the_question_open_and_show_what_there_is():
     row = single("A", (math.nan, math.nan), (math.nan, math.nan)) | {"groups": 0}
     (answer,) = answer_study(scores, make_effects([row]), CONTEXT)
     assert answer.verdict == "unknown"
+    assert answer.claim.endswith("has not been measured on all planned folds.")
     assert answer.sentence == "Two-step minus ImageNet so far, without intervals: A +1.0 points (1 of 2 folds)."
+
+
+def test_folds_that_differ_by_the_same_are_not_called_one_fold():
+    answers = [
+        answer_study(ONE, make_effects([single("A", (0.5, 2.0), (math.nan, math.nan)) | {"folds": folds}]), CONTEXT)
+        for folds in (1, 2)
+    ]
+    assert "; one fold says nothing about new trainings" in answers[0][0].sentence
+    assert "; folds that all differ by the same have no scatter" in answers[1][0].sentence
+    assert "one fold" not in answers[1][0].sentence
+
+
+def test_one_patient_in_all_planned_folds_is_not_called_an_unfinished_study():
+    row = single("A", (math.nan, math.nan), (math.nan, math.nan)) | {"groups": 0}
+    (answer,) = answer_study(ONE, make_effects([row]), CONTEXT)
+    assert answer.verdict == "unknown"
+    assert answer.claim == (
+        "Not known: the detour over case-set, after ImageNet, was measured on one patient or cell, which says nothing "
+        "about others."
+    )
+    assert answer.sentence == "Two-step minus ImageNet, without intervals: A +1.0 points (2 of 2 folds)."
 
 
 def test_the_question_of_the_paper_comes_before_the_same_without_imagenet():

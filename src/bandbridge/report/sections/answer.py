@@ -30,7 +30,8 @@ class Answer:
     one side, that of new cells (the trained models held fixed) and that of new trainings; ``leans-help`` or
     ``leans-hurt`` where only that of new cells does; ``depends`` where single architectures differ clearly (Holm), some
     up and some down; ``unclear`` where the interval of new cells includes zero; ``unknown`` where planned folds are
-    missing. claim: the verdict in words. sentence: the numbers behind it.
+    missing, or where one patient or cell is all that was held out. claim: the verdict in words. sentence: the numbers
+    behind it.
     """
 
     task: str
@@ -54,6 +55,7 @@ class _Evidence:
     unit: str
     groups: int
     detectable: float
+    folds: int
     better: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
 
@@ -83,12 +85,20 @@ def _answer(scores: pd.DataFrame, effects: Effects, context: TableContext, arm: 
     else:
         verdict = _verdict(evidence)
         sentence = " ".join(_sentences(evidence, complete, title, against, verdict))
-    return Answer(context.task(arm.task).shown, title, against, verdict, _claim(verdict, via, reference), sentence)
+    claim = _claim(verdict, via, reference, len(complete) > 0)
+    return Answer(context.task(arm.task).shown, title, against, verdict, claim, sentence)
 
 
-def _claim(verdict: Verdict, via: str, reference: Arm) -> str:
+def _claim(verdict: Verdict, via: str, reference: Arm, whole: bool) -> str:
+    """The verdict in words; ``whole``: some architecture has all planned folds."""
     start = "after ImageNet" if reference.approach == "imagenet" else "without ImageNet"
     detour = f"the detour over {via}, {start},"
+    # All folds without evidence: there was no second patient or cell to compare with.
+    unknown = (
+        f"Not known: {detour} was measured on one patient or cell, which says nothing about others."
+        if whole
+        else f"Not known yet: {detour} has not been measured on all planned folds."
+    )
     return {
         "helps": f"Yes: {detour} helps.",
         "hurts": f"No: {detour} hurts.",
@@ -96,7 +106,7 @@ def _claim(verdict: Verdict, via: str, reference: Arm) -> str:
         "leans-hurt": f"On these models, no: {detour} hurts; new trainings may differ.",
         "depends": f"It depends on the architecture: {detour} helps some and hurts others.",
         "unclear": f"No clear difference: {detour} neither helps nor hurts as far as these data can tell.",
-        "unknown": f"Not known yet: {detour} has not been measured on all planned folds.",
+        "unknown": unknown,
     }[verdict]
 
 
@@ -134,7 +144,8 @@ def _evidence(effects: Effects, arm: Arm, reference: Arm) -> _Evidence | None:
 
 def _from_row(row: dict[Any, Any], low: str, high: str, detectable: float) -> _Evidence:
     cells = (row["pooled_low_pp"], row["pooled_high_pp"])
-    return _Evidence(row["mean_pp"], cells, (row[low], row[high]), row["unit"], row["groups"], detectable)
+    wide = (row[low], row[high])
+    return _Evidence(row["mean_pp"], cells, wide, row["unit"], row["groups"], detectable, row["folds"])
 
 
 def _rows(frame: pd.DataFrame, named: dict[str, str]) -> list[dict[Any, Any]]:
@@ -184,7 +195,9 @@ def _sentences(
 def _trainings(evidence: _Evidence, count: int) -> str:
     low, high = evidence.wide
     if math.isnan(low):
-        return "; one fold says nothing about new trainings"
+        if evidence.folds == 1:
+            return "; one fold says nothing about new trainings"
+        return "; folds that all differ by the same have no scatter to tell new trainings by"
     if high - low > _USELESS:
         return "; so few folds and architectures say nothing about new trainings"
     return f" and {_span(evidence.wide)} for new trainings{' and other architectures' if count > 1 else ''}"
@@ -199,7 +212,8 @@ def _so_far(means: pd.DataFrame, context: TableContext, title: str, against: str
         f"{name} {_points(value)} ({folds} of {planned} folds)"
         for name, value, folds in zip(means.index, differences, means["folds"], strict=True)
     ]
-    return f"{title} minus {against} so far, without intervals: {', '.join(parts)}."
+    so_far = "" if (means["folds"] == planned).all() else " so far"
+    return f"{title} minus {against}{so_far}, without intervals: {', '.join(parts)}."
 
 
 def _points(value: float) -> str:
