@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bandbridge.errors import EnvironmentFault, ManyErrors
 from bandbridge.files import read_json, write_json
@@ -99,15 +101,11 @@ def alone(tmp_path_factory, module_study) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def module_study(tmp_path_factory) -> Path:
+def module_study(tmp_path_factory, drawn_set) -> Path:
     """Eight runs, four of which are parents."""
-    import yaml
-
-    from bandbridge.dataset.synthetic import write_synthetic_set
-
     folder = tmp_path_factory.mktemp("study")
     for stain in "QG":
-        write_synthetic_set(folder / stain, stain, 4, 0)
+        shutil.copytree(drawn_set(stain, 4, 0), folder / stain)
     study = {
         "name": "small",
         "protocol": "strict",
