@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # ImageNet weights for the demo, if there are any: <timm name>.safetensors
 WEIGHTS ?= $(or $(BANDBRIDGE_WEIGHTS),$(wildcard ../shared/weights))
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-rest test-all lint clean
 
 demo: $(STAMP)
 	$(BIN)/bandbridge data synth demo/q --stain Q --cells 12 --seed 1
@@ -17,7 +17,16 @@ demo: $(STAMP)
 	  --architecture tf_mobilenetv3_small_100 $(if $(WEIGHTS),--weights-dir $(WEIGHTS))
 	@echo "Open demo/report/report.html in a browser."
 
+# Before a commit: all but the tests that are marked slow, in five minutes on two cores.
 test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# What "make test" leaves out, and nothing of what it runs: killed processes, the large architectures, real image sets.
+test-rest: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# Every test.
+test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)

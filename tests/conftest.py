@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -49,6 +51,46 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are written as ever; no test cuts the power, so none waits until they are safe from that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cells_assigned_once() -> Iterator[None]:
+    """Remember how a cell's chromosomes were placed, for those who ask what they asked before.
+
+    A model's confidence is fitted anew whenever it is opened, and many tests open the same few. The tests of the
+    assignment itself import it from its own module, where it is as it is.
+    """
+    from bandbridge.evaluation import assignment, assignment_trial, crossfit
+    from bandbridge.predict import classify, confidence
+
+    def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+        known: dict[bytes, bytes] = {}
+
+        def assigned(*arguments: object) -> Any:
+            asked = hashlib.sha256(pickle.dumps(arguments)).digest()
+            if asked not in known:
+                known[asked] = pickle.dumps(function(*arguments))
+            return pickle.loads(known[asked])
+
+        return assigned
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, modules in (
+            ("assign_cell", (assignment_trial, crossfit, classify, confidence)),
+            ("joint_classes", (assignment_trial,)),
+        ):
+            function = remembering(getattr(assignment, name))
+            for module in modules:
+                patch.setattr(module, name, function)
+        yield
 
 
 @pytest.fixture(autouse=True)

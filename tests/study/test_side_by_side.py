@@ -223,6 +223,7 @@ def test_a_time_limit_stops_and_the_same_call_goes_on(module_study, alone, tmp_p
     assert len(work(module_study, tmp_path).done) == 8 and predictions(tmp_path) == alone
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_script_needs_no_main_guard(module_study, tmp_path):
     script = tmp_path / "script.py"
@@ -389,6 +390,7 @@ def test_a_run_that_goes_on_keeps_the_threads_it_was_begun_with(study_file, tmp_
     assert runner.threads_of(first) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("free", "most"), [(None, 4), (10_000, 4), (2_500, 2), (1_000, 1)])
 def test_no_more_go_at_once_than_memory_holds(module_study, tmp_path, monkeypatch, free, most):
     """Each run asks for 1,000; a tenth of what is free is left alone."""
