@@ -154,6 +154,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_trained_twice(module
     assert predictions(tmp_path) == alone
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_run_whose_process_is_always_lost_fails_and_the_others_are_done(module_study, tmp_path, monkeypatch):
     study = open_study(module_study)
@@ -409,6 +410,7 @@ def test_no_more_go_at_once_than_memory_holds(module_study, tmp_path, monkeypatc
     assert max(running) == most
 
 
+@pytest.mark.slow
 def test_a_watcher_sees_all_runs_in_training_and_one_time_left(module_study, tmp_path):
     shown: list[str] = []
     work(module_study, tmp_path, live=shown.append)
