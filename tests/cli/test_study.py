@@ -128,6 +128,7 @@ def test_report_of_a_folder_that_cannot_be_written_is_one_error(bandbridge, stud
     assert result.code in (1, 2) and str(tmp_path / "file") in result.err and "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_lab_judges_every_fold_by_the_others(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/*")

@@ -317,10 +317,10 @@ class Gpu:
     type = "cuda"
 
 
-@pytest.fixture
-def runs(study_file):
+@pytest.fixture(scope="module")
+def runs(module_study):
     """Eight runs of which four are parents: eight leaves and parents among them, four can go at once."""
-    return open_study(study_file()).runs
+    return open_study(module_study).runs
 
 
 @pytest.mark.parametrize(
