@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
+
+try:
+    import fcntl
+except ImportError:  # Windows: each process makes its own
+    fcntl = None
 
 # Tests run side by side already: what a test trains goes run after run, unless the test is about that.
 os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
@@ -45,6 +53,46 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are written as ever; no test cuts the power, so none waits until they are safe from that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cells_assigned_once() -> Iterator[None]:
+    """Remember how a cell's chromosomes were placed, for those who ask what they asked before.
+
+    A model's confidence is fitted anew whenever it is opened, and many tests open the same few. The tests of the
+    assignment itself import it from its own module, where it is as it is.
+    """
+    from bandbridge.evaluation import assignment, assignment_trial, crossfit
+    from bandbridge.predict import classify, confidence
+
+    def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+        known: dict[bytes, bytes] = {}
+
+        def assigned(*arguments: object) -> Any:
+            asked = hashlib.sha256(pickle.dumps(arguments)).digest()
+            if asked not in known:
+                known[asked] = pickle.dumps(function(*arguments))
+            return pickle.loads(known[asked])
+
+        return assigned
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, modules in (
+            ("assign_cell", (assignment_trial, crossfit, classify, confidence)),
+            ("joint_classes", (assignment_trial,)),
+        ):
+            function = remembering(getattr(assignment, name))
+            for module in modules:
+                patch.setattr(module, name, function)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _heard() -> Iterator[None]:
     """Notes and progress are printed, as the command prints them; the library by itself is silent."""
@@ -54,15 +102,54 @@ def _heard() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def chromosome_set(tmp_path: Path):
-    """Return a function that draws a small synthetic set and returns its folder."""
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that has a folder filled once for all processes of a test run, whichever comes first.
+
+    It returns the folder that all of them read; a test that may write takes a copy.
+    """
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ and fcntl is not None:
+        common = common.parent
+    common /= "made-once"
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        made = common / name
+        common.mkdir(exist_ok=True)
+        with (common / f"{name}.lock").open("w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # let go with the file
+            if not made.exists():
+                unfinished = common / f"{name}.{os.getpid()}"
+                unfinished.mkdir()
+                fill(unfinished)
+                unfinished.rename(made)
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_set(made_once) -> Callable[..., Path]:
+    """Return a function that draws a small synthetic set, once in a test run; nobody may write in its folder."""
     from bandbridge.dataset.synthetic import write_synthetic_set
 
-    def draw(stain: str = "G", cells: int = 4, seed: int = 0) -> Path:
-        return write_synthetic_set(tmp_path / f"{stain.lower()}{cells}-{seed}", stain, cells, seed)
+    def drawn(stain: str = "G", cells: int = 4, seed: int = 0) -> Path:
+        name = f"{stain.lower()}{cells}-{seed}"
+        return made_once(name, lambda folder: write_synthetic_set(folder, stain, cells, seed))
 
-    return draw
+    return drawn
+
+
+@pytest.fixture
+def chromosome_set(tmp_path: Path, drawn_set):
+    """Return a function that lays a small synthetic set of the test's own in its folder and returns that set's."""
+
+    def lay(stain: str = "G", cells: int = 4, seed: int = 0) -> Path:
+        drawn = drawn_set(stain, cells, seed)
+        return shutil.copytree(drawn, tmp_path / drawn.name, dirs_exist_ok=True)
+
+    return lay
 
 
 @pytest.fixture
@@ -133,26 +220,29 @@ class SmallStudy(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def small_study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+def small_study(made_once, drawn_set, tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     """Synthetic chromosomes, timm's tiny ResNet, three approaches, one of two folds; every run done."""
+    trained = made_once("small-study", lambda home: _train_small_study(home, drawn_set))
+    home = shutil.copytree(trained, tmp_path_factory.mktemp("small") / "home")
+    return SmallStudy(home / "study.yaml", home / "runs")
+
+
+def _train_small_study(home: Path, drawn_set: Callable[..., Path]) -> None:
     import torch
 
-    from bandbridge.dataset.synthetic import write_synthetic_set
     from bandbridge.model.architectures import create_model, find_architecture
     from bandbridge.model.weights import save_model
     from bandbridge.study.execute import Executor
     from bandbridge.study.plan import open_study
 
-    home = tmp_path_factory.mktemp("small")
-    write_synthetic_set(home / "q", "Q", 4, 0)
-    write_synthetic_set(home / "g", "G", 2, 0)
+    shutil.copytree(drawn_set("Q", 4, 0), home / "q")
+    shutil.copytree(drawn_set("G", 2, 0), home / "g")
     model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
     save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
     (home / "study.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))
     study = open_study(home / "study.yaml")
     executor = Executor(study, home / "runs", "cpu", home / "weights", say=lambda _: None, show=lambda _: None)
     assert len(executor.run(study.runs).done) == 4
-    return SmallStudy(home / "study.yaml", home / "runs")
 
 
 EXAMPLE_STUDY = """\
@@ -170,22 +260,24 @@ recipe: {base: fast, epochs: 1}
 
 
 @pytest.fixture(scope="session")
-def example_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def example_home(made_once, drawn_set, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as documentation assumes it: sets, new cells, a finished study, a model, ImageNet weights (random)."""
+    made = made_once("example", lambda home: _fill_example_home(home, drawn_set))
+    return shutil.copytree(made, tmp_path_factory.mktemp("example") / "home")
+
+
+def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
     import torch
 
     from bandbridge.dataset.imagefolder import open_dataset
-    from bandbridge.dataset.synthetic import write_synthetic_set
     from bandbridge.export.folder import export_folder
     from bandbridge.model.architectures import create_model, find_architecture
     from bandbridge.model.weights import save_model
     from bandbridge.study.execute import Executor
     from bandbridge.study.plan import open_study
 
-    home = tmp_path_factory.mktemp("example")
-    write_synthetic_set(home / "sets" / "q", "Q", 4, 1)
-    write_synthetic_set(home / "sets" / "g", "G", 4, 2)
-    write_synthetic_set(home / "new-cells", "Q", 2, 9)
+    for name, drawing in (("sets/q", ("Q", 4, 1)), ("sets/g", ("G", 4, 2)), ("new-cells", ("Q", 2, 9))):
+        shutil.copytree(drawn_set(*drawing), home / name)
     (home / "mine.yaml").write_text(EXAMPLE_STUDY)
     model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
     save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
@@ -194,4 +286,3 @@ def example_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(executor.run(study.runs).done) == 6
     run = next((home / "runs" / "q").glob("*/scratch/fold0-*"))
     export_folder(run, home / "models" / "mine", images=open_dataset(home / "sets" / "q"))
-    return home

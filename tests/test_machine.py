@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bandbridge.machine import available_memory, usable_cores
+from bandbridge.machine import available_memory, let_threads_sleep, usable_cores
 
 KB, MB = 1024, 1024**2
 
@@ -80,3 +82,27 @@ def test_cores_outside_the_affinity_do_not_count(monkeypatch):
     finally:
         os.sched_setaffinity(0, before)
     assert 1 <= usable_cores() <= len(before)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(monkeypatch, before, after):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if before:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    let_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+def test_the_command_line_lets_threads_sleep_before_torch_is_loaded():
+    """And not later: the library that runs the threads reads it once."""
+    program = (
+        "import sys, os; sys.argv = ['bandbridge', '--help']\n"
+        "from bandbridge.cli.main import run\n"
+        "assert 'torch' not in sys.modules\n"
+        "try: run()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split()[-1] == "PASSIVE"

@@ -68,6 +68,7 @@ def test_a_study_is_run_as_by_its_command(home: Path, bandbridge, tmp_path: Path
     assert study.run(0.0, only="q/*/scratch/fold1", device="cpu").out_of_time
 
 
+@pytest.mark.slow
 def test_distances_and_advice_are_those_of_their_commands(home: Path, bandbridge, tmp_path: Path) -> None:
     small = (
         "--architecture",

@@ -39,6 +39,7 @@ def test_folds_are_stratified_and_of_one_size(whole_cells: bool) -> None:
     assert (folds_of_cell == {1}) == whole_cells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("whole_cells", "cell_sd"), [(False, 0.0), (True, 0.5)])
 def test_the_corrected_test_finds_a_false_difference_in_at_most_six_percent(whole_cells: bool, cell_sd: float) -> None:
     """Of two equal learners; a rate of 6% would be exceeded by 1% or 2% in 1,000 repetitions once in centuries."""
@@ -49,6 +50,7 @@ def test_the_corrected_test_finds_a_false_difference_in_at_most_six_percent(whol
     assert rates["published interval, 2 folds"] == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.slow
 def test_the_swaps_of_cells_hold_where_folds_divide_the_cells() -> None:
     """Binomial standard deviation 1.3% at 300 repetitions: 5% and three of them."""
     rates = NULL.false_positive_rates(NULL.make_design(False, 0.5), 300, 200, seed=2)

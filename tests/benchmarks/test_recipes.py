@@ -96,6 +96,7 @@ def test_the_table_says_how_many_times_fewer_passes() -> None:
     assert row.startswith("| fast | 1 | 1 k (5.0x fewer) | 5.0x fewer | 1000 (5.0x) |")
 
 
+@pytest.mark.slow
 def test_turned_images_are_scored_as_scikit_learn_scores_what_timm_says_of_them(tmp_path, chromosome_set) -> None:
     chromosome_set("Q")
     path = tmp_path / "study.yaml"

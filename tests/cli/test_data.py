@@ -141,6 +141,7 @@ def test_the_help_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_gband_needs_no_decision(bandbridge, real_data):
     result = bandbridge("data", "check", real_data / "gband65.zip", "--json")
@@ -151,6 +152,7 @@ def test_gband_needs_no_decision(bandbridge, real_data):
     assert kinds["missing-homologues"] == 59
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_bioimlab_has_its_published_counts_and_its_known_faults(bandbridge, real_data):
     result = bandbridge("data", "check", real_data / "bioimlab.zip", "--json")

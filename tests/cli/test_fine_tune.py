@@ -11,7 +11,6 @@ import timm
 
 from bandbridge.api.fine_tune import fine_tune
 from bandbridge.dataset.imagefolder import open_dataset
-from bandbridge.dataset.synthetic import write_synthetic_set
 from bandbridge.errors import UserError
 from bandbridge.export.folder import export_folder
 from bandbridge.predict.ensemble import open_models
@@ -32,8 +31,8 @@ def model(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    return write_synthetic_set(tmp_path_factory.mktemp("drawn") / "all", "Q", 4, 8)
+def drawn(drawn_set):
+    return drawn_set("Q", 4, 8)
 
 
 @pytest.fixture(scope="module")

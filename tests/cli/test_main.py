@@ -94,6 +94,7 @@ def raising(fault):
     return fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_signs_that_cannot_be_encoded_are_replaced(encoding, chromosome_set, tmp_path):
     chromosome_set("G", 2)

@@ -29,6 +29,7 @@ def place(tmp_path, chromosome_set, monkeypatch):
     return chromosome_set("G", 2), chromosome_set("Q", 3)
 
 
+@pytest.mark.slow
 def test_tables_and_figures(bandbridge, place, tmp_path):
     result = bandbridge(
         "similarity", *place, "--natural", "natural", "--weights-dir", "weights", *OPTIONS, "--ablation"

@@ -106,6 +106,7 @@ def test_a_wrong_duration_is_refused():
         parse_duration("soon")
 
 
+@pytest.mark.slow
 def test_report_is_one_page_with_its_files_and_says_what_it_could_not_do(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/domain/*")
@@ -127,6 +128,7 @@ def test_report_of_a_folder_that_cannot_be_written_is_one_error(bandbridge, stud
     assert result.code in (1, 2) and str(tmp_path / "file") in result.err and "Traceback" not in result.err
 
 
+@pytest.mark.slow
 def test_lab_judges_every_fold_by_the_others(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/*")
@@ -165,6 +167,7 @@ def test_cautions_are_listed_for_readers_and_for_programs(bandbridge, study, tmp
     assert [record["code"] for record in without] == ["BB001", "BB003", "BB002", "BB009"]
 
 
+@pytest.mark.slow
 def test_what_a_laboratory_reads_carries_the_cautions_too(bandbridge, study, tmp_path):
     runs = ("--runs", tmp_path / "runs")
     bandbridge("study", "run", study, *runs, "--device", "cpu", "--only", "Q/*/scratch/*")

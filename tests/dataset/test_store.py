@@ -131,6 +131,7 @@ def processes(monkeypatch):
     return opened
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes_and_the_same_errors(chromosome_set, tmp_path, processes):
     """Of a zip, whose directory the processes are told in part, and of a folder; 46 images are no number of blocks."""
     folder = chromosome_set("G", cells=1)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
-from bandbridge.dataset.synthetic import write_synthetic_set
 from bandbridge.domains.embeddings import Extractor, open_extractor
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
@@ -31,6 +30,5 @@ def extractor(weights_dir) -> Extractor:
 
 
 @pytest.fixture(scope="session")
-def sets(tmp_path_factory) -> dict[str, ImageFolder]:
-    folder = tmp_path_factory.mktemp("sets")
-    return {stain: open_dataset(write_synthetic_set(folder / stain, stain, 3, seed)) for seed, stain in enumerate("GQ")}
+def sets(drawn_set) -> dict[str, ImageFolder]:
+    return {stain: open_dataset(drawn_set(stain, 3, seed)) for seed, stain in enumerate("GQ")}

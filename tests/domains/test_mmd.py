@@ -172,6 +172,7 @@ def simulated(cells_each: int, shift: float, seed: int, bootstraps: int, permuta
     return two_sample_mmd(pool(first, second, of_first, of_second), gamma, bootstraps, permutations, seed)
 
 
+@pytest.mark.slow
 def test_corrected_interval_covers_and_the_published_does_not():
     """The truth is a closed form: for x - y ~ N(d, 2I), E k = (1 + 4g)^(-D/2) exp(-g d^2 / (1 + 4g)).
 

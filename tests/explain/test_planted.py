@@ -74,6 +74,7 @@ def pair() -> tuple[Tensor, Tensor]:
     return without, with_band
 
 
+@pytest.mark.slow
 def test_the_class_evidence_changes_with_the_band(model: nn.Module, pair: tuple[Tensor, Tensor]) -> None:
     without, with_band = (grad_cam(model, "features", images, [WITH] * 20) for images in pair)
     assert (with_band.logits.argmax(1) == WITH).all() and (without.logits.argmax(1) == WITHOUT).all()
@@ -81,6 +82,7 @@ def test_the_class_evidence_changes_with_the_band(model: nn.Module, pair: tuple[
     assert (with_band.maps.max(axis=(1, 2)) > 2 * without.maps.max(axis=(1, 2))).all()
 
 
+@pytest.mark.slow
 def test_the_map_lies_on_the_band(model: nn.Module, pair: tuple[Tensor, Tensor]) -> None:
     """Within half the 15 pixels that a place sees; by area that is a third of the image."""
     maps = upsample(grad_cam(model, "features", pair[1], [WITH] * 20).maps, SIZE, SIZE)

@@ -233,6 +233,7 @@ def test_every_architecture_of_the_paper_is_exported(onnx, tmp_path, monkeypatch
     assert [one.batch for one in done.differences] == [1, 3] and all(one.within for one in done.differences)
 
 
+@pytest.mark.slow
 def test_a_vgg_of_small_images_is_exported_with_its_widening_pool(onnx, tmp_path):
     source = exportable("VGG-16+mlp_ratio=0.02", SIZE)
     done = export(source, tmp_path / "out", "onnx", prepared())

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bandbridge.dataset.imagefolder import open_dataset
-from bandbridge.dataset.synthetic import write_synthetic_set
 from bandbridge.export.folder import export_folder
 from bandbridge.export.tuned import doubts, measure_tuning, unseen_images, write_tuned
 from bandbridge.model.classifier import open_classifier
@@ -31,9 +30,9 @@ def run(small_study):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(drawn_set):
     """Four cells of two patients."""
-    return open_dataset(write_synthetic_set(tmp_path_factory.mktemp("site") / "cells", "Q", 4, 8))
+    return open_dataset(drawn_set("Q", 4, 8))
 
 
 def few(dataset, cells):

@@ -321,6 +321,7 @@ def folded(state: dict[str, torch.Tensor], layer: str, normalisation: str) -> tu
     return state[layer].double() * factor[:, None, None, None], bias - factor * mean
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_package_names_natural_images(installed: Architecture, real_data: Path) -> None:
     """Of 100 Imagenette validation images, ten of each kind, 61 (lite0), 68 and 72 are named right among 1,000 classes.

@@ -76,6 +76,12 @@ def page(text):
     return Page(text)
 
 
+@pytest.fixture(scope="module")
+def written(content, tmp_path_factory):
+    """The page with its files; to be read only."""
+    return write_report(content, tmp_path_factory.mktemp("report"))
+
+
 def test_it_is_well_formed_with_one_name_for_each_id(page):
     assert page.faults == []
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -166,10 +172,9 @@ def _with(*blocks, title="Made up"):
     return Content(title, "strict", "Protocol strict.", 0, 1, (), (), (section,))
 
 
-def test_files_for_a_manuscript_lie_beside_the_page(content, tmp_path):
-    path = write_report(content, tmp_path)
-    assert path.read_text(encoding="utf-8") == render(content)
-    names = {path.name for path in tmp_path.iterdir()}
+def test_files_for_a_manuscript_lie_beside_the_page(content, text, written):
+    assert written.read_text(encoding="utf-8") == text
+    names = {path.name for path in written.parent.iterdir()}
     assert {f"{table.name}.{kind}" for table in content.tables for kind in ("md", "csv", "tex")} <= names
     assert {f"{figure.name}.{kind}" for figure in content.figures for kind in ("svg", "pdf", "png")} <= names
 
@@ -250,8 +255,7 @@ def test_two_cautions_of_one_code_are_one_place():
     assert '<a href="#BB005">BB005</a> BB001</li>' in text
 
 
-def test_cautions_lie_beside_the_page(content, tmp_path):
-    write_report(content, tmp_path)
-    records = json.loads((tmp_path / "cautions.json").read_text(encoding="utf-8"))
+def test_cautions_lie_beside_the_page(content, written):
+    records = json.loads(written.with_name("cautions.json").read_text(encoding="utf-8"))
     assert [record["code"] for record in records] == [caution.code for caution in content.cautions]
-    assert "BB009" in (tmp_path / "table2.md").read_text(encoding="utf-8")
+    assert "BB009" in written.with_name("table2.md").read_text(encoding="utf-8")

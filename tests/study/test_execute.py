@@ -28,6 +28,9 @@ from bandbridge.training import loop
 #: How often the study of the kill test is killed; raise it for a long trial.
 KILLS = int(os.environ.get("BANDBRIDGE_TEST_KILLS", "6"))
 
+#: A recipe for what does not depend on how long is trained.
+SHORT = {"base": "fast", "epochs": 1, "batch_size": 16}
+
 
 def silent(_: str) -> None:
     pass
@@ -52,7 +55,7 @@ def imagenet_folder(tmp_path) -> Path:
 
 
 def test_four_approaches_leave_whole_products(study_file, imagenet_folder, tmp_path):
-    path = study_file(approaches=["scratch", "imagenet", "two-step", "domain"], run_folds=[0])
+    path = study_file(approaches=["scratch", "imagenet", "two-step", "domain"], run_folds=[0], recipe=SHORT)
     root = tmp_path / "runs"
     outcome = execute(path, root, weights_dir=imagenet_folder)
     study, ledger = open_study(path), Ledger(root)
@@ -112,7 +115,7 @@ def test_a_child_starts_from_its_parents_weights(study_file, imagenet_folder, tm
 
 
 def test_nothing_is_trained_twice_in_this_study_or_another(study_file, tmp_path, monkeypatch):
-    path, root = study_file(), tmp_path / "runs"
+    path, root = study_file(recipe=SHORT), tmp_path / "runs"
     assert len(execute(path, root).done) == 8
 
     def forbidden(*_, **__):
@@ -124,18 +127,18 @@ def test_nothing_is_trained_twice_in_this_study_or_another(study_file, tmp_path,
         "Quinacrine": {"dataset": "q4-0", "intermediates": ["Giemsa"]},
         "Giemsa": {"dataset": "g4-0", "intermediates": ["Quinacrine"]},
     }
-    assert execute(study_file(name="again", tasks=tasks), root).done == []
+    assert execute(study_file(name="again", tasks=tasks, recipe=SHORT), root).done == []
 
 
 def test_a_time_limit_stops_and_the_same_call_goes_on(study_file, tmp_path):
-    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], recipe=SHORT), tmp_path / "runs"
     outcome = execute(path, root, deadline=time.monotonic() - 1)
     assert outcome.out_of_time and not outcome.done and outcome.epochs == 0
     assert len(execute(path, root).done) == 4
 
 
 def test_a_run_that_fails_does_not_stop_the_others(study_file, tmp_path, monkeypatch):
-    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], recipe=SHORT), tmp_path / "runs"
     original = loop.TrainingDiverged("training diverged in epoch 1: the loss is nan", "Lower the learning rate.")
     real = loop.train
     calls = []
@@ -158,7 +161,7 @@ def test_a_run_that_fails_does_not_stop_the_others(study_file, tmp_path, monkeyp
 def test_a_full_disk_stops_with_its_remedy_and_keeps_what_is_done(study_file, tmp_path, monkeypatch):
     import errno
 
-    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], recipe=SHORT), tmp_path / "runs"
     import safetensors.torch
 
     def full(*_, **__):
@@ -174,7 +177,7 @@ def test_a_full_disk_stops_with_its_remedy_and_keeps_what_is_done(study_file, tm
 
 
 def test_a_damaged_checkpoint_is_named_and_the_other_runs_go_on(study_file, tmp_path):
-    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
     study = open_study(path)
     folder = study.runs[0].folder(root)
     folder.mkdir(parents=True)
@@ -190,7 +193,7 @@ ODD = b'{"mean": [0.5, 0.5, 0.5], "std": 3}'
 
 
 def test_a_damaged_parent_says_what_to_delete_and_is_then_made_again(study_file, tmp_path):
-    path, root = study_file(run_folds=[0]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], recipe=SHORT), tmp_path / "runs"
     assert len(execute(path, root).done) == 4
     child = next(run for run in open_study(path).runs if run.parent)
     parent = child.parent.folder(root)
@@ -211,7 +214,7 @@ def test_a_damaged_parent_says_what_to_delete_and_is_then_made_again(study_file,
 
 
 def test_what_a_killed_process_left_half_written_is_removed(study_file, tmp_path):
-    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
     folder = open_study(path).runs[0].folder(root)
     folder.mkdir(parents=True)
     (folder / ".checkpoint.pt.4711.tmp").write_bytes(b"half")
@@ -227,7 +230,7 @@ def test_two_tasks_of_one_dataset_share_their_trainings(study_file, tmp_path, ch
         "G": {"dataset": "g4-0", "target": False},
         "H": {"dataset": "g4-1", "target": False},
     }
-    path, root = study_file(tasks=tasks, run_folds=[0]), tmp_path / "runs"
+    path, root = study_file(tasks=tasks, run_folds=[0], recipe=SHORT), tmp_path / "runs"
     runs = open_study(path).runs
     assert {run.name for run in runs if run.approach == "scratch"} == {
         f"{task}/test_resnet/scratch/fold0" for task in tasks
@@ -254,7 +257,7 @@ def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_pat
 
 
 def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
-    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
     first = open_study(path).runs[0]
     with claimed(first.folder(root)) as mine:
         assert mine
@@ -263,7 +266,7 @@ def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
 
 
 def test_a_run_that_another_process_finished_meanwhile_is_not_counted(study_file, tmp_path, monkeypatch):
-    path, root = study_file(run_folds=[0], approaches=["scratch"]), tmp_path / "runs"
+    path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
 
     @contextmanager
     def claimed_late(folder):

@@ -55,9 +55,9 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> ImageFolder:
+def site(drawn_set) -> ImageFolder:
     """Four cells of two patients, a few chromosomes of each."""
-    dataset = open_dataset(write_synthetic_set(tmp_path_factory.mktemp("site") / "cells", "G", 4, 3))
+    dataset = open_dataset(drawn_set("G", 4, 3))
     return rows(dataset, dataset.samples["label"].isin(FEW))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bandbridge.errors import UserError
+from bandbridge.study.apart import Errand
 from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger, claimed
 from bandbridge.study.plan import open_study
@@ -159,7 +160,7 @@ def test_a_claim_that_a_lost_machine_left_is_waited_for(machines, study_file, tm
     runs = open_study(path).runs
     with claimed(runs[0].folder(root)) as mine:
         assert mine
-        errand = ray_executor._errand(executor(path, root), Cluster())
+        errand = Errand.of(executor(path, root), "auto", 1)
         executor(path, root).store(runs[0].task)
         reference = ray.remote(ray_executor.carry_out).remote(errand, runs[0], "", None)
         ready, _ = ray.wait([reference], timeout=2)
@@ -169,7 +170,9 @@ def test_a_claim_that_a_lost_machine_left_is_waited_for(machines, study_file, tm
 
 def test_a_machine_that_does_not_share_the_folder_is_named(machines, study_file, tmp_path):
     runs = open_study(study_file(run_folds=[0])).runs
-    errand = ray_executor._errand(executor(study_file(run_folds=[0]), tmp_path / "elsewhere"), Cluster())
+    errand = Errand.of(
+        executor(study_file(run_folds=[0]), tmp_path / "elsewhere"), Cluster().device, Cluster().cpus_per_run
+    )
     report = ray.get(ray.remote(ray_executor.carry_out).remote(errand, runs[0], "", None))
     assert "there are no runs in" in report.fault.message and report.fault.exit_code == 1
     assert not (tmp_path / "elsewhere").exists()

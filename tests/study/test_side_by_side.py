@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bandbridge.errors import EnvironmentFault, ManyErrors
 from bandbridge.files import read_json, write_json
@@ -99,15 +101,11 @@ def alone(tmp_path_factory, module_study) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def module_study(tmp_path_factory) -> Path:
+def module_study(tmp_path_factory, drawn_set) -> Path:
     """Eight runs, four of which are parents."""
-    import yaml
-
-    from bandbridge.dataset.synthetic import write_synthetic_set
-
     folder = tmp_path_factory.mktemp("study")
     for stain in "QG":
-        write_synthetic_set(folder / stain, stain, 4, 0)
+        shutil.copytree(drawn_set(stain, 4, 0), folder / stain)
     study = {
         "name": "small",
         "protocol": "strict",
@@ -156,6 +154,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_trained_twice(module
     assert predictions(tmp_path) == alone
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_run_whose_process_is_always_lost_fails_and_the_others_are_done(module_study, tmp_path, monkeypatch):
     study = open_study(module_study)
@@ -225,6 +224,7 @@ def test_a_time_limit_stops_and_the_same_call_goes_on(module_study, alone, tmp_p
     assert len(work(module_study, tmp_path).done) == 8 and predictions(tmp_path) == alone
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_script_needs_no_main_guard(module_study, tmp_path):
     script = tmp_path / "script.py"
@@ -317,10 +317,10 @@ class Gpu:
     type = "cuda"
 
 
-@pytest.fixture
-def runs(study_file):
+@pytest.fixture(scope="module")
+def runs(module_study):
     """Eight runs of which four are parents: eight leaves and parents among them, four can go at once."""
-    return open_study(study_file()).runs
+    return open_study(module_study).runs
 
 
 @pytest.mark.parametrize(
@@ -391,6 +391,7 @@ def test_a_run_that_goes_on_keeps_the_threads_it_was_begun_with(study_file, tmp_
     assert runner.threads_of(first) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("free", "most"), [(None, 4), (10_000, 4), (2_500, 2), (1_000, 1)])
 def test_no_more_go_at_once_than_memory_holds(module_study, tmp_path, monkeypatch, free, most):
     """Each run asks for 1,000; a tenth of what is free is left alone."""
@@ -409,6 +410,7 @@ def test_no_more_go_at_once_than_memory_holds(module_study, tmp_path, monkeypatc
     assert max(running) == most
 
 
+@pytest.mark.slow
 def test_a_watcher_sees_all_runs_in_training_and_one_time_left(module_study, tmp_path):
     shown: list[str] = []
     work(module_study, tmp_path, live=shown.append)

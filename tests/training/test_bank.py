@@ -101,6 +101,7 @@ def test_the_file_is_closed_with_the_bank(mapped):
     assert len(list(opened.iterdir())) <= before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_reading_a_whole_set_does_not_make_it_resident(tmp_path):
     """64 MiB, all of it read: the process grows by a few batches. Mapped, it would grow by all."""

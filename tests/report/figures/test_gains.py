@@ -168,6 +168,7 @@ def test_several_intermediates_are_panels_of_their_own() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes_without_a_date(tmp_path: Path) -> None:
     first = save_illustration(draw(), tmp_path / "a")
     second = save_illustration(draw(), tmp_path / "b")
