@@ -68,7 +68,7 @@ FLOORS = (
     Floor("review", "finished", "the page to correct cells on"),
     Floor("api", "both", "what other programs may call"),
     Floor("face", "both", "bandbridge/__init__.py", ("bandbridge",)),
-    Floor("cli", "both", "one file for each verb"),
+    Floor("cli", "both", "one file for each verb", ("cli", "__main__")),
 )
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor.rooms or (floor.name,)}
 #: Of the floors that stand over both sides, the modules that belong to training.
