@@ -417,7 +417,8 @@ def test_a_watcher_sees_all_runs_in_training_and_one_time_left(module_study, tmp
     both = [text.splitlines() for text in shown if len(text.splitlines()) == 3]
     assert both and all("/8] " in line for text in both for line in text[:2])
     assert any("epoch" in text[0] and "epoch" in text[1] for text in both)
-    assert all(" of 8 over, " in text[-1] and text[-1].endswith(" left") for text in both)
+    assert all(" of 8 over, " in text[-1] and text[-1].endswith((" left", "left not known yet")) for text in both)
+    assert both[0][-1].endswith("; time left not known yet") and any("; about " in text[-1] for text in both)
 
 
 def test_long_chains_of_a_fold_are_begun_first_and_folds_keep_their_order(study_file, tmp_path):

@@ -433,6 +433,8 @@ class Clock:
         runs = [self._runs[name] for name, epochs in self._epochs.items() if epochs > 0]
         position = {run.id: index for index, run in enumerate(runs)}
         each = [self._seconds.get((run.task, run.architecture)) for run in runs]
+        if runs and not any(each):
+            return "time left not known yet"
         left = schedule(
             [self._epochs[run.id] * (seconds or 0.0) for run, seconds in zip(runs, each, strict=True)],
             [position.get(run.parent.id) if run.parent else None for run in runs],
