@@ -17,40 +17,20 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
 
+from builds import HERE, checked_out, seconds_of
 from neighbour import busy_neighbour
 from packing import together
-
-HERE = Path(__file__).resolve().parents[1]
-_COMMAND = "from bandbridge.cli.main import run; run()"
-
-
-def bandbridge(source: Path, *arguments: object) -> float:
-    """Run the command line of the build in ``source``; returns its seconds."""
-    started = time.monotonic()
-    result = subprocess.run(
-        [sys.executable, "-c", _COMMAND, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(source / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        raise SystemExit(result.stderr)
-    return time.monotonic() - started
 
 
 def write_study(folder: Path, arguments: argparse.Namespace) -> Path:
     """Draw the two sets and write the plan."""
     for seed, stain in enumerate("QG"):
-        bandbridge(HERE, "data", "synth", folder / stain, "--stain", stain, "--cells", arguments.cells, "--seed", seed)
+        seconds_of(HERE, "data", "synth", folder / stain, "--stain", stain, "--cells", arguments.cells, "--seed", seed)
     study = {
         "name": "benchmark",
         "protocol": "strict",
@@ -70,7 +50,7 @@ def write_study(folder: Path, arguments: argparse.Namespace) -> Path:
 def study_seconds(source: Path, study: Path) -> float:
     """Seconds of ``study run`` with nothing done before it."""
     with tempfile.TemporaryDirectory() as runs:
-        return bandbridge(source, "study", "run", study, "--runs", runs, "--device", "cpu")
+        return seconds_of(source, "study", "run", study, "--runs", runs, "--device", "cpu")
 
 
 def packing_ratio(arguments: argparse.Namespace) -> float:
@@ -107,24 +87,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=15, help="of each training of the packing ratio")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        earlier = Path(place) / "earlier"
-        git = ["git", "-C", str(HERE), "worktree"]
-        subprocess.run([*git, "add", "--detach", str(earlier), arguments.before], check=True, capture_output=True)
-        try:
-            study = write_study(Path(place), arguments)
-            before, after = [], []
-            for turn in range(arguments.rounds):
-                before.append(study_seconds(earlier, study))
-                after.append(study_seconds(HERE, study))
-                print(
-                    f"round {turn + 1}: {arguments.before} {before[-1]:.0f} s, this build {after[-1]:.0f} s", flush=True
-                )
-            packing = packing_ratio(arguments)
-            with busy_neighbour():
-                beside = study_seconds(HERE, study)
-        finally:
-            subprocess.run([*git, "remove", "--force", str(earlier)], check=True)
+    with checked_out(arguments.before) as earlier, tempfile.TemporaryDirectory() as place:
+        study = write_study(Path(place), arguments)
+        before, after = [], []
+        for turn in range(arguments.rounds):
+            before.append(study_seconds(earlier, study))
+            after.append(study_seconds(HERE, study))
+            print(f"round {turn + 1}: {arguments.before} {before[-1]:.0f} s, this build {after[-1]:.0f} s", flush=True)
+        packing = packing_ratio(arguments)
+        with busy_neighbour():
+            beside = study_seconds(HERE, study)
     gain = statistics.median(one / two for one, two in zip(before, after, strict=True))
     print(f"\ngain over {arguments.before}: {gain:.2f}; packing: {packing:.2f}; share of it: {gain / packing:.2f}")
     print(f"beside a busy process: {beside:.0f} s, {statistics.median(after) / beside:.2f} of the quiet speed")
