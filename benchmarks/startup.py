@@ -5,7 +5,7 @@
 One row a command: the least of ``--rounds`` seconds of each build, from the start of the process to its end, and their
 ratio. The least, because other load only ever adds. Each command is called once before, so that the disk is warm.
 Plans are of studies of which nothing is done; each build reads its own ``studies``. data-dir: where the sets of
-``studies/paper.yaml`` lie, if they are there. model, cell: what ``predict`` is called with; without them it is left out.
+``studies/paper.yaml`` lie, if they are there. model, cell: what ``predict`` is called with; without them it is not.
 """
 
 from __future__ import annotations
