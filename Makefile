@@ -31,7 +31,7 @@ demo-wheel: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# What "make test" leaves out, and nothing of what it runs: killed processes, the large architectures, real image sets.
+# What "make test" leaves out, and nothing of what it runs: killed processes, the large architectures, simulations.
 test-rest: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 

@@ -121,6 +121,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
                 fcntl.flock(lock, fcntl.LOCK_EX)  # let go with the file
             if not made.exists():
                 unfinished = common / f"{name}.{os.getpid()}"
+                shutil.rmtree(unfinished, ignore_errors=True)  # of an earlier test that failed at it
                 unfinished.mkdir()
                 fill(unfinished)
                 unfinished.rename(made)

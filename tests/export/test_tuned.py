@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -30,9 +31,9 @@ def run(small_study):
 
 
 @pytest.fixture(scope="module")
-def site(drawn_set):
+def site(drawn_set, tmp_path_factory):
     """Four cells of two patients."""
-    return open_dataset(drawn_set("Q", 4, 8))
+    return open_dataset(shutil.copytree(drawn_set("Q", 4, 8), tmp_path_factory.mktemp("site") / "cells"))
 
 
 def few(dataset, cells):

@@ -78,8 +78,8 @@ def page(text):
 
 @pytest.fixture(scope="module")
 def written(content, tmp_path_factory):
-    """The page with its files; to be read only."""
-    return write_report(content, tmp_path_factory.mktemp("report"))
+    """The page with its files, to be read only, and what it is rendered to right after."""
+    return write_report(content, tmp_path_factory.mktemp("report")), render(content)
 
 
 def test_it_is_well_formed_with_one_name_for_each_id(page):
@@ -172,9 +172,10 @@ def _with(*blocks, title="Made up"):
     return Content(title, "strict", "Protocol strict.", 0, 1, (), (), (section,))
 
 
-def test_files_for_a_manuscript_lie_beside_the_page(content, text, written):
-    assert written.read_text(encoding="utf-8") == text
-    names = {path.name for path in written.parent.iterdir()}
+def test_files_for_a_manuscript_lie_beside_the_page(content, written):
+    page, rendered = written
+    assert page.read_text(encoding="utf-8") == rendered
+    names = {path.name for path in page.parent.iterdir()}
     assert {f"{table.name}.{kind}" for table in content.tables for kind in ("md", "csv", "tex")} <= names
     assert {f"{figure.name}.{kind}" for figure in content.figures for kind in ("svg", "pdf", "png")} <= names
 
@@ -256,6 +257,7 @@ def test_two_cautions_of_one_code_are_one_place():
 
 
 def test_cautions_lie_beside_the_page(content, written):
-    records = json.loads(written.with_name("cautions.json").read_text(encoding="utf-8"))
+    page, _ = written
+    records = json.loads(page.with_name("cautions.json").read_text(encoding="utf-8"))
     assert [record["code"] for record in records] == [caution.code for caution in content.cautions]
-    assert "BB009" in written.with_name("table2.md").read_text(encoding="utf-8")
+    assert "BB009" in page.with_name("table2.md").read_text(encoding="utf-8")

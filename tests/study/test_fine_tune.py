@@ -55,9 +55,9 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(drawn_set) -> ImageFolder:
+def site(drawn_set, tmp_path_factory) -> ImageFolder:
     """Four cells of two patients, a few chromosomes of each."""
-    dataset = open_dataset(drawn_set("G", 4, 3))
+    dataset = open_dataset(shutil.copytree(drawn_set("G", 4, 3), tmp_path_factory.mktemp("site") / "cells"))
     return rows(dataset, dataset.samples["label"].isin(FEW))
 
 

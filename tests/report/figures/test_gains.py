@@ -179,6 +179,7 @@ def test_the_same_numbers_give_the_same_bytes_without_a_date(tmp_path: Path) -> 
     assert pdf.startswith(b"%PDF") and png.startswith(b"\x89PNG") and b"</svg>" in svg
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_pyplot_or_in_the_settings(tmp_path: Path) -> None:
     import matplotlib
     from matplotlib import pyplot
