@@ -209,7 +209,6 @@ def test_every_file_that_the_page_names_is_there() -> None:
         assert len(named) > 15 and [word for word in sorted(named) if not (folder / word).exists()] == []
 
 
-@pytest.mark.slow
 def test_what_a_laboratory_needs_loads_no_torch(modules: Any) -> None:
     free = [name for name, module in modules.items() if not module.on_training_side and name not in LOADING_TORCH]
     order = json.dumps([_HEAVY, free, list(LOADING_TORCH)])

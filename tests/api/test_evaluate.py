@@ -95,7 +95,6 @@ def test_of_several_models_an_image_must_be_new_to_all(example_home: Path) -> No
         bb.load_model(runs, device="cpu").evaluate(example_home / "sets" / "q")
 
 
-@pytest.mark.slow
 def test_the_intermediate_domain_was_trained_on_too(example_home: Path) -> None:
     run = next((example_home / "runs" / "q").glob("*/domain/fold0-*"))
     score = bb.load_model(run, device="cpu").evaluate(example_home / "sets" / "g")

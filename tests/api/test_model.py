@@ -26,7 +26,6 @@ def result(model: bb.Model, example_home: Path) -> bb.Predictions:
     return model.predict(str(example_home / "new-cells"))
 
 
-@pytest.mark.slow
 def test_predictions_are_those_that_the_command_writes(
     result: bb.Predictions, example_home: Path, tmp_path: Path, bandbridge
 ) -> None:

@@ -32,7 +32,6 @@ def test_drawn_cells_are_those_of_data_synth(tmp_path: Path, bandbridge) -> None
     assert repr(cells).split(":")[1] == repr(opened).split(":")[1]
 
 
-@pytest.mark.slow
 def test_a_study_is_planned_and_told_as_by_its_commands(home: Path, bandbridge, tmp_path: Path) -> None:
     study = bb.Study.read("mine.yaml")
     plan, printed = study.plan(), bandbridge("study", "plan", "mine.yaml", "--no-estimate").out

@@ -76,7 +76,6 @@ def logits(root: Path) -> np.ndarray:
     return frame.filter(like="logit_").to_numpy()
 
 
-@pytest.mark.slow
 def test_two_devices_predict_as_one_and_keep_the_id(study_file, tmp_path):
     path = study_file(**VIT)
     runs = open_study(path).runs
