@@ -2,10 +2,11 @@
 
     python benchmarks/neighbour.py --architectures mobilenetv3_large_100 resnet34 --size 64 --seconds 15
 
-For each architecture, number of threads and OMP_WAIT_POLICY (as torch has it, or PASSIVE): images a second of the
-training loop alone, and beside a process of the same niceness that spins on one core; the last column is the share that
-is kept. Alone and beside follow one another, so that each ratio is of one moment. PASSIVE is what the command line sets
-(``bandbridge.machine.let_threads_sleep``). Run it on a quiet machine.
+For each architecture, number of threads and way to wait: images a second of the training loop alone, and beside a
+process of the same niceness that spins on one core; the last column is the share that is kept. Alone and beside follow
+one another, so that each ratio is of one moment. The ways are that which comes with torch, PASSIVE (OMP_WAIT_POLICY:
+asleep at once), and numbers (GOMP_SPINCOUNT: so many turns awake, then asleep). What the command line sets is in
+``bandbridge.machine.let_threads_sleep``. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+AS_IT_COMES = "as it comes"
 HERE = Path(__file__).resolve().parent
 _TRAIN = """
 import json, sys
@@ -36,11 +38,12 @@ print(images * (len(times) - 1) / (times[-1] - first) if len(times) > 1 else 0.0
 """
 
 
-def speed(settings: dict[str, object], threads: int, policy: str | None) -> float:
+def speed(settings: dict[str, object], threads: int, way: str) -> float:
     """Images a second of one training in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if policy:
-        environment["OMP_WAIT_POLICY"] = policy
+    ways = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in ways}
+    if way != AS_IT_COMES:
+        environment[ways[way.isdecimal()]] = way
     result = subprocess.run(
         [sys.executable, "-c", _TRAIN, json.dumps(settings), str(threads)],
         env=environment,
@@ -68,20 +71,22 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=["mobilenetv3_large_100", "resnet34"])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batches", type=int, default=2, help="in an epoch, between two looks at the clock")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--ways", nargs="+", default=[AS_IT_COMES, "PASSIVE", "1000", "10000"])
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--allowance", type=float, default=5, help="seconds to start and to warm up")
     arguments = parser.parse_args()
-    print("| architecture | threads | OMP_WAIT_POLICY | alone, images/s | beside one busy process | kept |")
+    print("| architecture | threads | waiting | alone, images/s | beside one busy process | kept |")
     print("|---|--:|---|--:|--:|--:|")
     for architecture in arguments.architectures:
         settings = {**vars(arguments), "architecture": architecture, "device": "cpu", "here": str(HERE)}
         for threads in arguments.threads:
-            for policy in (None, "PASSIVE") if threads > 1 else (None,):
-                alone = speed(settings, threads, policy)
+            for way in arguments.ways if threads > 1 else [AS_IT_COMES]:
+                alone = speed(settings, threads, way)
                 with busy_neighbour():
-                    beside = speed(settings, threads, policy)
-                row = (architecture, threads, policy or "not set", f"{alone:.0f}", f"{beside:.0f}")
+                    beside = speed(settings, threads, way)
+                row = (architecture, threads, way, f"{alone:.0f}", f"{beside:.0f}")
                 print("| " + " | ".join(map(str, row)) + f" | {beside / alone:.0%} |", flush=True)
 
 

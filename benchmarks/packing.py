@@ -34,7 +34,8 @@ def train_for(settings: dict[str, Any], threads: int, together: Barrier, ends: A
     torch.set_num_threads(threads)
     architecture = find_architecture(settings["architecture"])
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (8 * settings["batch"], settings["size"], settings["size"]), dtype=np.uint8)
+    shape = (settings.get("batches", 8) * settings["batch"], settings["size"], settings["size"])
+    images = generator.integers(0, 256, shape, dtype=np.uint8)
     rows, half = np.arange(len(images)), (0.5, 0.5, 0.5)
     recipe = recipe_for(
         RecipeSpec(epochs=10_000, batch_size=settings["batch"]), architecture.timm_name, pretrained=True

@@ -84,13 +84,21 @@ def test_cores_outside_the_affinity_do_not_count(monkeypatch):
     assert 1 <= usable_cores() <= len(before)
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(monkeypatch, before, after):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if before:
-        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_threads_that_wait_soon_sleep_unless_the_environment_says_otherwise(monkeypatch, before, after):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
     let_threads_sleep()
-    assert os.environ["OMP_WAIT_POLICY"] == after
+    assert {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ} == after
 
 
 def test_the_command_line_lets_threads_sleep_before_torch_is_loaded():
@@ -99,10 +107,12 @@ def test_the_command_line_lets_threads_sleep_before_torch_is_loaded():
         "import sys, os; sys.argv = ['bandbridge', '--help']\n"
         "from bandbridge.cli.main import run\n"
         "assert 'torch' not in sys.modules\n"
-        "try: run()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+        "try: run()\nexcept SystemExit: print(os.environ['GOMP_SPINCOUNT'])"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
     result = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert result.stdout.split()[-1] == "PASSIVE"
+    assert result.stdout.split()[-1] == "1000"

@@ -19,12 +19,14 @@ def usable_cores() -> int:
 
 
 def let_threads_sleep() -> None:
-    """Let the threads of a training that have to wait for others sleep, and not spin; for processes yet to load torch.
+    """Let the threads of a training that wait for others soon sleep, and not spin; for processes yet to load torch.
 
-    Spinning threads hold the cores that the awaited ones would need as soon as anything else runs on the machine
-    (``benchmarks/neighbour.py``). ``OMP_WAIT_POLICY`` in the environment says otherwise where it is set.
+    Spinning threads hold the cores that the awaited ones need as soon as anything else runs on the machine; asleep at
+    once they are slow to wake. So many turns were the best of both (``benchmarks/neighbour.py``; docs/scaling.md).
+    ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT`` in the environment say otherwise where they are set.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def available_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -180,7 +180,7 @@ class _Yard:
             for place in self.places:  # after Ctrl-C or a fault; a run that is ended goes on from its checkpoint
                 for process in place.processes:
                     process.kill()
-                place.pool.shutdown(wait=False, cancel_futures=True)
+                place.pool.shutdown(cancel_futures=True)
 
     def _begin(self, errand: Errand) -> None:
         """Begin whatever can be begun now; put away what cannot be begun any more."""
@@ -233,7 +233,9 @@ class _Yard:
         else:
             self.watch.take(run, report)
         finally:
-            place.pool.shutdown(wait=False)
+            # To its end: Python's own clean-up at exit, which meets the thread of a pool as it closes its pipe, prints
+            # a traceback.
+            place.pool.shutdown()
 
     def _lose(self, run: PlannedRun) -> None:
         """Begin ``run`` again from its checkpoint, the last time with nothing beside it; then give it up."""
