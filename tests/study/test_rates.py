@@ -86,8 +86,8 @@ def test_when_time_is_over_the_rest_is_told_from_its_likes(monkeypatch):
     work = {name: count_macs(find_architecture(name), 24, 224) for name in ("ResNet-34", "ResNet-101")}
     ratio = work["ResNet-34"] / work["ResNet-101"]
     assert told.images_per_second == pytest.approx(found["ResNet-34"].images_per_second * ratio)
-    # None of its kind is known: of the traditional ones, the nearest in size.
-    assert found["VGG-16"].source.startswith("extrapolated from ResNe")
+    # None of its kind is known: the nearest in size.
+    assert found["VGG-16"].source.startswith("extrapolated from ")
 
 
 def test_with_no_time_at_all_the_first_is_measured_and_tells_the_others(monkeypatch):

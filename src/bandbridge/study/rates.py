@@ -28,7 +28,7 @@ from bandbridge.training.loop import TrainingJob, train
 from bandbridge.training.recipe import Recipe
 
 #: How long all measuring together may take before the rest is extrapolated, seconds.
-BUDGET_S = 9.0
+BUDGET_S = 7.0
 #: A whole batch is measured for at least so long, and only where two steps of it take no longer.
 _LEAST_S, _MOST_STEPS = 1.0, 1_000_000
 _FEW_IMAGES = 4
@@ -70,7 +70,6 @@ class _Subject:
 
     name: str
     wanted: Trained
-    family: str
     work: int
     fabric: Fabric
     images_per_second: float = 0.0
@@ -86,10 +85,10 @@ class _Subject:
         return self.work * self.images_per_second
 
     def nearest(self, known: Sequence[_Subject]) -> _Subject | None:
-        """Of ``known``, the one whose pace is most likely that of this: of its kind, family and size."""
+        """Of ``known``, the one whose pace is most likely that of this: of its kind, else of its size."""
 
-        def distance(other: _Subject) -> tuple[bool, bool, float]:
-            return other.kind != self.kind, other.family != self.family, abs(math.log(other.work / self.work))
+        def distance(other: _Subject) -> tuple[bool, float]:
+            return other.kind != self.kind, abs(math.log(other.work / self.work))
 
         return min(known, key=distance, default=None)
 
@@ -116,9 +115,7 @@ def find_rates(
         fabric, found = _fabric(wanted, device, precision), find_architecture(wanted.architecture)
         rates[name] = _from_runs(wanted, _in_setting(speeds, fabric))
         speed = rates[name].images_per_second
-        (known if speed else unknown).append(
-            _Subject(name, wanted, found.family, macs_at(found, wanted.size), fabric, speed)
-        )
+        (known if speed else unknown).append(_Subject(name, wanted, macs_at(found, wanted.size), fabric, speed))
     deadline = time.monotonic() + (BUDGET_S if budget is None else budget)
     for subject in _in_turn(unknown):
         speed, source = _measure_or_extrapolate(subject, known, deadline)
@@ -218,7 +215,8 @@ def _best(trials: Sequence[_Trial], subject: _Subject, pace: float, left: float)
     for trial in trials:
         # The first step sets everything up.
         seconds = 2 * trial.batch * subject.work * (trial.size / subject.wanted.size) ** 2 / pace
-        if seconds <= (left if trial is trials[-1] else min(left, 2 * _LEAST_S)):
+        # A better one only where that is quick: other architectures wait for their turn.
+        if seconds <= (left if trial is trials[-1] else min(left, _LEAST_S)):
             return trial
     return None
 
