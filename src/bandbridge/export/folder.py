@@ -29,6 +29,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.files import is_present, read_json, write_text
+from bandbridge.model.architectures import pretrained_config
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, write_confidence
@@ -139,13 +140,7 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
     preprocessing = {"input_size": (3, size, size), "mean": tuple(mean), "std": tuple(std), "crop_pct": 1.0}
     config = {"label_names": list(classifier.classes), "bandbridge": own}
     with _written_apart(out) as folder:
-        save_for_hf(
-            classifier.model,
-            str(folder),
-            model_config=config,
-            safe_serialization=True,
-            data_config={**preprocessing, "interpolation": "bilinear"},
-        )
+        _save_for_timm(classifier, folder, config, {**preprocessing, "interpolation": "bilinear"})
         if worth.confidence is not None:
             write_confidence(worth.confidence, folder)
         if worth.likeness is not None:
@@ -153,6 +148,26 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
         write_trained_on(worth.trained_on, folder / TRAINED_ON)
         write_text(folder / "README.md", model_card(classifier, worth))
     return out
+
+
+def _save_for_timm(classifier: Classifier, folder: Path, config: dict[str, Any], preprocessing: dict[str, Any]) -> None:
+    """Let timm write weights and configuration, as its ``create_model`` reads them.
+
+    What it says of preprocessing it takes from the model: an argument for that came with timm 1.0.31 alone, as did the
+    record of what the model was built with.
+    """
+    model: Any = classifier.model
+    arguments = dict(classifier.architecture.options)
+    if pretrained_config(classifier.architecture).fixed_input_size:
+        arguments.setdefault("img_size", classifier.preparation.size)
+    before = model.pretrained_cfg
+    # What the ImageNet model is tested at, and its classes, are not this model's.
+    other = dict.fromkeys(("pool_size", "test_input_size", "test_crop_pct", "label_offset"))
+    model.pretrained_cfg = {**before, **other, "num_classes": len(classifier.classes), **preprocessing}
+    try:
+        save_for_hf(model, str(folder), model_config=config, model_args=arguments or None, safe_serialization=True)
+    finally:
+        model.pretrained_cfg = before
 
 
 @contextmanager
