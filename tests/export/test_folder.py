@@ -38,7 +38,7 @@ def test_timm_loads_it_with_the_same_logits(run, exported):
     with torch.inference_mode():
         assert torch.equal(model(images), classifier.model(images))
     data = timm.data.resolve_model_data_config(model)
-    assert list(data["mean"]) == classifier.mean.flatten().tolist() and data["input_size"] == (3, 64, 64)
+    assert list(data["mean"]) == classifier.mean.flatten().tolist() and tuple(data["input_size"]) == (3, 64, 64)
     assert model.pretrained_cfg["label_names"] == list(classifier.classes)
 
 
