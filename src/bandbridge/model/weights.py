@@ -230,12 +230,11 @@ def clear_head(model: nn.Module) -> None:
 def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, keep_head: bool) -> None:
     own = model.state_dict()
     head = head_keys(model) if keep_head else set()
-    state = {
-        key: value.float() if value.is_floating_point() else value for key, value in state.items() if key not in head
-    }
+    whole = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    state = {key: value for key, value in whole.items() if key not in head}
     if _misfits(state, own, head):
-        state = _convert(model, state, path)
-        state = {key: value for key, value in state.items() if key not in head}
+        # With its head: by that, timm before 1.0.31 tells the weights of a Swin from those of the first release.
+        state = {key: value for key, value in _convert(model, whole, path).items() if key not in head}
     problems = _misfits(state, own, head)
     problems += [f"{key}: holds values that are not finite" for key, value in state.items() if not _finite(value)]
     if problems:
