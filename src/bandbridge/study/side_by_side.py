@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
+from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.machine import available_memory, let_threads_sleep, usable_cores
 from bandbridge.model.architectures import find_architecture
@@ -28,6 +29,7 @@ from bandbridge.model.complexity import macs_at
 from bandbridge.model.device import find_device
 from bandbridge.study.apart import Errand, Report, Watch, end_with_the_command, interrupts_held, portable
 from bandbridge.study.execute import Clock, Executor, Outcome, Work
+from bandbridge.study.ledger import CHECKPOINT
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import longest_chain_first, most_at_once
 from bandbridge.training.memory import training_memory
@@ -63,14 +65,21 @@ def share_out(
 
     Unless told, on a CPU: as many as there are cores that this process may use, each of one thread; where fewer can go
     at once, the cores divided by these. ``OMP_NUM_THREADS`` counts as ``threads``. On a GPU: one, for that is all that
-    was measured. Raises :class:`UserError` for a device that is not there.
+    was measured. Raises :class:`UserError` for a device that is not there, and for several threads of each run where
+    there are not so many cores.
     """
     at_once = most_at_once(_parents(distinct(runs)))
     if find_device(device).type != "cpu":
         return Sharing(min(jobs or 1, at_once), threads, divides_cores=False)
     cores = usable_cores()
-    threads = threads or _threads_of_environment()
+    asked, threads = threads, threads or min(_threads_of_environment() or 0, cores) or None
     jobs = min(jobs or max(1, cores // (threads or 1)), at_once)
+    if asked and asked > 1 and jobs * asked > cores:
+        raise UserError(
+            f"{counted(jobs, 'run')} of {asked} threads at a time want {jobs * asked} cores, and there are {cores}: "
+            "threads that have no core of their own hold up the others",
+            "Give fewer --jobs or --threads-per-run.",
+        )
     return Sharing(jobs, threads or max(1, cores // jobs))
 
 
@@ -247,8 +256,10 @@ class _Yard:
             )
             self.watch.fail(run, error)
             return
-        again = "alone" if self.lost[run.id] == MAX_RETRIES else "again"
-        self.executor.say(f"{self.watch.labels[run.id]}: its process was lost; it goes on from its checkpoint, {again}")
+        kept = (self.executor.ledger.folder(run) / CHECKPOINT).exists()
+        how = "goes on from its checkpoint" if kept else "begins anew, for it had no checkpoint yet"
+        alone = ", with the machine to itself" if self.lost[run.id] == MAX_RETRIES else ""
+        self.executor.say(f"{self.watch.labels[run.id]}: its process was lost; it {how}{alone}")
         self.left.insert(0, run)
 
 
