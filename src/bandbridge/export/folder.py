@@ -29,7 +29,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.files import is_present, read_json, write_text
-from bandbridge.model.architectures import pretrained_config
+from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, write_confidence
@@ -157,9 +157,7 @@ def _save_for_timm(classifier: Classifier, folder: Path, config: dict[str, Any],
     record of what the model was built with.
     """
     model: Any = classifier.model
-    arguments = dict(classifier.architecture.options)
-    if pretrained_config(classifier.architecture).fixed_input_size:
-        arguments.setdefault("img_size", classifier.preparation.size)
+    arguments = build_options(classifier.architecture, classifier.preparation.size)
     before = model.pretrained_cfg
     # What the ImageNet model is tested at, and its classes, are not this model's.
     other = dict.fromkeys(("pool_size", "test_input_size", "test_crop_pct", "label_offset"))

@@ -214,12 +214,18 @@ def create_model(architecture: Architecture, classes: int, image_size: int, gene
     return model
 
 
-def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Module:
-    import timm
-
+def build_options(architecture: Architecture, image_size: int) -> dict[str, Any]:
+    """Return what ``timm.create_model`` is given for images of ``image_size`` px, beside the name and the classes."""
     options: dict[str, Any] = dict(architecture.options)
     if pretrained_config(architecture).fixed_input_size:
         options.setdefault("img_size", image_size)
+    return options
+
+
+def _build(architecture: Architecture, classes: int, image_size: int) -> nn.Module:
+    import timm
+
+    options = build_options(architecture, image_size)
     try:
         model = timm.create_model(architecture.pinned_name, pretrained=False, num_classes=classes, **options)
     except _BUILD_ERRORS as fault:

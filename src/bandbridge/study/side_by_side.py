@@ -72,7 +72,7 @@ def share_out(
     if find_device(device).type != "cpu":
         return Sharing(min(jobs or 1, at_once), threads, divides_cores=False)
     cores = usable_cores()
-    asked, threads = threads, threads or min(_threads_of_environment() or 0, cores) or None
+    asked, threads = threads, threads or min(_threads_of_environment(), cores)
     jobs = min(jobs or max(1, cores // (threads or 1)), at_once)
     if asked and asked > 1 and jobs * asked > cores:
         raise UserError(
@@ -83,10 +83,11 @@ def share_out(
     return Sharing(jobs, threads or max(1, cores // jobs))
 
 
-def _threads_of_environment() -> int | None:
+def _threads_of_environment() -> int:
+    """What ``OMP_NUM_THREADS`` asks for; 0 where it asks for nothing."""
     # Of a list, one number for each level of nesting, the first is that of the outermost.
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else None
+    return int(first) if first.isdecimal() else 0
 
 
 def _parents(runs: Sequence[PlannedRun]) -> list[int | None]:
