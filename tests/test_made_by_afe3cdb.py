@@ -57,6 +57,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copytree(HOME, tmp_path / "made")
     monkeypatch.chdir(tmp_path / "made")
+    # What a strict study meant then by saying nothing.
+    study = Path("study.yaml")
+    study.write_text(study.read_text() + "preparation: published\n")
 
 
 def folder_of(name: str) -> Path:
@@ -83,6 +86,15 @@ def planned(study: object) -> dict[str, tuple[str, str]]:
 def test_a_plan_names_the_same_runs_and_finds_them(study: str) -> None:
     expected = EXPECTED["plan"][study]
     assert planned(study) == {name: (expected[name], EXPECTED["states"][name]) for name in expected}
+
+
+def test_a_strict_study_that_says_nothing_of_preparation_names_the_runs_that_it_would_make_again() -> None:
+    shutil.copy(HOME / "study.yaml", "study.yaml")
+    said = say("study", "plan", "study.yaml", "--no-estimate").out
+    done = [name for name in IDS if EXPECTED["states"][name] == "done"]
+    assert f"{len(done)} runs that are finished differ from these in the preparation of the images alone" in said
+    assert folder_of(done[0]).relative_to("runs").as_posix() in said and "preparation: published" in said
+    assert {state for _, state in planned("study.yaml").values()} == {"pending"}
 
 
 def test_the_folds_are_made_as_before_and_read_from_the_files_of_before() -> None:

@@ -68,11 +68,14 @@ def test_images_in_memory_are_judged_as_their_files(
     arrays = [np.array(Image.open(file)) for file in files]
     probabilities = [f"p_{name}" for name in model.classes]
     expected = result.table().set_index("file").loc[[f"images/synthetic-q0001/{file.name}" for file in files]]
-    for given in (folder, files, arrays, [Image.fromarray(array) for array in arrays], {"synthetic-q0001": arrays}):
-        found = model.predict(given).table()
-        np.testing.assert_allclose(found[probabilities], expected[probabilities], atol=2e-6)  # rounded to six places
-    whole = model.predict({"synthetic-q0001": arrays})
-    assert whole.table()["class"].tolist() == expected["class"].tolist(), "placed together, as the folder's cell is"
+    whole = model.predict({"synthetic-q0001": arrays}).table()
+    np.testing.assert_allclose(whole[probabilities], expected[probabilities], atol=2e-6)  # rounded to six places
+    assert whole["class"].tolist() == expected["class"].tolist(), "placed together, as the folder's cell is"
+    assert not whole["reason"].str.contains("without scale").any()
+    alone = model.predict(folder).table()
+    assert alone["reason"].str.contains("without scale").all(), "a heap of images is no cell"
+    for given in (files, arrays, [Image.fromarray(array) for array in arrays]):
+        np.testing.assert_allclose(model.predict(given).table()[probabilities], alone[probabilities], atol=2e-6)
 
 
 def test_a_list_of_models_is_one(model: bb.Model, example_home: Path, result: bb.Predictions) -> None:

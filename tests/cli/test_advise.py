@@ -82,7 +82,7 @@ def study(place):
         "approaches": ["imagenet", "two-step"],
         "split": {"folds": 2, "scheme": "image"},
         "image_size": 32,
-        "preparation": {"padding": "background"},
+        "preparation": {"base": "published", "padding": "background"},
         "intermediate_rows": "all",
         "recipe": {"base": "fast", "epochs": 1},
     }

@@ -155,7 +155,7 @@ def test_no_process_is_started_for_a_small_set(chromosome_set, tmp_path, monkeyp
     assert len(build_store(open_dataset(chromosome_set("Q", cells=1)), Preparation(size=32), tmp_path).images) == 46
 
 
-def test_what_waits_to_be_written_is_bounded():
+def test_what_waits_to_be_written_is_bounded(monkeypatch):
     """Workers that outrun the disk would otherwise fill the memory with prepared images."""
     submitted = []
 
@@ -167,8 +167,11 @@ def test_what_waits_to_be_written_is_bounded():
             return done
 
     names = [str(number) for number in range(100_000)]
-    dataset = ImageFolder(Path(), pd.DataFrame({"file_name": names}))
-    outcomes = store_module._outcomes(Pool(), dataset, names, lambda _, name: int(name))
-    assert next(outcomes) == (0,)
+    dataset = ImageFolder(Path(), pd.DataFrame({"file_name": names, "cell": "", "patient": ""}))
+    monkeypatch.setattr(ImageFolder, "read_bytes", lambda self, name: name)
+    monkeypatch.setattr(store_module, "decode_gray", lambda content, name: int(content))
+    blocks = store_module._blocks(dataset, Preparation())
+    outcomes = store_module._outcomes(Pool(), dataset, blocks, lambda images, cells: images)
+    assert next(outcomes) == (0, (0,))
     assert sum(map(len, submitted)) <= 32 * (4 * os.cpu_count() + 1)
-    assert [value for (value,) in outcomes] == list(range(1, 100_000))
+    assert list(outcomes) == [(number, (number,)) for number in range(1, 100_000)]

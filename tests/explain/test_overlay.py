@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass, gaussian_filter
 
-from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.dataset.by_cell import prepare_images
+from bandbridge.dataset.prepare import BASES, Preparation, prepare_image
 from bandbridge.explain.overlay import display_factor, enlarge, map_on_source, overlay, place
 
 PREPARATIONS = {
@@ -40,8 +41,32 @@ def test_a_spot_of_the_source_is_found_where_the_placement_says(preparation: Pre
     found = center_of_mass(np.abs(prepared - plain))
     where = place(image, preparation)
     # The centre of pixel y is at y + 0.5; so it is in the prepared square.
-    expected = (where.top + (y + 0.5) * where.scale - 0.5, where.left + (x + 0.5) * where.scale - 0.5)
+    expected = [place - 0.5 for place in where.on_square(y + 0.5, x + 0.5)]
     np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("tilt", [0, 30, -55])
+@pytest.mark.parametrize("views", ["close-up", "both"])
+def test_a_spot_is_found_in_a_chromosome_that_was_cut_out_and_stood_up(views: str, tilt: int, upright: bool) -> None:
+    """The close-up is looked at, whatever the chromosome was turned by."""
+    size = 96
+    preparation = Preparation(size=size, **{**BASES["by-cell"], "views": views, "upright": upright})
+    rows, columns = np.mgrid[:121, :101] + 0.5
+    angle = np.radians(tilt)
+    along = (rows - 62) * np.cos(angle) + (columns - 50) * np.sin(angle)
+    across = (columns - 50) * np.cos(angle) - (rows - 62) * np.sin(angle)
+    bar = np.where((np.abs(along) < 40) & (np.abs(across) < 9), 90, 0).astype(np.uint8)
+    # The brightest place of the contrast, 20 px along the bar.
+    distance = (along - 20) ** 2 + across**2
+    image = np.maximum(bar, np.rint(160 * np.exp(-distance / 18))).astype(np.uint8)
+    close_up = prepare_images([image], [""], preparation)[0].reshape(-1, size, size)[0]
+    found = center_of_mass(close_up > 240)
+    where = place(image, preparation)
+    y, x = 62 + 20 * np.cos(angle), 50 + 20 * np.sin(angle)
+    np.testing.assert_allclose(found, [place - 0.5 for place in where.on_square(y, x)], atol=0.8)
+    if upright:  # it stands: the spot lies in the middle column, a quarter of the bar's length from its lower end
+        np.testing.assert_allclose(found, [(size - 1) / 2 + 20 * where.scale, (size - 1) / 2], atol=1.0)
 
 
 @pytest.mark.parametrize("preparation", PREPARATIONS.values(), ids=PREPARATIONS)

@@ -27,23 +27,22 @@ def finished(small_study, approach: str = "two-step") -> Path:
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_the_model_read_back_gives_the_logits_that_the_run_wrote(small_study, checkpoint: str) -> None:
-    from bandbridge.dataset.decode import decode_gray
     from bandbridge.dataset.imagefolder import open_dataset
-    from bandbridge.dataset.prepare import prepare_image
+    from bandbridge.dataset.read_prepared import read_prepared
 
     folder = finished(small_study)
     classifier = open_classifier(folder, checkpoint, "cpu")
     frame = read_predictions(folder / "predictions.parquet")
     names = frame.loc[frame["checkpoint"] == checkpoint, "image"].tolist()
     dataset = open_dataset(small_study.path.parent / "q")
-    images = [prepare_image(decode_gray(dataset.read_bytes(name), name), classifier.preparation) for name in names]
+    images = read_prepared(dataset, names, classifier.preparation)
     _, logits, classes = logits_of(frame, checkpoint)
-    evidence = classifier.evidence(np.stack(images), logits.argmax(1))
+    evidence = classifier.evidence(images, logits.argmax(1))
     assert classes == classifier.classes and len(names) > 32 and classifier.held_out() == set(names)
     np.testing.assert_allclose(evidence.logits, logits, rtol=0, atol=1e-4)
     powers = np.exp(logits.astype(float))
     np.testing.assert_allclose(
-        classifier.probabilities(np.stack(images)), powers / powers.sum(1, keepdims=True), rtol=0, atol=1e-4
+        classifier.probabilities(images), powers / powers.sum(1, keepdims=True), rtol=0, atol=1e-4
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bandbridge.dataset.read_prepared import read_prepared
 from bandbridge.errors import UserError
 from bandbridge.evaluation.comparison import Interval, percentile_bootstrap
 from bandbridge.evaluation.predictions import read_predictions
@@ -79,11 +80,7 @@ def test_a_view_is_what_the_run_predicted_and_what_its_model_sees(study, small_s
     assert view.probability == told["probability"] and view.truth_probability == told["truth_probability"]
     gray = np.asarray(Image.open(small_study.path.parent / "q" / case.image))
     where = place(gray, classifier.preparation)
-    side = max(gray.shape)
-    square = Image.new("L", (side, side))
-    square.paste(Image.fromarray(gray), ((side - gray.shape[1]) // 2, (side - gray.shape[0]) // 2))
-    prepared = np.asarray(square.resize((64, 64), Image.Resampling.BILINEAR))
-    images = classifier.normalised(prepared[None])
+    images = classifier.normalised(read_prepared(study.tasks["Q"].dataset, [case.image], classifier.preparation))
     for label, picture, maximum in (
         (view.predicted, view.predicted_overlay, view.predicted_maximum),
         (case.truth, view.truth_overlay, view.truth_maximum),
@@ -147,11 +144,11 @@ def test_the_attention_table_is_the_mean_over_cells_of_what_is_measured(study, s
     for name, label in zip(names, labels, strict=True):
         gray = np.asarray(Image.open(small_study.path.parent / "q" / name))
         regions = find_regions(gray, classifier.preparation)
-        prepared = panels.prepare_image(gray, classifier.preparation)
+        (prepared,) = read_prepared(study.tasks["Q"].dataset, [name], classifier.preparation)
         target = np.array([classifier.classes.index(label)])
         total = sum(
             np.flip(upsample(classifier.evidence(np.flip(prepared, axes)[None], target).maps, 64, 64)[0], axes)
-            for axes in ((), (0, 1))
+            for axes in ((), (-2, -1))
         )
         shares.append(measure_shares(total, regions)["chromosome"])
     row = table[(table["approach"] == "imagenet") & (table["measure"] == "chromosome")].iloc[0]

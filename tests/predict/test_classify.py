@@ -26,7 +26,7 @@ class Oracle:
     review_below: float | None = 0.9
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
-    def judge(self, images, flips=False):
+    def judge(self, images, flips=False, cells=None):
         rows, unlike = [], []
         for image in images:
             first, second, percent, strange = (int(value) for value in image[0, :4])
@@ -35,7 +35,7 @@ class Oracle:
             row[second] += 1 - row.sum()
             rows.append(row)
             unlike.append(bool(strange))
-        return Opinion(np.array(rows), np.array(unlike))
+        return Opinion(np.array(rows), np.array(unlike), np.zeros(len(rows), dtype=bool))
 
 
 def handed(name, cell, first, second="1", percent=99, unlike=False, label=""):

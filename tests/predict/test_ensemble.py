@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.prepare import prepare_image
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.predict.confidence import fit_confidence
@@ -37,8 +37,9 @@ def by_hand(folder, images, temperature, turn=lambda image: image):
     """Probabilities of one member, computed with nothing but torch and its own files."""
     (ensemble,) = [open_models([folder], device="cpu")]
     member = ensemble.members[0]
-    prepared = np.stack([turn(prepare_image(image, member.preparation)) for image in images])
-    batch = torch.from_numpy(prepared.copy()).float()[:, None].expand(-1, 3, -1, -1) / 255
+    prepared = prepare_images(images, [""] * len(images), member.preparation)
+    channels = np.stack([[turn(view) for view in image] for image in prepared])[:, [0, 1, 0]]
+    batch = torch.from_numpy(channels.copy()).float() / 255
     mean, std = (torch.tensor(json.loads((folder / "config.json").read_text())[name]) for name in ("mean", "std"))
     with torch.inference_mode():
         logits = member.model((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1)).double().numpy()

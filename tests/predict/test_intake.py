@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bandbridge.errors import UserError
-from bandbridge.predict.intake import decoded, hand_over
+from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_folder_and_its_zip_hand_over_the_same(folder, tmp_path):
     for place in (folder, archive):
         found = hand_over(place)
         assert [(one.name, one.cell) for one in found] == [("c1/a.png", "c1"), ("c2/b.BMP", "c2"), ("loose.tif", "")]
-        (_, images, refused), *_ = decoded(found, 8)
+        (_, images, refused), *_ = decoded(in_whole_cells(found, 8))
         assert [image.shape for image in images] == [(5, 4), (5, 5), (5, 6)] and refused == []
 
 
@@ -53,7 +53,7 @@ def test_a_single_image(folder):
 
 def test_batches_keep_the_order_and_list_what_cannot_be_read(folder):
     (folder / "c1" / "broken.png").write_bytes(b"\x89PNG nothing")
-    batches = list(decoded(hand_over(folder), 2))
+    batches = list(decoded(in_whole_cells(hand_over(folder), 2)))
     assert [one.name for kept, _, _ in batches for one in kept] == ["c1/a.png", "c2/b.BMP", "loose.tif"]
     ((name, reason),) = [line for _, _, refused in batches for line in refused]
     assert name == "c1/broken.png" and "not a PNG" in reason
@@ -72,3 +72,11 @@ def test_names_that_lead_out_of_a_zip_are_refused(tmp_path):
         archive.writestr("../../x.png", b"")
     with pytest.raises(UserError):
         hand_over(tmp_path / "evil.zip")
+
+
+def test_a_cell_is_never_divided_between_two_batches():
+    cells = ["a", "b", "a", "", "b", "a", "", "c"]
+    handed = [Handed(str(number), cell, "", bytes) for number, cell in enumerate(cells)]
+    batches = in_whole_cells(handed, 4)
+    assert [[one.name for one in batch] for batch in batches] == [["0", "2", "5"], ["1", "4", "3", "6"], ["7"]]
+    assert [len(batch) for batch in in_whole_cells(handed, 1)] == [3, 2, 1, 1, 1]

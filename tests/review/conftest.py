@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ class NamedAnalyst:
         row[CLASSES.index(label)] = sure
         return Chromosome(file, image, label, label, row, reasons=("unsure",) if sure < 0.8 else ())
 
-    def cam(self, image: np.ndarray, label: str) -> np.ndarray:
+    def cam(self, image: np.ndarray, label: str, mates: Sequence[np.ndarray] = ()) -> np.ndarray:
         factor = display_factor(image)
         return np.full((image.shape[0] * factor, image.shape[1] * factor, 3), CLASSES.index(label), np.uint8)
 

@@ -89,7 +89,8 @@ def test_the_kept_weights_give_the_kept_predictions(study_file, tmp_path):
     stores = [open_store(entry) for entry in (root / ".stores").iterdir()]
     store = next(entry for entry in stores if entry.fingerprint == study.tasks[run.task].fingerprint)
     rows = study.tasks[run.task].split.rows(0)[1]
-    images = torch.from_numpy(store.images[rows]).float()[:, None].expand(-1, 3, -1, -1) / 255
+    assert store.images.shape[1:] == (2, 32, 32), "close-up and to scale"
+    images = torch.from_numpy(store.images[rows][:, [0, 1, 0]]).float() / 255
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         expected = model.eval()((images - mean) / std).numpy()

@@ -195,7 +195,21 @@ class Study:
         if parents:
             own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
             lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._otherwise_prepared(selected)])
+
+    def _otherwise_prepared(self, selected: Sequence[PlannedRun]) -> list[str]:
+        """Say which runs would be trained again for another preparation of the images, so that nobody is surprised."""
+        waiting = [run for run in distinct(selected) if self.state(run).kind != "done"]
+        found = [folder for run in waiting if (folder := self._ledger.otherwise_prepared(run)) is not None]
+        if not found:
+            return []
+        few = ", ".join(folder.relative_to(self._ledger.root).as_posix() for folder in found[:3])
+        one = len(found) == 1
+        return [
+            f"{counted(len(found), 'run')} that {'is' if one else 'are'} finished differ{'s' * one} from these in the "
+            f"preparation of the images alone and will not be used: {few}{', ...' * (len(found) > 3)}; preparation: "
+            "published in the study file (or what was stated there) keeps to them"
+        ]
 
     def status(self, only: str | None = None) -> pd.DataFrame:
         """Return how many runs of each task and approach are done, paused, failed and pending."""
@@ -253,6 +267,8 @@ class Study:
                 sharing = share_out(selected, device, jobs, threads_per_run)
             shared = f"; {sharing}" if sharing and states.count("done") < len(states) else ""
             note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
+            for line in self._otherwise_prepared(selected):
+                note(line)
             with status("preparing") as update:
                 executor.show, executor.live = update, update if in_place() else None
                 outcome = self._carry_out(executor, selected, sharing, ray)

@@ -15,7 +15,6 @@ from bandbridge.progress import note
 if TYPE_CHECKING:
     import numpy as np
 
-    from bandbridge.dataset.imagefolder import ImageFolder
     from bandbridge.export.graph import Exportable
     from bandbridge.export.quantise import Trial
     from bandbridge.model.classifier import Classifier
@@ -130,36 +129,25 @@ def _images(
     """Return images to compare with PyTorch on, drawn ones where no dataset is at hand, and the trial of 8 bits."""
     import numpy as np
 
+    from bandbridge.dataset.by_cell import prepare_images
     from bandbridge.dataset.imagefolder import open_dataset
-    from bandbridge.dataset.prepare import prepare_image
+    from bandbridge.dataset.read_prepared import read_prepared
     from bandbridge.dataset.synthetic import draw_cell
     from bandbridge.export.graph import BATCHES
     from bandbridge.export.quantise import Trial, divide
 
     most = max(BATCHES)
     if calibrate is None:
-        drawn = [one.image for one in draw_cell("G", 0, 0)][: 2 * most : 2]
-        return np.stack([prepare_image(image, classifier.preparation) for image in drawn]), None
+        drawn = [one.image for one in draw_cell("G", 0, 0)]
+        return prepare_images(drawn, ["drawn"] * len(drawn), classifier.preparation)[: 2 * most : 2], None
     dataset = open_dataset(calibrate)
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:
         raise UserError(f"{calibrate} has labels that the model does not know: {', '.join(unknown[:5])}")
     ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
     if not int8:
-        return _prepared(classifier, dataset, measured[:most]), None
+        return read_prepared(dataset, measured[:most], classifier.preparation), None
     labels = dataset.samples.drop_duplicates("file_name").set_index("file_name")["label"]
     truth = np.array([classifier.classes.index(labels[name]) for name in measured])
-    images = _prepared(classifier, dataset, measured)
-    return images, Trial(_prepared(classifier, dataset, ranges), images, truth, held_out)
-
-
-def _prepared(classifier: Classifier, dataset: ImageFolder, names: list[str]) -> np.ndarray:
-    """Return uint8 [N, S, S]."""
-    import numpy as np
-
-    from bandbridge.dataset.decode import decode_gray
-    from bandbridge.dataset.prepare import prepare_image
-
-    return np.stack(
-        [prepare_image(decode_gray(dataset.read_bytes(name), name), classifier.preparation) for name in names]
-    )
+    images = read_prepared(dataset, measured, classifier.preparation)
+    return images, Trial(read_prepared(dataset, ranges, classifier.preparation), images, truth, held_out)

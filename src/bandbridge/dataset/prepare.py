@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from scipy import ndimage
 
 #: Part of every store's key; raised when the same settings would give other pixels.
 PREPARATION_VERSION = 1
 #: Least share of the foreground that a separate piece must have to count, so that specks do not widen the crop.
 _SMALLEST_PIECE = 0.05
+
+
+View = Literal["close-up", "to-scale"]
 
 
 class Preparation(BaseModel):
@@ -22,10 +32,16 @@ class Preparation(BaseModel):
     padding: what fills the square beside the image, ``black`` (0) or the image's own ``background``.
     crop: ``foreground`` first cuts away the empty ground around the chromosome.
     scale: ``each`` stretches every image to fill the square (a long and a short chromosome become equally long);
-        ``common`` shrinks or enlarges all images by one factor, so that length is kept.
+        ``common`` shrinks or enlarges all images by one factor, so that length is kept; ``cell`` has one factor for
+        each cell, so that length is kept beside the other chromosomes of the cell, whatever the magnification.
     extent: side in source pixels that ``common`` maps to ``size``; None measures the largest of the set.
     polarity: ``inverted`` maps gray value g to 255 - g before anything else (G-band's dark bands are Q-band's
         bright ones).
+    views: ``close-up``, stretched each to fill the square; ``to-scale``, by ``scale``; ``both``. None is the close-up
+        where the scale is ``each``, else to scale.
+    contrast: ``cell`` shows how far each pixel of the chromosome is from its ground, over what is far in its cell; the
+        ground is 0.
+    upright: each chromosome is first stood along its own axis; the end that is up stays up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,9 +49,59 @@ class Preparation(BaseModel):
     size: int = Field(default=256, ge=16, le=4096)
     padding: Literal["black", "background"] = "black"
     crop: Literal["none", "foreground"] = "none"
-    scale: Literal["each", "common"] = "each"
+    scale: Literal["each", "common", "cell"] = "each"
     extent: int | None = Field(default=None, ge=1)
     polarity: Literal["as-is", "inverted"] = "as-is"
+    views: Literal["close-up", "to-scale", "both"] | None = None
+    contrast: Literal["as-is", "cell"] = "as-is"
+    upright: bool = False
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Preparation:
+        if self.views in ("to-scale", "both") and self.scale == "each":
+            raise ValueError(f"views: {self.views} needs a scale, cell or common")
+        if self.contrast == "cell" and (self.padding == "background" or self.crop == "none"):
+            raise ValueError(
+                "contrast: cell cuts each chromosome from its ground: it needs crop: foreground and padding: black"
+            )
+        if self.upright and self.contrast != "cell":
+            raise ValueError("upright: true needs contrast: cell, which leaves nothing of the ground")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
+        value: dict[str, Any] = handler(self)
+        later = {"views": None, "contrast": "as-is", "upright": False}
+        return {key: item for key, item in value.items() if key not in later or item != later[key]}
+
+    @property
+    def shown(self) -> tuple[View, ...]:
+        """The views that a prepared image has, the close-up first."""
+        if self.views == "both":
+            return ("close-up", "to-scale")
+        return (self.views or ("close-up" if self.scale == "each" else "to-scale"),)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a prepared image: [size, size], or [2, size, size] of both views."""
+        return (*((2,) if len(self.shown) == 2 else ()), self.size, self.size)
+
+    def of_view(self, scale: Literal["each", "common"], extent: int | None = None) -> Preparation:
+        """Return how a single view comes about that keeps its ground."""
+        return self.model_copy(update={"views": None, "scale": scale, "extent": extent, "upright": False})
+
+    @property
+    def by_cell(self) -> bool:
+        """Whether what becomes of an image depends on the others of its cell."""
+        return self.scale == "cell" or self.contrast == "cell"
+
+
+#: Named preparations, as settings that differ from the published one.
+BASES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "by-cell": {"crop": "foreground", "scale": "cell", "views": "both", "contrast": "cell"},
+}
 
 
 def background_level(image: np.ndarray) -> int:

@@ -18,10 +18,12 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.by_cell import group_by_cell, prepare_images
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.decode import decode_gray, quiet_pillow
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
-from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, prepare_image, trim
+from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
+from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.karyotype import order_classes
@@ -40,7 +42,7 @@ _BLOCK = 32
 class Store:
     """A prepared dataset.
 
-    images: uint8 [N, size, size], memory-mapped and read-only.
+    images: uint8 [N, size, size], or [N, 2, size, size] where the preparation has two views; memory-mapped, read-only.
     samples: N rows of ``file_name, label, cell, patient, copy, stain, source``, in the order of ``images``.
     fingerprint: identity of the source images and labels (:func:`dataset_fingerprint`).
     preparation: as applied, ``extent`` filled in.
@@ -119,7 +121,7 @@ def open_store(folder: Path) -> Store:
         raise UserError(
             f"the prepared images in {folder} are damaged ({reason})", f"Delete {folder}; it is rebuilt."
         ) from fault
-    if images.dtype != np.uint8 or images.shape != (len(samples), preparation.size, preparation.size):
+    if images.dtype != np.uint8 or images.shape != (len(samples), *preparation.shape):
         raise UserError(
             f"the prepared images in {folder} are damaged (wrong shape)", f"Delete {folder}; it is rebuilt."
         )
@@ -129,44 +131,72 @@ def open_store(folder: Path) -> Store:
 def _measure_extent(dataset: ImageFolder, preparation: Preparation) -> Preparation:
     if preparation.scale != "common" or preparation.extent is not None:
         return preparation
-    sides = _each_image(dataset, partial(_longer_side, preparation=preparation), "measuring the common scale")
-    return preparation.model_copy(update={"extent": max(sides)})
+    work = partial(_longer_sides, preparation=preparation)
+    sides = dict(_each_image(dataset, _blocks(dataset, preparation), work, "measuring the common scale"))
+    return preparation.model_copy(update={"extent": max(sides.values())})
 
 
-def _longer_side(dataset: ImageFolder, name: str, preparation: Preparation) -> int:
-    return max(trim(decode_gray(dataset.read_bytes(name), name), preparation).shape)
+def _longer_sides(images: list[np.ndarray], cells: list[str], preparation: Preparation) -> list[int]:
+    return [max(trim(image, preparation).shape) for image in images]
 
 
-def _prepare(dataset: ImageFolder, name: str, preparation: Preparation) -> bytes:
-    return prepare_image(decode_gray(dataset.read_bytes(name), name), preparation).tobytes()
+def _prepare(images: list[np.ndarray], cells: list[str], preparation: Preparation) -> list[bytes]:
+    return [image.tobytes() for image in prepare_images(images, cells, preparation)]
+
+
+def _blocks(dataset: ImageFolder, preparation: Preparation) -> list[list[int]]:
+    """Which rows are worked on together: whole cells where an image depends on the others of its cell."""
+    if preparation.by_cell:
+        groups = group_by_cell(cells_of(dataset))
+        blocks: list[list[int]] = [[]]
+        for group in groups:
+            if len(blocks[-1]) + len(group) > _BLOCK and blocks[-1]:
+                blocks.append([])
+            blocks[-1] += group
+        return blocks
+    rows = range(len(dataset.samples))
+    return [list(rows[start : start + _BLOCK]) for start in rows[::_BLOCK]]
 
 
 def _write_images(dataset: ImageFolder, preparation: Preparation, folder: Path) -> None:
-    """Write images one after another: a map would make all of them resident, and kill the process on a full disk."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset.samples), *[preparation.size] * 2)}
+    """Write images in place one by one: a map would make all of them resident, and kill the process on a full disk."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset.samples), *preparation.shape)}
     with replacing(folder / "images.npy") as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        file.writelines(_each_image(dataset, partial(_prepare, preparation=preparation), "preparing images"))
+        start = file.tell()
+        work = partial(_prepare, preparation=preparation)
+        for row, image in _each_image(dataset, _blocks(dataset, preparation), work, "preparing images"):
+            file.seek(start + row * len(image))
+            file.write(image)
 
 
-def _each_image(dataset: ImageFolder, work: Callable[[ImageFolder, str], T], description: str) -> Iterator[T]:
-    """Yield what ``work`` makes of every file, in order, on all cores; report all unreadable ones in the end."""
-    names = dataset.samples["file_name"].tolist()
+#: What is made of images, given with the cell of each: as many results.
+Work = Callable[[list[np.ndarray], list[str]], list[T]]
+
+
+def _each_image(
+    dataset: ImageFolder, blocks: list[list[int]], work: Work[T], description: str
+) -> Iterator[tuple[int, T]]:
+    """Yield each row with what ``work`` makes of its image, block by block, on all cores; report all unreadable ones.
+
+    Of a block with an unreadable image nothing is made.
+    """
+    count = len(dataset.samples)
     problems: list[str] = []
     try:
-        with quiet_pillow(), _open_pool(len(names)) as pool:
-            for outcome in track(_outcomes(pool, dataset, names, work), len(names), description):
+        with quiet_pillow(), _open_pool(count) as pool:
+            for row, outcome in track(_outcomes(pool, dataset, blocks, work), count, description):
                 if isinstance(outcome, str):
                     problems.append(outcome)
-                else:
-                    yield outcome[0]
+                elif outcome is not None:
+                    yield row, outcome[0]
     except BrokenProcessPool as fault:
         raise EnvironmentFault(
             f"{description}: a process was killed", "Is there enough memory? Run it again."
         ) from fault
     if problems:
         raise ManyErrors(
-            f"{len(problems)} of the {len(names)} images of {dataset.path} cannot be read:",
+            f"{len(problems)} of the {count} images of {dataset.path} cannot be read:",
             sorted(problems),
             "Repair them or take them out of metadata.csv (bandbridge data check lists them all).",
         )
@@ -189,25 +219,34 @@ def _ignore_pillow_warnings() -> None:
 
 
 def _outcomes(
-    pool: Executor, dataset: ImageFolder, names: list[str], work: Callable[[ImageFolder, str], T]
-) -> Iterator[tuple[T] | str]:
-    """Yield a result or a problem for each of ``names``; no more wait than keep all cores busy, or they fill memory."""
+    pool: Executor, dataset: ImageFolder, blocks: list[list[int]], work: Work[T]
+) -> Iterator[tuple[int, tuple[T] | str | None]]:
+    """Yield each row with its result, or what is wrong with it, or None for a good one of a block with a bad one.
+
+    No more blocks wait than keep all cores busy, or they would fill the memory.
+    """
     ahead = 4 * (os.cpu_count() or 1)
-    waiting: deque[Future[list[tuple[T] | str]]] = deque()
-    for start in range(0, len(names), _BLOCK):
-        part = names[start : start + _BLOCK]
-        waiting.append(pool.submit(_attempt, dataset.only(part), part, work))
+    waiting: deque[tuple[list[int], Future[list[tuple[T] | str | None]]]] = deque()
+    names, cells = dataset.samples["file_name"].tolist(), cells_of(dataset)
+    for block in blocks:
+        part = [names[row] for row in block]
+        waiting.append((block, pool.submit(_attempt, dataset.only(part), part, [cells[row] for row in block], work)))
         if len(waiting) > ahead:
-            yield from waiting.popleft().result()
+            rows, future = waiting.popleft()
+            yield from zip(rows, future.result(), strict=True)
     while waiting:
-        yield from waiting.popleft().result()
+        rows, future = waiting.popleft()
+        yield from zip(rows, future.result(), strict=True)
 
 
-def _attempt(dataset: ImageFolder, names: list[str], work: Callable[[ImageFolder, str], T]) -> list[tuple[T] | str]:
-    outcomes: list[tuple[T] | str] = []
+def _attempt(dataset: ImageFolder, names: list[str], cells: list[str], work: Work[T]) -> list[tuple[T] | str | None]:
+    images: list[np.ndarray] = []
+    problems: dict[str, str] = {}
     for name in names:
         try:
-            outcomes.append((work(dataset, name),))
+            images.append(decode_gray(dataset.read_bytes(name), name))
         except UserError as error:
-            outcomes.append(error.message)
-    return outcomes
+            problems[name] = error.message
+    if problems:
+        return [problems.get(name) for name in names]
+    return [(result,) for result in work(images, cells)]

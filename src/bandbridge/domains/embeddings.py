@@ -18,6 +18,7 @@ from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.model.architectures import Architecture, create_model
+from bandbridge.model.channels import as_channels
 from bandbridge.model.weights import Weights, load_imagenet_weights
 from bandbridge.progress import track
 from bandbridge.training.bank import ImageBank, to_float
@@ -126,7 +127,8 @@ def extract(store: Store, extractor: Extractor, description: str) -> np.ndarray:
     parts: list[Tensor] = []
     with torch.inference_mode():
         for rows in track(batches, len(batches), description):
-            images = ((to_float(bank.batch(rows)) - mean) / std).contiguous(memory_format=torch.channels_last)
+            views = as_channels(to_float(bank.batch(rows)))
+            images = ((views - mean) / std).contiguous(memory_format=torch.channels_last)
             features = model.forward_head(model.forward_features(images), pre_logits=True)
             parts.append(features.float().flatten(1).cpu())
     return torch.cat(parts).numpy()

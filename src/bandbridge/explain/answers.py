@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from bandbridge.dataset.by_cell import prepare_beside
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.prepare import prepare_image
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.explain.attention import find_regions, measure_shares
@@ -55,7 +55,7 @@ class Question:
 def answer(classifier: SeeingClassifier, image: AskedImage, question: Question) -> Answer:
     """Explain one image. Raises :class:`UserError` when it cannot be read."""
     gray = decode_gray(image.read(), image.name)
-    prepared = prepare_image(gray, classifier.preparation)[None]
+    prepared = prepare_beside(gray, image.mates(), classifier.preparation)[None]
     regions = find_regions(gray, classifier.preparation)
     first = classifier.evidence(prepared, np.zeros(1, dtype=np.int64))
     logits, grid = first.logits, " x ".join(map(str, first.maps.shape[1:]))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
+from bandbridge.dataset.by_cell import prepare_cell
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask, prepare_image
 from bandbridge.evaluation.comparison import Interval, percentile_bootstrap
 from bandbridge.explain.overlay import Placement, place
@@ -28,6 +29,7 @@ SHARES = {
     "long_arm": "of the evidence inside the chromosome, the share on its long arm",
     "both_arms": "the density of evidence on the arm that has less of it, over that of the whole chromosome",
 }
+_CLOSE_UP = {"views": "close-up", "scale": "each"}
 #: Half the width of the outline's ring, in parts of the chromosome's width.
 _RING = 0.1
 
@@ -51,18 +53,26 @@ class Regions:
 def find_regions(image: np.ndarray, preparation: Preparation) -> Regions:
     """Find chromosome, outline and arms in what ``preparation`` makes of uint8 ``image`` [H, W].
 
-    The chromosome is :func:`foreground_mask` of the image prepared with its own background for padding: black beside
-    a white ground would be taken for the chromosome.
+    Of two views this is the close-up; the map of a classifier that sees both lies over both, and the one to scale has
+    the chromosome in its middle. A chromosome that comes with its ground is :func:`foreground_mask` of the image
+    prepared with its own background for padding: black beside a white ground would be taken for the chromosome.
     """
     placement = place(image, preparation)
     content = placement.content()
-    padded = prepare_image(image, preparation.model_copy(update={"padding": "background"}))
-    mask = binary_fill_holes(foreground_mask(padded)) & content  # a pale band is no hole with an outline of its own
+    if preparation.contrast == "cell":
+        shown, ground = prepare_cell([image], preparation.model_copy(update=_CLOSE_UP))[0], 0
+        foreground = shown > 0
+    else:
+        close = preparation.shown[0] == "close-up"
+        way = preparation.of_view("each" if close else "common", preparation.extent)
+        shown = prepare_image(image, way.model_copy(update={"padding": "background"}))
+        foreground, ground = foreground_mask(shown), background_level(shown)
+    mask = binary_fill_holes(foreground) & content  # a pale band is no hole with an outline of its own
     arms = find_centromere(mask)
     ring = max(1.0, _RING * arms.width) if arms else 0.0
     # Distances are to the nearest pixel beyond the outline, so those that touch it are at 1.
     near = np.where(mask, distance_transform_edt(mask), distance_transform_edt(~mask)) <= ring
-    return Regions(placement, content, mask, near & content, arms, background_level(padded))
+    return Regions(placement, content, mask, near & content, arms, ground)
 
 
 def measure_shares(evidence: np.ndarray, regions: Regions) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES
@@ -19,6 +20,7 @@ from bandbridge.dataset.imagefolder import (
     open_dataset,
     read_bounded,
 )
+from bandbridge.dataset.read_prepared import mates_of
 from bandbridge.explain.cases import draw_images
 from bandbridge.study.resolve import DATA_VARIABLE
 
@@ -27,13 +29,15 @@ from bandbridge.study.resolve import DATA_VARIABLE
 class AskedImage:
     """An image by name, with its label ("" where none is known) and how to read its bytes.
 
-    held_out: whether the classifier asked has not been trained on it; None where that cannot be told.
+    held_out: whether the classifier asked has not been trained on it; None where that cannot be told. mates: gives the
+    other images of its cell, uint8 [H, W] each; none where no cell is known.
     """
 
     name: str
     label: str
     read: Callable[[], bytes]
     held_out: bool | None = None
+    mates: Callable[[], list[np.ndarray]] = list
 
 
 def gather_images(
@@ -105,7 +109,8 @@ class _Finder:
     def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
         held_out = name in self._held_out if self._is_own(dataset) else None
         labels = dataset.samples.loc[dataset.samples["file_name"] == name, "label"]
-        return [AskedImage(name, label, partial(dataset.read_bytes, name), held_out) for label in labels]
+        mates = partial(mates_of, dataset, name)
+        return [AskedImage(name, label, partial(dataset.read_bytes, name), held_out, mates) for label in labels]
 
     def _is_own(self, dataset: ImageFolder) -> bool:
         return bool(self._held_out) and self._held_out <= set(dataset.samples["file_name"])

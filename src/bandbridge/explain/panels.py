@@ -11,7 +11,7 @@ import pandas as pd
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.dataset.prepare import prepare_image
+from bandbridge.dataset.read_prepared import read_prepared
 from bandbridge.explain.cases import (
     broken_errors,
     confident_errors,
@@ -140,7 +140,7 @@ class _Drawings:
     """The images of the chosen cases, decoded once, and what classifiers see in them."""
 
     def __init__(self, dataset: ImageFolder, names: list[str], colour_map: str, side: int, centred: bool) -> None:
-        self.names, self.colour_map, self.centred = names, colour_map, centred
+        self.dataset, self.names, self.colour_map, self.centred = dataset, names, colour_map, centred
         self.images = [decode_gray(dataset.read_bytes(name), name) for name in names]
         self.factors = [display_factor(image, side) for image in self.images]
 
@@ -154,7 +154,7 @@ class _Drawings:
         rows = [self.names.index(name) for name in told.index]
         if not rows:
             return {}
-        prepared = np.stack([prepare_image(self.images[row], classifier.preparation) for row in rows])
+        prepared = read_prepared(self.dataset, [self.names[row] for row in rows], classifier.preparation)
         guessed, true = (
             self._overlays(classifier, prepared, rows, told[column].tolist()) for column in ("predicted", "label")
         )

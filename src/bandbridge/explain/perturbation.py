@@ -25,11 +25,11 @@ def perturb(
     steps: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``image`` with pixels deleted, and with pixels inserted: two of uint8 [steps + 1, S, S].
+    """Return ``image`` with pixels deleted, and with pixels inserted: two of uint8 [steps + 1, *image.shape].
 
     Of the pixels where ``content``, bool [S, S], is true, step k has the k / ``steps`` with the most ``evidence``,
     float [S, S], deleted (gray value ``ground``) or inserted. Pixels with equal evidence, such as all without any, go
-    in random order. Padding is not touched.
+    in random order. Padding is not touched. Of two views, [2, S, S], the same places are painted over in both.
     """
     rows, columns = np.nonzero(content)
     shuffled = generator.permutation(len(rows))
@@ -37,7 +37,7 @@ def perturb(
     empty = np.where(content, np.uint8(ground), image)
     deleted, inserted = np.repeat(image[None], steps + 1, axis=0), np.repeat(empty[None], steps + 1, axis=0)
     for step, count in enumerate(np.linspace(0, len(order), steps + 1).round().astype(int)):
-        chosen = rows[order[:count]], columns[order[:count]]
+        chosen = ..., rows[order[:count]], columns[order[:count]]
         deleted[step][chosen] = ground
         inserted[step][chosen] = image[chosen]
     return deleted, inserted

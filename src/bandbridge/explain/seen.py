@@ -19,7 +19,7 @@ class SeeingClassifier(Classifier):
     layer: str
 
     def evidence(self, prepared: np.ndarray, targets: np.ndarray) -> ClassEvidence:
-        """Return the Grad-CAM of uint8 ``prepared`` [B, S, S] for classes ``targets``, integers [B]."""
+        """Return the Grad-CAM of uint8 ``prepared`` [B, *preparation.shape] for classes ``targets``, integers [B]."""
         parts = [
             grad_cam(
                 self.model,
@@ -53,9 +53,8 @@ class SeeingClassifier(Classifier):
         coarseness.
         """
         size = self.preparation.size
-        upright, turned = (
-            upsample(self.evidence(images, targets).maps, size, size) for images in (prepared, prepared[:, ::-1, ::-1])
-        )
+        ways = (prepared, prepared[..., ::-1, ::-1])
+        upright, turned = (upsample(self.evidence(images, targets).maps, size, size) for images in ways)
         return (upright + turned[:, ::-1, ::-1]) / 2
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.read_prepared import read_prepared
 from bandbridge.evaluation.comparison import Interval
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.explain.attention import (
@@ -53,7 +54,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """The drawn images of one task: prepared uint8 [B, S, S], with their regions."""
+    """The drawn images of one task: prepared uint8 [B, *shape], with their regions."""
 
     names: list[str]
     labels: list[str]
@@ -127,12 +128,9 @@ def _draw(judged: pd.DataFrame, dataset: ImageFolder, preparation: Preparation, 
     unit = grouping_unit(images) if len(images) else "image"
     names = drawn["image"].tolist()
     sources = [decode_gray(dataset.read_bytes(name), name) for name in names]
-    prepared = [prepare_image(source, preparation) for source in sources]
+    prepared = read_prepared(dataset, names, preparation)
     regions = [find_regions(source, preparation) for source in sources]
-    empty = np.empty((0, preparation.size, preparation.size), dtype=np.uint8)
-    return _Sample(
-        names, drawn["label"].tolist(), drawn[unit].tolist(), unit, np.stack(prepared) if names else empty, regions
-    )
+    return _Sample(names, drawn["label"].tolist(), drawn[unit].tolist(), unit, prepared, regions)
 
 
 def _read(kept: Path) -> pd.DataFrame:

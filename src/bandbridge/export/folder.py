@@ -24,6 +24,8 @@ from bandbridge import __version__
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.read_prepared import each_cell_prepared
 from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
@@ -35,7 +37,14 @@ from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, write_confidence
 from bandbridge.predict.ensemble import is_run, sibling_folds
 from bandbridge.predict.likeness import FILE as LIKENESS
-from bandbridge.predict.likeness import Likeness, describe_image, fit_likeness, write_likeness
+from bandbridge.predict.likeness import (
+    Likeness,
+    close_ups,
+    describe_image,
+    described,
+    fit_likeness,
+    write_likeness,
+)
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
@@ -198,17 +207,27 @@ def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:
         raise UserError(
             f"{images.path} is not the dataset that this run was trained on", "Name that one, unchanged, with --images."
         )
-    return look_at(images)
+    return look_at(images, classifier.preparation)
 
 
-def look_at(images: ImageFolder) -> Likeness:
-    """Learn how ``images`` look, by whole cells where there are several."""
-    samples = images.samples
-    names = samples["file_name"].tolist()
-    shown = track(names, len(names), "looking at the training images")
-    statistics = np.array([describe_image(decode_gray(images.read_bytes(name), name)) for name in shown])
-    cells = samples["cell"].to_numpy()
-    return fit_likeness(statistics, cells if len(set(cells)) > 1 else np.arange(len(names)))
+def look_at(images: ImageFolder, preparation: Preparation) -> Likeness:
+    """Learn how ``images`` look to a model with ``preparation``, by whole cells where there are several."""
+    names = images.samples["file_name"].tolist()
+    of = described(preparation)
+    shown = track(_each_look(images, preparation), len(names), "looking at the training images")
+    statistics = {name: describe_image(image) for name, image in shown}
+    cells = images.samples["cell"].to_numpy()
+    groups = cells if len(set(cells)) > 1 else np.arange(len(names))
+    return fit_likeness(np.array([statistics[name] for name in names]), groups, of)
+
+
+def _each_look(images: ImageFolder, preparation: Preparation) -> Iterator[tuple[str, np.ndarray]]:
+    names = images.samples["file_name"].tolist()
+    if described(preparation) == "photograph":
+        yield from ((name, decode_gray(images.read_bytes(name), name)) for name in names)
+        return
+    for found, prepared in each_cell_prepared(images, preparation, names):
+        yield from zip(found, close_ups(prepared), strict=True)
 
 
 def model_card(classifier: Classifier, worth: Worth) -> str:

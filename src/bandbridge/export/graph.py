@@ -29,6 +29,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
 from bandbridge.files import write_json, write_text
+from bandbridge.model.channels import as_channels
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
 from bandbridge.predict.graph import FACTS as PREPARATION
@@ -100,7 +101,8 @@ class Exported:
 
 
 class ImageGraph(nn.Module):
-    """The network with what stands before and after it: uint8 [N, S, S] to logits and probabilities, [N, K] each."""
+    """The network with what stands before and after it: uint8 [N, S, S], or [N, 2, S, S]
+    of two views, to logits and probabilities, [N, K] each."""
 
     mean: Tensor
     std: Tensor
@@ -114,7 +116,8 @@ class ImageGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two outputs of the graph, float32."""
-        logits = self.model((images[:, None].float() / 255 - self.mean) / self.std)
+        views = images if images.dim() == 4 else images[:, None]
+        logits = self.model((as_channels(views.float() / 255) - self.mean) / self.std)
         return logits, torch.softmax(logits / self.temperature, dim=1)
 
 
@@ -172,13 +175,13 @@ def write_onnx(source: Exportable, path: Path) -> None:
     This is torch's exporter by tracing. That by torch.export gave the same numbers for timm's tiny models, took 40
     seconds instead of one, and would need another package; what tracing gets wrong, :func:`compare` finds.
     """
-    size, names = source.preparation.size, ["logits", "probabilities"]
+    names = ["logits", "probabilities"]
     with warnings.catch_warnings(), torch.inference_mode(), _widening_pools_as_products(source.model):
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
                 ImageGraph(source).eval(),
-                (torch.zeros(2, size, size, dtype=torch.uint8),),
+                (torch.zeros(2, *source.preparation.shape, dtype=torch.uint8),),
                 str(path),
                 dynamo=False,
                 opset_version=_OPSET,
@@ -312,7 +315,7 @@ def _describe(
         "run": {key: source.facts[key] for key in _RUN_FACTS if key in source.facts},
         "temperature": source.temperature,
         "review_below": review_below if review_below is not None and np.isfinite(review_below) else None,
-        "input": {"name": "images", "dtype": "uint8", "shape": ["N", source.preparation.size, source.preparation.size]},
+        "input": {"name": "images", "dtype": "uint8", "shape": ["N", *source.preparation.shape]},
         "outputs": {name: ["N", len(source.classes)] for name in ("logits", "probabilities")},
         "inside the model": {"divide by": 255, "subtract": source.mean, "then divide by": source.std, "channels": 3},
     }
@@ -337,13 +340,12 @@ def readme(source: Exportable, model: str, differences: tuple[Difference, ...], 
         f"Run `{run.get('id', 'not known')}`, exported by Bandbridge {__version__} as `{model}`. "
         "**Research use only. Not a medical device.** It names the likelier classes; a person decides.",
         "## Use",
-        f"    pip install numpy pillow {'onnxruntime' if model.endswith('.onnx') else 'openvino'}\n"
-        "    python example.py IMAGE [IMAGE ...]",
-        f"Input `images`, uint8 [N, {source.preparation.size}, {source.preparation.size}]: prepared images. Outputs "
+        _use(source.preparation, model),
+        f"Input `images`, uint8 [N, {', '.join(map(str, source.preparation.shape))}]: prepared images. Outputs "
         f"`logits` and `probabilities`, float32 [N, {len(source.classes)}], classes in the order "
         f"{', '.join(source.classes)}. The probabilities are softmax(logits / {source.temperature:.4g}). "
-        "`example.py` marks with `check` what a person should look at; where `review_below` in `preparation.json` is "
-        "null, that is every image.",
+        "`check` marks what a person should look at; where `review_below` in `preparation.json` is null, that is every "
+        "image.",
         "## Preparation",
         "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
         "The rest is inside the model: division by 255, three equal channels, mean "
@@ -363,8 +365,21 @@ def readme(source: Exportable, model: str, differences: tuple[Difference, ...], 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _use(preparation: Preparation, model: str) -> str:
+    if preparation.by_cell:
+        return (
+            f"    bandbridge predict FOLDER --model {model}\n\n"
+            "FOLDER holds a folder of images for each cell. This model judges each chromosome beside the others of its "
+            "cell: `example.py`, which is for single images, refuses it."
+        )
+    runtime = "onnxruntime" if model.endswith(".onnx") else "openvino"
+    return f"    pip install numpy pillow {runtime}\n    python example.py IMAGE [IMAGE ...]"
+
+
 def preparation_steps(preparation: Preparation) -> list[str]:
     """Return the preparation as sentences, in the order of the steps."""
+    if preparation.contrast == "cell":
+        return _steps_by_cell(preparation)
     ground = "black (0)" if preparation.padding == "black" else "the median of the image's border"
     common = f" or, if longer, {preparation.extent} px" if preparation.scale == "common" else ""
     return [
@@ -378,4 +393,22 @@ def preparation_steps(preparation: Preparation) -> list[str]:
         f"Centre on a square of the longer side{common}, filled with {ground}; a spare pixel goes right or below.",
         f"Resize to {preparation.size} x {preparation.size} px by Pillow's bilinear filter, which averages when it "
         "shrinks; a square that already has this size stays as it is.",
+    ]
+
+
+def _steps_by_cell(preparation: Preparation) -> list[str]:
+    views = {
+        "close-up": "One view is the close-up: the longer side takes 62 of 64 parts of the square.",
+        "to-scale": "One view is to scale: one factor for the cell brings the typical length of its chromosomes (along "
+        "the axis, mean of the middle three fifths) to 27 of 64 parts of the square; it stays empty for fewer than ten."
+        if preparation.scale == "cell"
+        else f"One view is to scale: {preparation.extent} px of the image take the side of the square.",
+    }
+    return [
+        "Read as 8-bit gray; colour becomes luma (ITU-R 601).",
+        "Cut the chromosome from its ground: what is not the chromosome is 0.",
+        "Replace the contrast of each pixel to its ground by the share of its cell's foreground with less (255: all).",
+        *(["Stand the chromosome along its own axis; the end that is up stays up."] if preparation.upright else []),
+        *(views[view] for view in preparation.shown),
+        f"Resize to {preparation.size} x {preparation.size} px by Pillow's bilinear filter, centred on black.",
     ]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.dataset.prepare import Preparation
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.export.folder import Worth, look_at, write_model
 from bandbridge.model.classifier import exported_facts, open_classifier
@@ -95,13 +96,14 @@ def write_tuned(tuning: Tuning, executor: Executor, measured: Measured | None, o
             if confidence is not None
             else "nothing is known of its confidence: the original model has none, and it was not measured here"
         )
-    likeness = _likeness_of(tuning.dataset)
+    run = executor.ledger.folder(tuning.whole)
+    classifier = open_classifier(run, CHECKPOINT, "cpu")
+    likeness = _likeness_of(tuning.dataset, classifier.preparation)
     if likeness is None:
         notes.append("it flags no image for its looks: that is learned from two cells or more")
-    run = executor.ledger.folder(tuning.whole)
     folds, before = ((), None) if measured is None else (measured.folds, measured.before)
     worth = Worth(folds, read_trained_on(run), confidence, likeness, borrowed, before)
-    write_model(open_classifier(run, CHECKPOINT, "cpu"), worth, out)
+    write_model(classifier, worth, out)
     return notes
 
 
@@ -119,9 +121,9 @@ def doubts(tuning: Tuning, known: TrainedOn, measured: Measured | None) -> Itera
         yield "the original model does not say which images it was trained on: it may have seen some of these"
 
 
-def _likeness_of(images: ImageFolder) -> Likeness | None:
+def _likeness_of(images: ImageFolder, preparation: Preparation) -> Likeness | None:
     cells = set(images.samples["cell"])
-    return look_at(images) if "" not in cells and len(cells) > 1 else None
+    return look_at(images, preparation) if "" not in cells and len(cells) > 1 else None
 
 
 def _confidence_of(base: BaseModel) -> tuple[str, Confidence | None]:

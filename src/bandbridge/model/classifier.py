@@ -18,6 +18,7 @@ from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
 from bandbridge.files import read_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
+from bandbridge.model.channels import as_channels
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
 
@@ -55,12 +56,13 @@ class Classifier:
         return frozenset(read_predictions(path)["image"]) if path.is_file() else frozenset()
 
     def normalised(self, prepared: np.ndarray) -> Tensor:
-        """Return float32 [B, 3, S, S] on the model's device from uint8 ``prepared`` [B, S, S]."""
-        gray = torch.from_numpy(np.array(prepared)).to(self.mean.device)[:, None].float() / 255
-        return ((gray - self.mean) / self.std).contiguous()
+        """Return float32 [B, 3, S, S] on the model's device from uint8 ``prepared`` [B, *preparation.shape]."""
+        views = torch.from_numpy(np.array(prepared)).to(self.mean.device).float() / 255
+        views = views if views.dim() == 4 else views[:, None]
+        return ((as_channels(views) - self.mean) / self.std).contiguous()
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
-        """Return float32 [B, C] of uint8 ``prepared`` [B, S, S], a few images at a time."""
+        """Return float32 [B, C] of uint8 ``prepared`` [B, *preparation.shape], a few images at a time."""
         parts = []
         with evaluating(self.model), torch.inference_mode():
             for start in range(0, len(prepared), BATCH):
@@ -68,7 +70,7 @@ class Classifier:
         return np.concatenate(parts)
 
     def probabilities(self, prepared: np.ndarray) -> np.ndarray:
-        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, S, S]."""
+        """Return class probabilities, float64 [B, C], of uint8 ``prepared`` [B, *preparation.shape]."""
         return class_probabilities(self.logits(prepared))
 
 

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.by_cell import FEWEST
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.confidence import no_experience
 from bandbridge.predict.ensemble import BATCH, Ensemble
-from bandbridge.predict.intake import Handed, decoded
+from bandbridge.predict.intake import Handed, decoded, in_whole_cells
 from bandbridge.progress import track
 
 #: Smallest probability that enters a logarithm.
 _TINY = 1e-12
-#: A cell with fewer chromosomes is no metaphase: its counts say nothing.
-FEWEST = 10
+#: Why a chromosome is to be looked at.
+_UNLIKE = "looks unlike the images the model was trained on"
+_UNSCALED = "judged without scale: too few chromosomes of its cell are here"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +49,14 @@ def classify(
     """
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
-    batches = decoded(list(handed), BATCH)
-    for kept, images, failed in track(batches, -(-len(handed) // BATCH), "classifying"):
+    batches = in_whole_cells(handed, BATCH)
+    for kept, images, failed in track(decoded(batches), len(batches), "classifying"):
         refused += failed
         if kept:
             named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
-            found += zip(kept, judge_images(ensemble, named, flips=flips, keep_images=keep_images), strict=True)
+            cells = [one.cell for one in kept]
+            judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
+            found += zip(kept, judged, strict=True)
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
     sheets = [assign_sheet(sheet, ensemble) if joint and is_placed_whole(sheet) else sheet for sheet in given]
     labels = {one.name: one.label for one in handed}
@@ -60,13 +64,25 @@ def classify(
 
 
 def judge_images(
-    ensemble: Ensemble, images: Sequence[tuple[str, np.ndarray]], *, flips: bool = False, keep_images: bool = True
+    ensemble: Ensemble,
+    images: Sequence[tuple[str, np.ndarray]],
+    *,
+    flips: bool = False,
+    keep_images: bool = True,
+    cells: Sequence[str] | None = None,
 ) -> list[Chromosome]:
-    """Return what ``ensemble`` thinks of each (name, uint8 [H, W]) of ``images`` by itself, in their order."""
-    opinion = ensemble.judge([image for _, image in images], flips)
+    """Return what ``ensemble`` thinks of each (name, uint8 [H, W]) of ``images`` by itself, in their order.
+
+    cells: as :meth:`Ensemble.judge` has them.
+    """
+    opinion = ensemble.judge([image for _, image in images], flips, cells)
+    doubts = [
+        [text for text, so in ((_UNLIKE, unlike), (_UNSCALED, unscaled)) if so]
+        for unlike, unscaled in zip(opinion.unlike, opinion.unscaled, strict=True)
+    ]
     return [
-        _chromosome(ensemble, name, image, row, bool(strange), keep_images)
-        for (name, image), row, strange in zip(images, opinion.probabilities, opinion.unlike, strict=True)
+        _chromosome(ensemble, name, image, row, reasons, keep_images)
+        for (name, image), row, reasons in zip(images, opinion.probabilities, doubts, strict=True)
     ]
 
 
@@ -79,18 +95,15 @@ def _by_cell(found: Sequence[tuple[Handed, Chromosome]]) -> Iterator[tuple[str, 
 
 
 def _chromosome(
-    ensemble: Ensemble, name: str, image: np.ndarray, probabilities: np.ndarray, unlike: bool, keep: bool
+    ensemble: Ensemble, name: str, image: np.ndarray, probabilities: np.ndarray, reasons: list[str], keep: bool
 ) -> Chromosome:
-    """One chromosome by itself, with the reasons to look at it."""
+    """One chromosome by itself, with the ``reasons`` to look at it, to which those of its scores are added."""
     order = np.argsort(-probabilities, kind="stable")
     best, second = (ensemble.classes[int(index)] for index in order[:2])
     thresholds = ensemble.thresholds
     fitting = probabilities >= 1 - thresholds if thresholds is not None else probabilities >= probabilities.max()
     labels = tuple(ensemble.classes[int(index)] for index in order if fitting[index])
-    reasons = []
-    if unlike:
-        reasons.append("looks unlike the images the model was trained on")
-    elif not labels:
+    if not labels and _UNLIKE not in reasons:
         reasons.append("fits no class well")
     below = ensemble.review_below
     if below is not None and below > 1:

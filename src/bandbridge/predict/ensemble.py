@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import softmax
 
-from bandbridge.dataset.prepare import Preparation, prepare_image
+from bandbridge.dataset.by_cell import lacks_scale, prepare_images
+from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.files import read_json
@@ -49,19 +50,21 @@ class Member(Protocol):
         """Return the names of the images that it was not trained on."""
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
-        """Return float32 [B, K] of uint8 ``prepared`` [B, S, S]."""
+        """Return float32 [B, K] of uint8 ``prepared`` [B, *preparation.shape]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], and ``unlike`` bool [n].
+    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], ``unlike`` and ``unscaled`` [n].
 
     An image is unlike when every member that knows its training images finds it unlike them: by the statistics of the
-    photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs.
+    photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs. It is unscaled when a
+    member judges by the scale of the cell, and that is not known.
     """
 
     probabilities: np.ndarray
     unlike: np.ndarray
+    unscaled: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +109,22 @@ class Ensemble:
         shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in self.members]
         return min(float(share.get("flip_vertical", 0.5)) for share in shares)
 
-    def judge(self, images: Sequence[np.ndarray], flips: bool = False) -> Opinion:
+    def judge(self, images: Sequence[np.ndarray], flips: bool = False, cells: Sequence[str] | None = None) -> Opinion:
         """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
 
+        cells: the cell of each image, "" unknown; None: all unknown. Whole cells must be given together.
         The opinion is the mean of the members' calibrated probabilities, over the four mirror images with ``flips``.
         """
         prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
+        unscaled = np.zeros(len(images), dtype=bool)
+        origins = [""] * len(images) if cells is None else cells
         likenesses = self.likenesses or (None,) * len(self.members)
         looks: dict[Likeness, np.ndarray] = {}
         for member, confidence, likeness in zip(self.members, self.confidences, likenesses, strict=True):
             if member.preparation not in prepared:
-                prepared[member.preparation] = np.stack([prepare_image(one, member.preparation) for one in images])
+                prepared[member.preparation] = prepare_images(images, origins, member.preparation)
+            unscaled |= lacks_scale(prepared[member.preparation], member.preparation)
             views = list(_mirrored(prepared[member.preparation], flips))
             logits = [member.logits(view).astype(np.float64) for view in views]
             temperature = confidence.temperature if confidence is not None else member.temperature
@@ -127,18 +134,18 @@ class Ensemble:
                 strange |= energies(logits[0]) < confidence.energy_low
             if likeness is not None:
                 if likeness not in looks:
-                    looks[likeness] = likeness.unlike(images)
+                    looks[likeness] = likeness.unlike(images, prepared[member.preparation])
                 strange |= looks[likeness]
             if confidence is not None or likeness is not None:
                 unlike &= strange
         known = any(one is not None for one in (*self.confidences, *likenesses))
-        return Opinion(total / len(self.members), unlike & known)
+        return Opinion(total / len(self.members), unlike & known, unscaled)
 
 
 def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
     if not flips:
         return [images]
-    return [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+    return [images, images[..., ::-1, :], images[..., ::-1], images[..., ::-1, ::-1]]
 
 
 def open_models(

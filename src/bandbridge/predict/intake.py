@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, read_images
+from bandbridge.dataset.by_cell import group_by_cell
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, ImageFolder, open_dataset, read_bounded
 from bandbridge.errors import UserError
@@ -88,12 +89,23 @@ def _cell_of(name: str) -> str:
     return "" if parent == "." else parent
 
 
-def decoded(handed: list[Handed], batch: int) -> Iterator[tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]]:
-    """Yield batches of (images handed over, uint8 [H, W] each, [(name, reason)] of those that cannot be read).
+def in_whole_cells(handed: Sequence[Handed], batch: int) -> list[list[Handed]]:
+    """Return ``handed`` in batches of about ``batch`` images; no cell is divided between two."""
+    batches: list[list[Handed]] = [[]]
+    for group in group_by_cell([one.cell for one in handed]):
+        if len(batches[-1]) + len(group) > batch and batches[-1]:
+            batches.append([])
+        batches[-1] += [handed[position] for position in group]
+    return batches
+
+
+def decoded(
+    chunks: list[list[Handed]],
+) -> Iterator[tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]]:
+    """Yield for each chunk (images handed over, uint8 [H, W] each, [(name, reason)] of those that cannot be read).
 
     Files are read and decoded in threads, ahead of whoever uses them.
     """
-    chunks = [handed[start : start + batch] for start in range(0, len(handed), batch)]
     with ThreadPoolExecutor() as pool:
         pending = [pool.submit(_decode_all, chunk) for chunk in chunks[:_AHEAD]]
         for index in range(len(chunks)):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from scipy import ndimage
 
-from bandbridge.dataset.prepare import background_level, foreground_mask
+from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask
 from bandbridge.errors import UserError
 from bandbridge.files import write_text
 
@@ -48,7 +49,9 @@ _SMALLEST_SD = 1e-6
 class Likeness(BaseModel):
     """The training images by their statistics: ``mean`` and ``sd`` of each, and the ``precision`` of the standardised.
 
-    An image whose squared Mahalanobis distance exceeds ``farthest`` is unlike them. images: how many there were.
+    An image whose squared Mahalanobis distance exceeds ``farthest`` is unlike them. images: how many there were. of:
+    what is described, the photograph, or the close-up that a model sees which knows nothing of the photograph's ground,
+    size and exposure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,15 +61,26 @@ class Likeness(BaseModel):
     sd: tuple[float, ...]
     precision: tuple[tuple[float, ...], ...]
     farthest: float
+    of: Literal["photograph", "close-up"] = "photograph"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out that a photograph is described, as files did that knew nothing else."""
+        value: dict[str, Any] = handler(self)
+        return {key: item for key, item in value.items() if (key, item) != ("of", "photograph")}
 
     def distances(self, statistics: np.ndarray) -> np.ndarray:
         """Return squared Mahalanobis distances, float64 [N], of float ``statistics`` [N, S]."""
         z = (statistics - np.array(self.mean)) / np.array(self.sd)
         return np.einsum("ni,ij,nj->n", z, np.array(self.precision), z)
 
-    def unlike(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return which uint8 ``images`` [H, W] look unlike the training images, bool [N]."""
-        return self.distances(np.array([describe_image(image) for image in images])) > self.farthest
+    def unlike(self, images: Sequence[np.ndarray], prepared: np.ndarray) -> np.ndarray:
+        """Return which images look unlike the training images, bool [N].
+
+        They are given as taken, uint8 [H, W] each, and as ``prepared`` for the model, uint8 [N, *preparation.shape].
+        """
+        described = images if self.of == "photograph" else close_ups(prepared)
+        return self.distances(np.array([describe_image(image) for image in described])) > self.farthest
 
 
 def describe_image(image: np.ndarray) -> np.ndarray:
@@ -101,7 +115,19 @@ def describe_image(image: np.ndarray) -> np.ndarray:
     )
 
 
-def fit_likeness(statistics: np.ndarray, groups: np.ndarray) -> Likeness:
+def close_ups(prepared: np.ndarray) -> np.ndarray:
+    """Return the first view of uint8 ``prepared`` [N, *preparation.shape], [N, S, S]."""
+    return prepared if prepared.ndim == 3 else prepared[:, 0]
+
+
+def described(preparation: Preparation) -> Literal["photograph", "close-up"]:
+    """Return what is described of the images of a model with ``preparation``."""
+    return "close-up" if preparation.contrast == "cell" else "photograph"
+
+
+def fit_likeness(
+    statistics: np.ndarray, groups: np.ndarray, of: Literal["photograph", "close-up"] = "photograph"
+) -> Likeness:
     """Learn from the ``statistics`` of the training images, float [N, S]; ``groups`` [N] are their cells.
 
     How far an image of a new cell may be is measured on one half of the cells with what the other half taught. Raises
@@ -114,7 +140,8 @@ def fit_likeness(statistics: np.ndarray, groups: np.ndarray) -> Likeness:
     far = []
     for taught in (halves, ~halves):
         far.append(_fit(statistics[taught], np.inf).distances(statistics[~taught]))
-    return _fit(statistics, float(np.quantile(np.concatenate(far), 1 - UNLIKE_SHARE)))
+    found = _fit(statistics, float(np.quantile(np.concatenate(far), 1 - UNLIKE_SHARE)))
+    return found.model_copy(update={"of": of})
 
 
 def _fit(statistics: np.ndarray, farthest: float) -> Likeness:

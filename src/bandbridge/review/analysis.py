@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +20,9 @@ class Analyst(Protocol):
     def sheet(self, name: str, images: list[tuple[str, np.ndarray]]) -> CellSheet:
         """Return the sheet of cell ``name`` from its (file, uint8 [H, W]) images."""
 
-    def cam(self, image: np.ndarray, label: str) -> np.ndarray:
+    def cam(self, image: np.ndarray, label: str, mates: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Return what in uint8 ``image`` [H, W] speaks for class ``label``, laid over it.
 
-        uint8 RGB [H x f, W x f, 3] with f the ``display_factor`` of ``image``.
+        mates: the other images of its cell, uint8 [H, W] each. uint8 RGB [H x f, W x f, 3] with f the
+        ``display_factor`` of ``image``.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bandbridge.dataset.prepare import prepare_image
+from bandbridge.dataset.by_cell import prepare_beside
 from bandbridge.errors import UserError
 from bandbridge.explain.overlay import display_factor, overlay, place
 from bandbridge.karyogram.orientation import upright
@@ -31,12 +31,15 @@ class EnsembleAnalyst:
 
     def sheet(self, name: str, images: list[tuple[str, np.ndarray]]) -> CellSheet:
         """Return the sheet of cell ``name`` from its (file, uint8 [H, W]) images."""
-        chromosomes = judge_images(self.ensemble, images)
+        chromosomes = judge_images(self.ensemble, images, cells=[name or "cell"] * len(images))
         sheet = CellSheet(name, self.classes, tuple(upright(chromosomes, self.classes)))
         return assign_sheet(sheet, self.ensemble) if self.classes == CLASSES else sheet
 
-    def cam(self, image: np.ndarray, label: str) -> np.ndarray:
-        """Return the Grad-CAM of class ``label`` by the first model, in colour over uint8 ``image`` [H, W]."""
+    def cam(self, image: np.ndarray, label: str, mates: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """Return the Grad-CAM of class ``label`` by the first model, in colour over uint8 ``image`` [H, W].
+
+        mates: the other images of its cell, uint8 [H, W] each.
+        """
         from bandbridge.explain.seen import seeing  # torch; the sheet itself does without
         from bandbridge.model.classifier import Classifier
 
@@ -47,7 +50,7 @@ class EnsembleAnalyst:
                 "Name the run or the model folder that it was exported from.",
             )
         member = seeing(first)
-        prepared = prepare_image(image, member.preparation)[None]
+        prepared = prepare_beside(image, mates, member.preparation)[None]
         maps, _ = member.shown_maps(prepared, np.array([self.classes.index(label)]), centred=True)
         return overlay(image, maps[0], place(image, member.preparation), display_factor(image))
 

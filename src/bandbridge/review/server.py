@@ -133,7 +133,8 @@ def _cam_picture(review: Review, cell: int, number: int, label: str) -> bytes:
     if number not in stored.ids or label not in review.worker.analyst.classes:
         raise absent("chromosome or class")
     one = stored.sheet.chromosomes[stored.ids.index(number)]
-    return encode_png(close_up(one.image, one.pose, review.worker.cam(one.image, label)))
+    mates = [other.image for other in stored.sheet.chromosomes if other is not one]
+    return encode_png(close_up(one.image, one.pose, review.worker.cam(one.image, label, mates)))
 
 
 # What the page asks

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,10 +59,10 @@ class Worker:
                 raise TimeoutError
             time.sleep(0.02)
 
-    def cam(self, image: np.ndarray, label: str) -> np.ndarray:
+    def cam(self, image: np.ndarray, label: str, mates: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Return the analyst's overlay, uint8 RGB."""
         with self._turn:
-            return self.analyst.cam(image, label)
+            return self.analyst.cam(image, label, mates)
 
     def _work(self) -> None:
         while (cell := self._asked.get()) is not None:

@@ -76,10 +76,28 @@ class Ledger:
             return RunState("failed", epochs, str(why.get("message", "")), str(why.get("remedy", "")))
         return RunState("paused" if epochs else "pending", epochs)
 
+    def otherwise_prepared(self, run: PlannedRun) -> Path | None:
+        """The folder of a finished run that differs from ``run`` in the preparation of images alone; None without one.
+
+        Its parent, if it has one, may differ in the same way.
+        """
+        own = _without_preparation(run.record.model_dump(mode="json"))
+        for folder in sorted(run.folder(self.root).parent.glob(f"{run.name.rpartition('/')[2]}-*")):
+            record = read_json(folder / "run.json").get("record")
+            if folder.name.endswith(run.id) or not isinstance(record, dict) or not (folder / DONE).exists():
+                continue
+            if _without_preparation(record) == own:
+                return folder
+        return None
+
     def speeds(self) -> list[TrainingSpeed]:
         """The speed of every run with a finished epoch, by folder."""
         found = (_speed(self._known[name]) for name in sorted(self._known))
         return [speed for speed in found if speed is not None]
+
+
+def _without_preparation(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "preparation": None, "init": {**record.get("init", {}), "run": None}}
 
 
 def _speed(folder: Path) -> TrainingSpeed | None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from bandbridge.dataset.contents import Contents, contents_of
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
-from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.prepare import BASES, Preparation
 from bandbridge.dataset.splits import Split, in_order_of, make_split, read_split, strictest_scheme
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import is_present
@@ -116,8 +117,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
     opened: dict[Path, tuple[ImageFolder, Contents]] = {}
     problems: list[str] = []
     for name, task in spec.tasks.items():
-        settings = {**spec.preparation.settings(), **task.preparation.settings()}
-        preparation = Preparation(size=spec.image_size, **settings)
+        preparation = _preparation_of(name, spec, path)
         places = dataset_places(task.dataset, path, data_dir)
         found = next((place for place in places if is_present(place)), None)
         if found is None:
@@ -134,6 +134,20 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)
     return tasks
+
+
+def _preparation_of(name: str, spec: StudySpec, path: Path) -> Preparation:
+    base, stated = spec.preparation_settings(name)
+    try:
+        return Preparation(size=spec.image_size, **{**BASES[base], **stated})
+    except ValidationError as fault:
+        reason = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
+        raise UserError(
+            f"{path}: the preparation of task {name} does not fit together: {reason}",
+            f"It stands on the base {base}"
+            + (", the default of protocol: strict" if base == "by-cell" and spec.protocol == "strict" else "")
+            + "; take the setting away, or begin with preparation: {base: published, ...}.",
+        ) from fault
 
 
 def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path) -> Split:

@@ -23,17 +23,31 @@ class _Frozen(BaseModel):
 
 
 class PreparationSpec(_Frozen):
-    """What a study says of preparation; see :class:`bandbridge.dataset.prepare.Preparation` for the meanings."""
+    """What a study says of preparation: a named base, and what to change in it.
 
+    base: ``published`` or ``by-cell``; by default published under the protocol paper and by-cell under strict. Alone it
+    may stand for the whole: ``preparation: by-cell``. The other settings are those of
+    :class:`bandbridge.dataset.prepare.Preparation`.
+    """
+
+    base: Literal["published", "by-cell"] | None = None
     padding: Literal["black", "background"] | None = None
     crop: Literal["none", "foreground"] | None = None
-    scale: Literal["each", "common"] | None = None
+    scale: Literal["each", "common", "cell"] | None = None
     extent: int | None = Field(default=None, ge=1)
     polarity: Literal["as-is", "inverted"] | None = None
+    views: Literal["close-up", "to-scale", "both"] | None = None
+    contrast: Literal["as-is", "cell"] | None = None
+    upright: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone_it_is_the_base(cls, value: object) -> object:
+        return {"base": value} if isinstance(value, str) else value
 
     def settings(self) -> dict[str, Any]:
-        """Return only what is stated."""
-        return self.model_dump(exclude_none=True)
+        """Return only what is stated, without the base."""
+        return self.model_dump(exclude_none=True, exclude={"base"})
 
 
 class TaskSpec(_Frozen):
@@ -131,6 +145,17 @@ class StudySpec(_Frozen):
         for name in self.recipes:
             if name not in self.architectures:
                 yield ("recipes", name), f"{name!r} is not among the architectures"
+
+    def preparation_settings(self, task: str) -> tuple[str, dict[str, Any]]:
+        """Return the base of the preparation of ``task`` and what is stated beside it.
+
+        A base that the task names stands by itself: what the study states belongs to the study's own.
+        """
+        own = self.tasks[task].preparation
+        if own.base is not None:
+            return own.base, own.settings()
+        base = self.preparation.base or ("by-cell" if self.protocol == "strict" else "published")
+        return base, {**self.preparation.settings(), **own.settings()}
 
     @property
     def kept_checkpoint(self) -> Literal["best", "last"]:

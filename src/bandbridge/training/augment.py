@@ -11,6 +11,8 @@ from torch.nn import functional
 from bandbridge.training.bank import to_float
 from bandbridge.training.recipe import Augmentation
 
+#: Numbers drawn for an image of one view, as it always was, and of two.
+_DRAWS = (4, 8)
 #: Image size at which Augmentation.blur_sigma is stated, pixels.
 _REFERENCE_SIZE = 256
 
@@ -18,18 +20,22 @@ _REFERENCE_SIZE = 256
 def augment(
     images: Tensor, augmentation: Augmentation, generator: torch.Generator, first: int = 0, batch: int | None = None
 ) -> Tensor:
-    """Flip and blur uint8 ``images`` [B, 1, S, S]; returns float32 in 0..1.
+    """Change uint8 ``images`` [B, V, S, S] of V views at random, all views of an image alike; returns float32 in 0..1.
 
-    Draws come from ``generator``, on the device of the images. Their number depends on B alone, so that the stream is
-    the same whatever the settings. Of images that are part of a ``batch`` of so many, those from ``first`` on, each
-    gets the draws that it would get in the whole batch. Bytes are flipped before they are widened: a quarter of the
-    memory to move.
+    Draws come from ``generator``, on the device of the images. Their number depends on B and V alone, so that the
+    stream is the same whatever the settings. Of images that are part of a ``batch`` of so many, those from ``first``
+    on, each gets the draws that it would get in the whole batch. Bytes are flipped before they are widened: a quarter
+    of the memory to move.
     """
     whole = len(images) if batch is None else batch
-    draws = torch.rand((4, whole), generator=generator, device=images.device)[:, first : first + len(images)]
+    kinds = _DRAWS[images.shape[1] - 1]
+    draws = torch.rand((kinds, whole), generator=generator, device=images.device)[:, first : first + len(images)]
     images = flip(images, draws[0] < augmentation.flip_horizontal, dimension=3)
     images = flip(images, draws[1] < augmentation.flip_vertical, dimension=2)
     images = to_float(images)
+    if kinds > _DRAWS[0]:
+        images[:, 1] *= (draws[4] >= augmentation.without_scale).view(-1, 1, 1)
+        images = reshape(images, augmentation, 2 * draws[5:8] - 1)
     low, high = (bound * images.shape[-1] / _REFERENCE_SIZE for bound in augmentation.blur_sigma)
     if augmentation.blur == 0 or high == 0:
         return images
@@ -37,8 +43,29 @@ def augment(
     return gaussian_blur(images, sigma, largest_sigma=high)
 
 
+def reshape(images: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
+    """Widen, turn and, in the view to scale alone, enlarge each of float ``images`` [B, V, S, S] about its middle.
+
+    ``draws`` [3, B] in -1..1 say how much of each. What comes in from outside is 0.
+    """
+    if augmentation.aspect == augmentation.rotation == augmentation.cell_scale == 0:
+        return images
+    wider = torch.exp(augmentation.aspect * draws[0])
+    angle = math.radians(augmentation.rotation) * draws[1]
+    larger = torch.stack([torch.ones_like(wider), torch.exp(augmentation.cell_scale * draws[2])][: images.shape[1]], 1)
+    # The place that each place of the result is read from: it is turned back, then made narrower and smaller.
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    lines = torch.stack([cosine / wider, -sine / wider, sine, cosine], dim=1)
+    matrices = torch.zeros((*larger.shape, 2, 3), device=images.device)
+    matrices[..., :2] = (lines[:, None] / larger[..., None]).view(*larger.shape, 2, 2)
+    count, views, height, width = images.shape
+    places = functional.affine_grid(matrices.view(-1, 2, 3), [count * views, 1, height, width], align_corners=False)
+    flat = images.reshape(count * views, 1, height, width)
+    return functional.grid_sample(flat, places, align_corners=False).view(images.shape)
+
+
 def shrink(images: Tensor, side: int) -> Tensor:
-    """Return float ``images`` [B, 1, S, S] at ``side`` pixels, no more than S, by bilinear antialiased resampling."""
+    """Return float ``images`` [B, V, S, S] at ``side`` pixels, no more than S, by bilinear antialiased resampling."""
     if side == images.shape[-1]:
         return images
     return functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
@@ -51,7 +78,7 @@ def flip(images: Tensor, chosen: Tensor, dimension: int) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor:
-    """Blur each of ``images`` [B, 1, H, W] with its own ``sigma`` [B] (pixels; 0 leaves it as it is).
+    """Blur each of ``images`` [B, V, H, W] with its own ``sigma`` [B] (pixels; 0 leaves it as it is).
 
     A separable kernel, cut at three times ``largest_sigma`` and normalised; the border is repeated.
     """
@@ -60,8 +87,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest_sigma: float) -> Tensor
     # A sigma of 0 becomes a kernel that is 1 in the middle and 0 elsewhere.
     kernel = torch.exp(-0.5 * (offsets / sigma.float().clamp_min(1e-3)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(images.dtype)
-    count, _, height, width = images.shape
+    kernel = kernel.repeat_interleave(images.shape[1], dim=0)
+    count, height = len(kernel), images.shape[2]
     padded = functional.pad(images, (radius,) * 4, mode="replicate").view(1, count, height + 2 * radius, -1)
     rows = functional.conv2d(padded, kernel.view(count, 1, 1, -1), groups=count)
     columns = functional.conv2d(rows, kernel.view(count, 1, -1, 1), groups=count)
-    return columns.view(count, 1, height, width)
+    return columns.view(images.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
@@ -30,7 +31,7 @@ class ImageBank:
     """
 
     def __init__(self, images: np.ndarray, device: torch.device) -> None:
-        """``images``: uint8 [N, S, S], may be a memory map."""
+        """``images``: uint8 [N, S, S], or [N, V, S, S] of V views; may be a memory map."""
         self._images = images
         self._file = _ImageFile.behind(images)
         self._device = device
@@ -49,13 +50,15 @@ class ImageBank:
         return self._device if self._resident is not None else torch.device("cpu")
 
     def batch(self, rows: Tensor) -> Tensor:
-        """Return uint8 [B, 1, S, S] for int64 ``rows`` [B], which are best where :attr:`rows_device` says.
+        """Return uint8 [B, V, S, S] for int64 ``rows`` [B], which are best where :attr:`rows_device` says.
+
+        V is 1 of images that have no views.
 
         Raises IndexError for a row that is not there, :class:`EnvironmentFault` when the disk fails.
         """
         if self._resident is not None:
-            return self._resident[rows.to(self._device)].unsqueeze(1)
-        return self._to_device(self._fetch(rows.cpu().numpy())).unsqueeze(1)
+            return self._in_views(self._resident[rows.to(self._device)])
+        return self._in_views(self._to_device(self._fetch(rows.cpu().numpy())))
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Yield :meth:`batch` of each ``batch_size`` of ``rows`` [R] in turn, the last of what is left.
@@ -74,11 +77,11 @@ class ImageBank:
             for following in asked:
                 images = ahead.result()
                 ahead = reader.submit(self._fetch, following)
-                yield self._to_device(images).unsqueeze(1)
-            yield self._to_device(ahead.result()).unsqueeze(1)
+                yield self._in_views(self._to_device(images))
+            yield self._in_views(self._to_device(ahead.result()))
 
     def _fetch(self, rows: np.ndarray) -> Tensor:
-        """Return uint8 [B, S, S] in the memory of the CPU, pinned where a GPU will take it from there."""
+        """Return uint8 [B, S, S], or of views, in the memory of the CPU, pinned where a GPU will take it from there."""
         if self._file is None:
             chosen = torch.from_numpy(self._images[rows])
             return chosen.pin_memory() if self._device.type == "cuda" else chosen
@@ -87,6 +90,9 @@ class ImageBank:
         chosen = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         self._file.read(rows, chosen.numpy())
         return chosen
+
+    def _in_views(self, images: Tensor) -> Tensor:
+        return images.unsqueeze(1) if images.dim() == 3 else images
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self._device, non_blocking=self._device.type == "cuda")
@@ -101,10 +107,10 @@ class ImageBank:
 
 
 class _ImageFile:
-    """A file of uint8 images [N, S, S] that lie one after another from ``offset`` on."""
+    """A file of uint8 images [N, ...] that lie one after another from ``offset`` on."""
 
     def __init__(self, path: str, offset: int, shape: tuple[int, ...]) -> None:
-        self._path, self._offset, self._count, self._bytes = path, offset, shape[0], shape[1] * shape[2]
+        self._path, self._offset, self._count, self._bytes = path, offset, shape[0], math.prod(shape[1:])
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self._descriptor)
 
@@ -125,7 +131,7 @@ class _ImageFile:
             return None
 
     def read(self, rows: np.ndarray, into: np.ndarray) -> None:
-        """Fill uint8 ``into`` [B, S, S] with the images of int64 ``rows`` [B]. May be called from many threads."""
+        """Fill uint8 ``into`` [B, ...] with the images of int64 ``rows`` [B]. May be called from many threads."""
         if not len(rows):
             return
         if not -self._count <= rows.min() <= rows.max() < self._count:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandbridge.errors import UserError
+from bandbridge.model.channels import as_channels
 from bandbridge.training.augment import augment, shrink
 from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
@@ -59,8 +60,9 @@ class OutOfMemory(UserError):
 class TrainingJob:
     """What one training works on.
 
-    images: uint8 [N, S, S]. targets: int64 [N], class indices. training_rows, held_out_rows: int64 positions; no
-    held-out rows means that the last epoch is also the best. mean, std: of the three input channels, in 0..1.
+    images: uint8 [N, S, S], or [N, 2, S, S] of two views. targets: int64 [N], class indices. training_rows,
+    held_out_rows: int64 positions; no held-out rows means that the last epoch is also the best. mean, std: of the three
+    input channels, in 0..1.
     """
 
     run_id: str
@@ -382,12 +384,12 @@ class _Session:
         )
 
     def _normalised(self, images: Tensor) -> Tensor:
-        """[B, 1, S, S] in 0..1 to [B, 3, S, S] by the weights' own mean and SD; ``images`` are spent."""
-        if len(set(self.job.mean)) == len(set(self.job.std)) == 1:
+        """Views [B, V, S, S] in 0..1 to [B, 3, S, S] by the weights' own mean and SD; ``images`` are spent."""
+        if images.shape[1] == 1 and len(set(self.job.mean)) == len(set(self.job.std)) == 1:
             # Equal channels: normalise one and show it three times without a copy.
             images = images.sub_(self.mean[:, :1]).div_(self.std[:, :1]).expand(-1, 3, -1, -1)
         else:
-            images = (images - self.mean) / self.std
+            images = (as_channels(images) - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def _enter_phase(self, index: int) -> None:

@@ -26,6 +26,10 @@ _STEP = 16
 _LARGEST_SIGMA = 85.0
 
 
+#: Settings of augmentation that came after the first records.
+_LATER = ("without_scale", "aspect", "cell_scale", "rotation")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,6 +48,11 @@ class Phase(_Frozen):
 class Augmentation(_Frozen):
     """Random changes to training images: each flip, and a Gaussian blur, with its own probability per image.
 
+    Images of two views (:class:`bandbridge.dataset.prepare.Preparation`) are changed in further ways, as other
+    laboratories' are: ``without_scale`` is the share whose view to scale is emptied, so that the model also judges
+    images of which no cell is known. ``aspect`` and ``cell_scale`` bound the uniform draw of the logarithm of a factor,
+    of the width in both views and of all of the view to scale; ``rotation`` that of an angle, degrees.
+
     ``blur_sigma`` bounds the uniform draw of the standard deviation, in pixels of the prepared image at 256 px; it
     shrinks and grows with the image size.
     """
@@ -52,6 +61,17 @@ class Augmentation(_Frozen):
     flip_vertical: float = Field(default=0.5, ge=0, le=1)
     blur: float = Field(default=0.5, ge=0, le=1)
     blur_sigma: tuple[float, float] = (0.1, 2.0)
+    without_scale: float = Field(default=0.1, ge=0, le=1)
+    aspect: float = Field(default=0.0, ge=0, le=1)
+    cell_scale: float = Field(default=0.0, ge=0, le=1)
+    rotation: float = Field(default=0.0, ge=0, le=180)
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier records did not have, where it is as usual: their ids stay as they were."""
+        value: dict[str, Any] = handler(self)
+        usual = {name: type(self).model_fields[name].default for name in _LATER}
+        return {key: item for key, item in value.items() if key not in usual or item != usual[key]}
 
     @field_validator("blur_sigma")
     @classmethod
