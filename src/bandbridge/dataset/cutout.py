@@ -25,10 +25,9 @@ _SMALLEST_PIECE = 0.05
 _GROUND_QUANTILE = 0.7
 #: Ground that is noisy differs from itself: this many times the spread of its own side is no chromosome.
 _NOISE = 3.5
-#: How much of its box a foreground fills that is no chromosome but a picture with a ground of its own on a canvas.
-_CANVAS_FILL = 0.97
-#: How strong the contrast of such a picture's edge is, as a share of its strongest: of a chromosome the edge is faint.
-_CANVAS_EDGE = 0.9
+#: Share of the border of its box that a foreground covers which is no chromosome but a picture on a canvas, and least
+#: share of such a picture that its chromosome, and that its ground, takes.
+_PICTURE_EDGE, _LEAST_INNER = 0.98, 0.1
 #: Turning by less changes nothing that is to be seen, degrees.
 _LEAST_TURN = 1.0
 
@@ -61,14 +60,20 @@ class Cutout:
 
     @cached_property
     def length(self) -> float:
-        """Length along the axis, pixels, however bent: of the ribbon that has this area and this outline.
+        """Length along the axis, pixels, however bent.
 
-        A ribbon of length l and width w has the area l w and the outline 2 (l + w). Holes are filled: a pale middle
-        makes a chromosome no longer.
+        That of the ribbon which has this area and this outline: one of length l and width w has the area l w and the
+        outline 2 (l + w). A straight or compact chromosome has at least its extent along its principal axis. Holes are
+        filled: a pale middle makes a chromosome no longer.
         """
+        if self.is_blank:
+            return 0.0
         whole = ndimage.binary_fill_holes(self.mask)
         quarter = _outline(whole) / 4
-        return float(quarter + np.sqrt(max(quarter**2 - float(whole.sum()), 0.0)))
+        ribbon = float(quarter + np.sqrt(max(quarter**2 - float(whole.sum()), 0.0)))
+        angle = np.radians(tilt(self.mask))
+        rows, columns = np.nonzero(self.mask)
+        return max(ribbon, float(np.ptp(rows * np.cos(angle) - columns * np.sin(angle))) + 1)
 
 
 def is_bright_ground(images: Sequence[np.ndarray]) -> bool:
@@ -93,22 +98,15 @@ def cut_out(image: np.ndarray, bright: bool) -> Cutout:
     A picture with a ground of its own that was pasted on a canvas is taken off it first.
     """
     found = _cut(image, bright)
-    if found.mask.size < image.size and _is_picture(found):
-        row, column, height, width = found.box
+    row, column, height, width = found.box
+    # A picture has straight edges all around; no chromosome fills the whole border of its box.
+    if found.mask.size < image.size and min(height, width) > 2 and border_of(found.mask).mean() >= _PICTURE_EDGE:
         picture = image[row : row + height, column : column + width]
         inner = _cut(picture, is_bright_ground([picture]))
-        if not inner.is_blank:
+        if _LEAST_INNER <= inner.mask.sum() / picture.size <= 1 - _LEAST_INNER:
             top, left, inner_height, inner_width = inner.box
             return replace(inner, box=(row + top, column + left, inner_height, inner_width))
     return found
-
-
-def _is_picture(found: Cutout) -> bool:
-    """Whether what was found is no chromosome, but a rectangle whose edge differs most from the ground beside it."""
-    if min(found.mask.shape) < 3 or found.mask.mean() < _CANVAS_FILL:
-        return False
-    edge = float(np.median(border_of(found.contrast)))
-    return edge >= _CANVAS_EDGE * float(np.quantile(found.contrast, 0.99))
 
 
 def _cut(image: np.ndarray, bright: bool) -> Cutout:

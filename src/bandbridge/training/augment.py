@@ -12,7 +12,9 @@ from bandbridge.training.bank import to_float
 from bandbridge.training.recipe import Augmentation
 
 #: Numbers drawn for an image of one view, as it always was, and of two.
-_DRAWS = (4, 8)
+_DRAWS = (4, 9)
+#: How much smaller a chromosome is to the scale of its cell than close up: one of the typical length.
+_SMALLER = 2.3
 #: Image size at which Augmentation.blur_sigma is stated, pixels.
 _REFERENCE_SIZE = 256
 
@@ -35,7 +37,7 @@ def augment(
     images = to_float(images)
     if kinds > _DRAWS[0]:
         images[:, 1] *= (draws[4] >= augmentation.without_scale).view(-1, 1, 1)
-        images = reshape(images, augmentation, 2 * draws[5:8] - 1)
+        images = reshape(images, augmentation, 2 * draws[5:9] - 1)
     low, high = (bound * images.shape[-1] / _REFERENCE_SIZE for bound in augmentation.blur_sigma)
     if augmentation.blur == 0 or high == 0:
         return images
@@ -44,23 +46,29 @@ def augment(
 
 
 def reshape(images: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
-    """Widen, turn and, in the view to scale alone, enlarge each of float ``images`` [B, V, S, S] about its middle.
+    """Widen, turn, bend and, in the view to scale alone, enlarge each of float ``images`` [B, 2, S, S].
 
-    ``draws`` [3, B] in -1..1 say how much of each. What comes in from outside is 0.
+    ``draws`` [4, B] in -1..1 say how much of each. What comes in from outside is 0.
     """
-    if augmentation.aspect == augmentation.rotation == augmentation.cell_scale == 0:
+    if augmentation.aspect == augmentation.rotation == augmentation.cell_scale == augmentation.bend == 0:
         return images
     wider = torch.exp(augmentation.aspect * draws[0])
     angle = math.radians(augmentation.rotation) * draws[1]
-    larger = torch.stack([torch.ones_like(wider), torch.exp(augmentation.cell_scale * draws[2])][: images.shape[1]], 1)
-    # The place that each place of the result is read from: it is turned back, then made narrower and smaller.
+    larger = torch.stack([torch.ones_like(wider), torch.exp(augmentation.cell_scale * draws[2])], dim=1)
+    times = torch.tensor([1.0, _SMALLER], device=images.device)
+    aside = (augmentation.bend * draws[3])[:, None] * times
+    # The place that each place of the result is read from, -1 to 1: it is turned back, then made narrower and smaller.
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    lines = torch.stack([cosine / wider, -sine / wider, sine, cosine], dim=1)
-    matrices = torch.zeros((*larger.shape, 2, 3), device=images.device)
-    matrices[..., :2] = (lines[:, None] / larger[..., None]).view(*larger.shape, 2, 2)
-    count, views, height, width = images.shape
-    places = functional.affine_grid(matrices.view(-1, 2, 3), [count * views, 1, height, width], align_corners=False)
-    flat = images.reshape(count * views, 1, height, width)
+    lines = torch.stack([cosine / wider, -sine / wider, sine, cosine], dim=1)[:, None] / larger[..., None]
+    a, b, c, d = lines.flatten(0, 1)[:, :, None, None].unbind(1)
+    side = images.shape[-1]
+    middles = (2 * torch.arange(side, device=images.device) + 1) / side - 1
+    across, down = middles[None, None], middles[None, :, None]
+    column, row = a * across + b * down, c * across + d * down
+    # The ends go aside by a parabola, the middle half as far to the other side; so does a smaller image, in proportion.
+    column += aside.view(-1, 1, 1) * (row**2 - (1 / (3 * times**2)).repeat(len(images)).view(-1, 1, 1))
+    places = torch.stack([column, row], dim=-1)
+    flat = images.reshape(-1, 1, side, side)
     return functional.grid_sample(flat, places, align_corners=False).view(images.shape)
 
 

@@ -1,4 +1,8 @@
-"""Recipes: how a model is trained, as values. ``paper`` follows the publication, ``fast`` takes fewer passes."""
+"""Recipes: how a model is trained, as values.
+
+``paper`` follows the publication, ``fast`` takes fewer passes, ``laboratory`` is for models that are to judge images of
+other laboratories than those they were trained on.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _LARGEST_SIGMA = 85.0
 
 
 #: Settings of augmentation that came after the first records.
-_LATER = ("without_scale", "aspect", "cell_scale", "rotation")
+_LATER = ("without_scale", "aspect", "cell_scale", "rotation", "bend")
 
 
 class _Frozen(BaseModel):
@@ -51,7 +55,8 @@ class Augmentation(_Frozen):
     Images of two views (:class:`bandbridge.dataset.prepare.Preparation`) are changed in further ways, as other
     laboratories' are: ``without_scale`` is the share whose view to scale is emptied, so that the model also judges
     images of which no cell is known. ``aspect`` and ``cell_scale`` bound the uniform draw of the logarithm of a factor,
-    of the width in both views and of all of the view to scale; ``rotation`` that of an angle, degrees.
+    of the width in both views and of all of the view to scale; ``rotation`` that of an angle, degrees; ``bend`` that of
+    how far the ends of a chromosome that fills the square go aside, beside its middle, in halves of the side.
 
     ``blur_sigma`` bounds the uniform draw of the standard deviation, in pixels of the prepared image at 256 px; it
     shrinks and grows with the image size.
@@ -65,6 +70,7 @@ class Augmentation(_Frozen):
     aspect: float = Field(default=0.0, ge=0, le=1)
     cell_scale: float = Field(default=0.0, ge=0, le=1)
     rotation: float = Field(default=0.0, ge=0, le=180)
+    bend: float = Field(default=0.0, ge=0, le=1)
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -138,7 +144,7 @@ class RecipeSpec(_Frozen):
     ``averaging: off`` and ``growth: off`` (False to YAML; also 0 and a start of 1) take away what the base has.
     """
 
-    base: Literal["paper", "fast"] = "fast"
+    base: Literal["paper", "fast", "laboratory"] = "fast"
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=2)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -169,6 +175,19 @@ _LEARNING_RATES: tuple[tuple[str, float, float, float], ...] = (
 )
 
 
+#: What other laboratories' images differ in, each kept because judging images of another laboratory gained by it
+#: (docs/results/laboratories.md).
+_OTHER_LABORATORIES = Augmentation(
+    flip_vertical=0.1,
+    blur=0.5,
+    blur_sigma=(0.8, 6.0),
+    aspect=0.3,
+    cell_scale=0.15,
+    rotation=10.0,
+    bend=0.3,
+)
+
+
 def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
     """Return the recipe of ``spec`` for one architecture, by its timm name, from random or from trained weights."""
     random_rate, trained_rate, sgd_rate = next(
@@ -181,9 +200,12 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
             Phase(optimiser="sgd", epochs=20, learning_rate=sgd_rate, weight_decay=1e-4, schedule="cosine"),
         )
         recipe = Recipe(name="paper", phases=phases)
-    else:
+    elif spec.base == "fast":
         phase = Phase(optimiser="adamw", epochs=16, learning_rate=rate, weight_decay=0.02, schedule="one-cycle")
         recipe = Recipe(name="fast", phases=(phase,), clip_norm=1.0)
+    else:
+        phase = Phase(optimiser="adamw", epochs=16, learning_rate=rate, weight_decay=0.05, schedule="one-cycle")
+        recipe = Recipe(name="laboratory", phases=(phase,), clip_norm=1.0, augmentation=_OTHER_LABORATORIES)
     return _changed(recipe, spec)
 
 
