@@ -52,7 +52,8 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"base": "laboratory"},
     ),
     "close-up by the cell": ({"base": "by-cell", "views": "close-up", "scale": "each"}, {"base": "laboratory"}),
-    "by-cell": ({"base": "by-cell"}, {"base": "laboratory"}),
+    "by-cell, as it lies": ({"base": "by-cell", "upright": False}, {"base": "laboratory"}),
+    "by-cell": ({"base": "by-cell", "upright": True}, {"base": "laboratory"}),
 }
 
 

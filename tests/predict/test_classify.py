@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,3 +148,33 @@ def test_prices_without_experience_are_used_where_nothing_was_learned():
     assert no_experience().weight == 1.0
     (sheet,) = classify(Oracle(confidence=None), cell_of(NORMAL[:-1])).sheets
     assert [finding.text for finding in sheet.findings if not finding.overruled] == ["0 of chromosome Y, 1 expected"]
+
+
+def known_confidence(most):
+    """The confidence of a model that was measured on cells which deviate in ``most`` classes at most."""
+    base = no_experience()
+    return SimpleNamespace(
+        costs=lambda: base, counts=SimpleNamespace(suspect_above=0.0, most_deviating=most), energy_low=0.0
+    )
+
+
+DEVIATING = [*NORMAL, "3", "5", "7", "9", "11"]
+
+
+@pytest.mark.parametrize("most", [None, 2, 5])
+def test_more_unusual_counts_than_any_known_cell_has_are_one_sentence(most):
+    (sheet,) = classify(Oracle(confidence=known_confidence(most)), cell_of(DEVIATING)).sheets
+    if most == 2:
+        assert sheet.findings == () and "deviate in 5 classes, in 2 at most" in sheet.unknown
+        assert "evaluate" in sheet.unknown and "fine-tune" in sheet.unknown
+        assert not any("the cell shows" in reason for one in sheet.chromosomes for reason in one.reasons)
+    else:
+        assert len([one for one in sheet.findings if not one.overruled]) == 5 and sheet.unknown == ""
+
+
+@pytest.mark.parametrize(("strange", "unknown"), [(23, False), (24, True), (46, True)])
+def test_a_cell_of_which_most_looks_strange_is_said_to_be_unknown_once(strange, unknown):
+    cell = [handed(f"{number}.png", "c", label, unlike=number < strange) for number, label in enumerate(NORMAL)]
+    result = classify(Oracle(), cell)
+    assert (f"{strange} of its 46 chromosomes look unlike" in result.sheets[0].unknown) == unknown
+    assert (cell_table(result)["unknown"][0] != "") == unknown

@@ -105,6 +105,11 @@ def _summarise(result: Predictions) -> None:
             typer.echo(f"  {row['cell']}: {row['findings']}")
         if len(unusual) > 20:
             typer.echo(f"  ... and {len(unusual) - 20} more in cells.csv")
+        unknown = counts.loc[counts["unknown"] != ""]
+        if len(unknown):
+            names = ", ".join(unknown["cell"].head(5)) + (", ..." if len(unknown) > 5 else "")
+            typer.echo(f"{len(unknown):,} cells the model does not know, whose counts are withheld: {names}")
+            typer.echo(f"  {unknown['cell'].iloc[0]}: {unknown['unknown'].iloc[0]}")
     if "label" in table and (table["label"] != "").any():
         known = table.loc[table["label"] != ""]
         agreed = (known["label"] == known["class"]).mean()

@@ -196,7 +196,9 @@ def marks_of(one: Chromosome, number: int) -> list[str]:
 
 def _note_columns(sheet: CellSheet) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """The text below the chromosomes in two columns, (line, whether bold): what the counts say, then which to check."""
-    blocks = [[(f"\u25b2 {clean(finding.text, 90)}: for review", True)] for finding in sheet.findings]
+    unknown = textwrap.wrap(f"\u25b2 {clean(sheet.unknown, 400)}", _COLUMN_CHARACTERS) if sheet.unknown else []
+    blocks = [[(line, True) for line in unknown]] if unknown else []
+    blocks += [[(f"\u25b2 {clean(finding.text, 90)}: for review", True)] for finding in sheet.findings]
     for number, one in enumerate(to_check(sheet), start=1):
         text = f"\u25b2{number}  {clean(one.file, 48)}, {whereabouts(sheet, one)}: {clean('; '.join(one.reasons), 400)}"
         lines = textwrap.wrap(text, _COLUMN_CHARACTERS, subsequent_indent="      ")

@@ -71,12 +71,17 @@ class CountFinding:
 
 @dataclass(frozen=True, eq=False)
 class CellSheet:
-    """The chromosomes of one cell. ``classes``: the names behind the probabilities, in karyotype order."""
+    """The chromosomes of one cell. ``classes``: the names behind the probabilities, in karyotype order.
+
+    unknown: why the model does not know cells like this one, a sentence, "" where it does; its counts are then withheld
+    (``findings`` is empty) until a person has placed every chromosome.
+    """
 
     name: str
     classes: tuple[str, ...]
     chromosomes: tuple[Chromosome, ...]
     findings: tuple[CountFinding, ...] = ()
+    unknown: str = ""
 
     def of(self, label: str) -> tuple[Chromosome, ...]:
         """Return the chromosomes placed in class ``label`` ("": those placed nowhere), the most certain first."""

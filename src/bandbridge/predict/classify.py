@@ -20,6 +20,8 @@ from bandbridge.progress import track
 
 #: Smallest probability that enters a logarithm.
 _TINY = 1e-12
+#: What helps where a model does not know the cells.
+_HELP = "bandbridge evaluate measures it on a few labelled cells of this kind, bandbridge fine-tune adapts it to them."
 #: Why a chromosome is to be looked at.
 _UNLIKE = "looks unlike the images the model was trained on"
 _UNSCALED = "judged without scale: too few chromosomes of its cell are here"
@@ -118,8 +120,9 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
     """Return ``sheet`` with its chromosomes placed together and its unusual counts found.
 
     What the cell as a whole changes is a reason to look, and so is a class with too many chromosomes. Nothing is
-    hidden: the opinion on each chromosome by itself stays. A cell of fewer than ``FEWEST`` chromosomes is left alone.
-    Raises ValueError for classes that are not a human's 24.
+    hidden: the opinion on each chromosome by itself stays. Of a cell that the model does not know, which looks unlike
+    its training images or deviates in more classes than any cell that it was measured on, the counts are withheld. A
+    cell of fewer than ``FEWEST`` chromosomes is left alone. Raises ValueError for classes that are not a human's 24.
     """
     if len(sheet.chromosomes) < FEWEST:
         return sheet
@@ -133,12 +136,31 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
         for one in found.suspects
         if one.log_odds > 0 or one.log_odds >= noted  # what is reported is said whatever a file makes of the rest
     )
+    unknown = _unknown(sheet, sum(not one.overruled for one in findings), ensemble)
+    if unknown:
+        findings = ()
     surplus = {one.label: one.text for one in findings if one.copies > one.expected and not one.overruled}
     placed = tuple(
         _placed(one, index, margin, sheet.classes, surplus)
         for one, index, margin in zip(sheet.chromosomes, found.classes, found.margins, strict=True)
     )
-    return replace(sheet, chromosomes=placed, findings=findings)
+    return replace(sheet, chromosomes=placed, findings=findings, unknown=unknown)
+
+
+def _unknown(sheet: CellSheet, deviating: int, ensemble: Ensemble) -> str:
+    """Why the model does not know cells like ``sheet``, of which ``deviating`` classes have unusual counts; else ""."""
+    strange, count = sum(_UNLIKE in one.reasons for one in sheet.chromosomes), len(sheet.chromosomes)
+    counts = ensemble.confidence.counts if ensemble.confidence is not None else None
+    most = None if counts is None else counts.most_deviating
+    if strange > count / 2:
+        why = f"{strange} of its {count} chromosomes look unlike the images the model was trained on"
+    elif most is not None and deviating > most:
+        why = (
+            f"its counts deviate in {deviating} classes, those of the cells the model was measured on in {most} at most"
+        )
+    else:
+        return ""
+    return f"The model does not know cells like this one: {why}. Its counts are withheld. {_HELP}"
 
 
 def is_placed_whole(sheet: CellSheet) -> bool:
@@ -197,7 +219,8 @@ def _row(sheet: CellSheet, one: Chromosome, labels: dict[str, str] | None) -> di
 def cell_table(result: Classified) -> pd.DataFrame:
     """Return a row for each cell: its chromosomes, how many are flagged, and its unusual counts in words.
 
-    ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one.
+    ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one. ``unknown`` says why
+    the model does not know such cells, empty where it does: findings are then withheld.
     """
     rows = []
     for sheet in result.sheets:
@@ -212,7 +235,8 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "not_placed": len(sheet.of("")),
                 "findings": "; ".join(finding.text for finding in sheet.findings),
                 "evidence": sheet.findings[0].log_odds if sheet.findings else None,
+                "unknown": sheet.unknown,
             }
         )
-    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence"]
+    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown"]
     return pd.DataFrame(rows, columns=names)

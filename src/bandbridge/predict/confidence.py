@@ -25,6 +25,7 @@ from bandbridge.evaluation.assignment_trial import CellLogits, choose_weight, pe
 from bandbridge.evaluation.calibration import expected_calibration_error
 from bandbridge.evaluation.conformal import Guarantee, calibrate, lac_scores
 from bandbridge.evaluation.counts import Constitution, CountCosts, learn_costs
+from bandbridge.evaluation.crossfit import true_deviations
 from bandbridge.evaluation.flagging import ReviewThreshold, choose_threshold
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import logits_of
@@ -71,6 +72,8 @@ class Counts(BaseModel):
     """:class:`CountCosts` as JSON, learned from ``cells`` cells.
 
     suspect_above: a deviation that the prices overruled is still worth a word when its log-odds reach this.
+    most_deviating: in how many classes the count of one of those cells deviated at most, by its labels or as it was
+    placed; None where an earlier build did not count it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +85,7 @@ class Counts(BaseModel):
     rejection: float
     weight: float
     suspect_above: float
+    most_deviating: int | None = None
 
     def costs(self) -> CountCosts:
         """Return the prices for :func:`bandbridge.evaluation.assignment.assign_cell`."""
@@ -253,6 +257,7 @@ def _learn_counts(
         rejection=costs.rejection,
         weight=weight,
         suspect_above=_suspect_above(whole, weighted),
+        most_deviating=_most_deviating(whole, weighted),
     )
 
 
@@ -264,6 +269,12 @@ def _suspect_above(cells: Sequence[CellLogits], costs: CountCosts) -> float:
         wrong = [one.log_odds for one in suspects if cell.copies[one.class_index] != one.copies]
         strongest.append(max(wrong, default=-math.inf))
     return min(0.0, float(np.quantile(strongest, 1 - SUSPECTED_SHARE)))
+
+
+def _most_deviating(cells: Sequence[CellLogits], costs: CountCosts) -> int:
+    """The most classes of one cell with another count than a normal cell's, by its labels or as it was placed."""
+    placed = max(len(assign_cell(cell.log_probabilities, costs).anomalies) for cell in cells)
+    return max(placed, *(len(true_deviations(cell.copies)) for cell in cells))
 
 
 def _plant(cells: Sequence[CellLogits], generator: np.random.Generator) -> Iterator[CellLogits]:

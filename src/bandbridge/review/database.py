@@ -20,7 +20,7 @@ import numpy as np
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import content_hash, replacing
-from bandbridge.karyogram.sheet import CellSheet, CountFinding
+from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.review.picture import decode_png, encode_png, pixel_hash
 from bandbridge.review.schema import (
     CELLS,
@@ -36,6 +36,7 @@ from bandbridge.review.schema import (
     StoredSheet,
     read_chromosome,
     read_event,
+    read_findings,
     read_record,
     sheet_columns,
     which,
@@ -193,7 +194,7 @@ class Store:
                 raise ValueError(f"the sheet of cell {cell} is not of its images")
             self._database.execute(
                 "UPDATE cells SET state = 'ready', problem = '', model = ?, classes = ?, findings = ? WHERE id = ?",
-                (model, json.dumps(sheet.classes), write_findings(sheet.findings), cell),
+                (model, json.dumps(sheet.classes), write_findings(sheet), cell),
             )
             self._database.executemany(SAVE, [(*sheet_columns(one), held[one.file]) for one in sheet.chromosomes])
 
@@ -215,12 +216,12 @@ class Store:
                 raise KeyError(cell)
             (row,) = self._rows("SELECT classes, findings FROM cells WHERE id = ?", cell)
             found = self._rows(CHROMOSOMES, cell)
-        findings = tuple(CountFinding(*fields) for fields in json.loads(row["findings"]))
+        findings, unknown = read_findings(row["findings"])
         chromosomes = tuple(read_chromosome(one, self.read_image(one["image"])) for one in found)
         ids, images, suggested = (tuple(one[name] for one in found) for name in ("id", "image", "suggested"))
         return StoredSheet(
             record,
-            CellSheet(record.name, tuple(json.loads(row["classes"])), chromosomes, findings),
+            CellSheet(record.name, tuple(json.loads(row["classes"])), chromosomes, findings, unknown),
             ids,
             images,
             suggested,

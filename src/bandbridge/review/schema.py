@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -125,9 +124,17 @@ def read_event(row: sqlite3.Row) -> Event:
     return Event(row["id"], row["chromosome"], row["kind"], before, after, row["at"], bool(row["undone"]))
 
 
-def write_findings(findings: Sequence[CountFinding]) -> str:
-    """Return the findings as the column of the table cells."""
-    return json.dumps([[one.label, one.copies, one.expected, one.log_odds] for one in findings])
+def write_findings(sheet: CellSheet) -> str:
+    """Return the findings of ``sheet``, or the sentence in their place, as the column of the table cells."""
+    if sheet.unknown:
+        return json.dumps(sheet.unknown)
+    return json.dumps([[one.label, one.copies, one.expected, one.log_odds] for one in sheet.findings])
+
+
+def read_findings(column: str) -> tuple[tuple[CountFinding, ...], str]:
+    """Return the findings, and the sentence in their place, that :func:`write_findings` wrote."""
+    found = json.loads(column)
+    return ((), found) if isinstance(found, str) else (tuple(CountFinding(*fields) for fields in found), "")
 
 
 def sheet_columns(one: Chromosome) -> tuple[object, ...]:

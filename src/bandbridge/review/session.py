@@ -34,10 +34,15 @@ def recount(sheet: CellSheet) -> CellSheet:
     """Return ``sheet`` with the findings that its placements now give.
 
     What the analyst found keeps its log-odds as long as the count still stands; a count that a person has made has none
-    (NaN). What the analyst overruled stays named for as long as the class has its expected count.
+    (NaN). What the analyst overruled stays named for as long as the class has its expected count. Of a cell that the
+    model does not know, counts are withheld until a person has placed every chromosome.
     """
     if sheet.classes != CLASSES:
         return sheet
+    if sheet.unknown:
+        if not all(one.corrected for one in sheet.chromosomes):
+            return sheet
+        sheet = replace(sheet, unknown="")
     copies = Counter(one.placed for one in sheet.chromosomes)
     found = {one.label: one for one in sheet.findings if not one.overruled and one.copies == copies[one.label]}
     possible = {one.label: one for one in sheet.findings if one.overruled and one.expected == copies[one.label]}
@@ -122,7 +127,7 @@ def show_sheet(
         **list_cell(record),
         "patient": record.patient,
         "stain": record.stain,
-        "notes": record.notes,
+        "notes": [*record.notes, *([sheet.unknown] if sheet.unknown else [])],
         "model": record.model,
         "ground": _ground(sheet),
         "rows": rows_of(sheet.classes),

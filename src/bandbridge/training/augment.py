@@ -12,7 +12,7 @@ from bandbridge.training.bank import to_float
 from bandbridge.training.recipe import Augmentation
 
 #: Numbers drawn for an image of one view, as it always was, and of two.
-_DRAWS = (4, 9)
+_DRAWS = (4, 10)
 #: How much smaller a chromosome is to the scale of its cell than close up: one of the typical length.
 _SMALLER = 2.3
 #: Image size at which Augmentation.blur_sigma is stated, pixels.
@@ -38,6 +38,9 @@ def augment(
     if kinds > _DRAWS[0]:
         images[:, 1] *= (draws[4] >= augmentation.without_scale).view(-1, 1, 1)
         images = reshape(images, augmentation, 2 * draws[5:9] - 1)
+        if augmentation.tone:
+            bow = (augmentation.tone * (2 * draws[9] - 1)).view(-1, 1, 1, 1)
+            images = torch.addcmul(images, images, bow * (1 - images))
     low, high = (bound * images.shape[-1] / _REFERENCE_SIZE for bound in augmentation.blur_sigma)
     if augmentation.blur == 0 or high == 0:
         return images

@@ -31,7 +31,7 @@ _LARGEST_SIGMA = 85.0
 
 
 #: Settings of augmentation that came after the first records.
-_LATER = ("without_scale", "aspect", "cell_scale", "rotation", "bend")
+_LATER = ("without_scale", "aspect", "cell_scale", "rotation", "bend", "tone")
 
 
 class _Frozen(BaseModel):
@@ -56,7 +56,8 @@ class Augmentation(_Frozen):
     laboratories' are: ``without_scale`` is the share whose view to scale is emptied, so that the model also judges
     images of which no cell is known. ``aspect`` and ``cell_scale`` bound the uniform draw of the logarithm of a factor,
     of the width in both views and of all of the view to scale; ``rotation`` that of an angle, degrees; ``bend`` that of
-    how far the ends of a chromosome that fills the square go aside, beside its middle, in halves of the side.
+    how far the ends of a chromosome that fills the square go aside, beside its middle, in halves of the side; ``tone``
+    that of t in the curve x + t x (1 - x) of gray values x.
 
     ``blur_sigma`` bounds the uniform draw of the standard deviation, in pixels of the prepared image at 256 px; it
     shrinks and grows with the image size.
@@ -71,6 +72,7 @@ class Augmentation(_Frozen):
     cell_scale: float = Field(default=0.0, ge=0, le=1)
     rotation: float = Field(default=0.0, ge=0, le=180)
     bend: float = Field(default=0.0, ge=0, le=1)
+    tone: float = Field(default=0.0, ge=0, le=1)
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -185,6 +187,7 @@ _OTHER_LABORATORIES = Augmentation(
     cell_scale=0.15,
     rotation=10.0,
     bend=0.3,
+    tone=0.7,
 )
 
 
