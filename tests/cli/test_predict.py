@@ -104,7 +104,12 @@ def test_a_model_that_saw_few_images_upside_down_says_so(bandbridge, small_study
     bandbridge("models", "export", run, "--out", model)
     assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "both").err
     path = next(path for path in model.glob("*.json") if '"flip_vertical": 0.5' in path.read_text())
-    path.write_text(path.read_text().replace('"flip_vertical": 0.5', '"flip_vertical": 0.1'))
+    text = path.read_text().replace('"flip_vertical": 0.5', '"flip_vertical": 0.1')
+    path.write_text(text)
+    assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "stood").err, (
+        "both ways judged"
+    )
+    path.write_text(text.replace('"upright": true', '"upright": false'))
     warned = bandbridge("predict", model, images, "--out", tmp_path / "few")
     assert "10% of the images were upside down; give --flips" in " ".join(warned.err.split())
     assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "flips", "--flips").err

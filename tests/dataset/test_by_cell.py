@@ -84,12 +84,13 @@ def test_magnification_is_not_seen(cell: list[np.ndarray], factor: float) -> Non
 def test_exposure_and_the_cameras_curve_are_not_seen(cell: list[np.ndarray]) -> None:
     curve = np.rint(255 - 215 * ((255 - np.arange(256)) / 255) ** 0.75).astype(np.uint8)
     plain, other = prepare_cell(cell, BY_CELL), prepare_cell([curve[image] for image in cell], BY_CELL)
-    assert difference(plain, other) < 6
+    assert difference(plain, other) < 10
     assert difference(plain, prepare_cell([255 - image for image in cell], BY_CELL)) == 0
 
 
 def test_long_chromosomes_are_long_to_scale_and_as_long_as_all_close_up(cell: list[np.ndarray]) -> None:
-    close, to_scale = np.moveaxis(prepare_cell(cell, BY_CELL), 1, 0)
+    lying = BY_CELL.model_copy(update={"upright": False})
+    close, to_scale = np.moveaxis(prepare_cell(cell, lying), 1, 0)
     found, cutouts = measured(cell)
     longer = np.array([max(one.mask.shape) for one in cutouts])
     shown = np.array([max(_extent(image)) for image in to_scale])
@@ -108,8 +109,8 @@ def test_a_fifth_of_the_chromosomes_missing_hardly_changes_the_scale(cell: list[
     assert np.std(np.log(left) - np.log(whole)) < 0.05
 
 
-@pytest.mark.parametrize("settings", [{"contrast": "cell"}, {"contrast": "as-is"}])
-def test_fewer_than_ten_have_no_scale(cell: list[np.ndarray], settings: dict[str, str]) -> None:
+@pytest.mark.parametrize("settings", [{"contrast": "cell"}, {"contrast": "as-is", "upright": False}])
+def test_fewer_than_ten_have_no_scale(cell: list[np.ndarray], settings: dict[str, object]) -> None:
     preparation = Preparation(size=32, **{**BASES["by-cell"], **settings})
     blank = [np.full((30, 30), 255, dtype=np.uint8)]
     nine = prepare_cell(cell[:9] + blank, preparation)

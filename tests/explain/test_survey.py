@@ -236,7 +236,7 @@ def test_chance_of_deletion_is_a_random_map_of_the_same_grid(study, small_study)
     for column, measure in enumerate(("deletion", "insertion")):
         row = table[(table["approach"] == "scratch") & (table["measure"] == measure)].iloc[0]
         means = [scores[seen & (cells == cell), column].mean() for cell in np.unique(cells[seen])]
-        assert row["chance"] == pytest.approx(np.mean(means), rel=1e-4)
+        assert row["chance"] == pytest.approx(np.mean(means), rel=1e-3)
 
 
 def test_another_layer_gives_a_finer_grid_and_is_kept_apart(study, small_study) -> None:

@@ -34,7 +34,16 @@ def images(small_study):
 
 
 def by_hand(folder, images, temperature, turn=lambda image: image):
-    """Probabilities of one member, computed with nothing but torch and its own files."""
+    """Probabilities of one member, both ways up, computed with nothing but torch and its own files."""
+    up, down = (
+        logits_by_hand(folder, images, lambda image, way=way: turn(way(image))) / temperature
+        for way in (lambda image: image, lambda image: image[::-1, ::-1])
+    )
+    odds = np.exp((np.log(np.exp(up).sum(axis=1)) - np.log(np.exp(down).sum(axis=1))) / 2)[:, None]
+    return (odds * softmax(up, axis=1) + softmax(down, axis=1)) / (odds + 1)
+
+
+def logits_by_hand(folder, images, turn):
     (ensemble,) = [open_models([folder], device="cpu")]
     member = ensemble.members[0]
     prepared = prepare_images(images, [""] * len(images), member.preparation)
@@ -42,8 +51,7 @@ def by_hand(folder, images, temperature, turn=lambda image: image):
     batch = torch.from_numpy(channels.copy()).float() / 255
     mean, std = (torch.tensor(json.loads((folder / "config.json").read_text())[name]) for name in ("mean", "std"))
     with torch.inference_mode():
-        logits = member.model((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1)).double().numpy()
-    return softmax(logits / temperature, axis=1)
+        return member.model((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1)).double().numpy()
 
 
 def test_an_ensemble_is_the_mean_of_its_calibrated_members(folders, images):
@@ -56,7 +64,7 @@ def test_an_ensemble_is_the_mean_of_its_calibrated_members(folders, images):
 
 def test_mirror_images_are_averaged(folders, images):
     ensemble = open_models([folders["two-step"]], device="cpu")
-    turns = (lambda a: a, lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::-1, ::-1])
+    turns = (lambda a: a, lambda a: a[:, ::-1])
     temperature = ensemble.confidence.temperature
     expected = np.mean([by_hand(folders["two-step"], images, temperature, turn) for turn in turns], axis=0)
     assert ensemble.judge(images, flips=True).probabilities == pytest.approx(expected, abs=1e-6)

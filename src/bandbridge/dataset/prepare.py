@@ -100,7 +100,7 @@ class Preparation(BaseModel):
 #: Named preparations, as settings that differ from the published one.
 BASES: dict[str, dict[str, Any]] = {
     "published": {},
-    "by-cell": {"crop": "foreground", "scale": "cell", "views": "both", "contrast": "cell"},
+    "by-cell": {"crop": "foreground", "scale": "cell", "views": "both", "contrast": "cell", "upright": True},
 }
 
 

@@ -18,6 +18,7 @@ from bandbridge.files import read_json
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
+from bandbridge.predict.way_up import weigh_ways
 
 #: Images that are decoded and judged together.
 BATCH = 64
@@ -104,16 +105,19 @@ class Ensemble:
     def upside_down(self) -> float:
         """Share of the training images that were flipped vertically, the least of any member that says so; else 1/2.
 
-        Far below one half, chromosomes that lie upside down are recognised less often (docs/results/speed.md).
+        Far below one half, chromosomes that lie upside down are recognised less often (docs/results/speed.md), unless
+        they are judged both ways up.
         """
-        shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in self.members]
-        return min(float(share.get("flip_vertical", 0.5)) for share in shares)
+        asked = [one for one in self.members if not one.preparation.upright]
+        shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in asked]
+        return min((float(share.get("flip_vertical", 0.5)) for share in shares), default=0.5)
 
     def judge(self, images: Sequence[np.ndarray], flips: bool = False, cells: Sequence[str] | None = None) -> Opinion:
         """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
 
         cells: the cell of each image, "" unknown; None: all unknown. Whole cells must be given together.
         The opinion is the mean of the members' calibrated probabilities, over the four mirror images with ``flips``.
+        Chromosomes that were stood along their axis are judged both ways up (:mod:`bandbridge.predict.way_up`).
         """
         prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
@@ -125,13 +129,12 @@ class Ensemble:
             if member.preparation not in prepared:
                 prepared[member.preparation] = prepare_images(images, origins, member.preparation)
             unscaled |= lacks_scale(prepared[member.preparation], member.preparation)
-            views = list(_mirrored(prepared[member.preparation], flips))
-            logits = [member.logits(view).astype(np.float64) for view in views]
             temperature = confidence.temperature if confidence is not None else member.temperature
-            total += np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0)
+            likely, energy = _judged(member, prepared[member.preparation], temperature, origins, flips)
+            total += likely
             strange = np.zeros(len(images), dtype=bool)
             if confidence is not None:
-                strange |= energies(logits[0]) < confidence.energy_low
+                strange |= energy < confidence.energy_low
             if likeness is not None:
                 if likeness not in looks:
                     looks[likeness] = likeness.unlike(images, prepared[member.preparation])
@@ -140,6 +143,26 @@ class Ensemble:
                 unlike &= strange
         known = any(one is not None for one in (*self.confidences, *likenesses))
         return Opinion(total / len(self.members), unlike & known, unscaled)
+
+
+def _judged(
+    member: Member, images: np.ndarray, temperature: float, cells: Sequence[str], flips: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The calibrated probabilities of prepared ``images``, float64 [n, K], and their energies, [n].
+
+    Chromosomes that were stood upright are judged both ways up.
+    """
+    if not member.preparation.upright:
+        logits = [member.logits(view).astype(np.float64) for view in _mirrored(images, flips)]
+        return np.mean([softmax(one / temperature, axis=1) for one in logits], axis=0), energies(logits[0])
+    likely, energy = [], []
+    for view in (images, images[..., ::-1]) if flips else (images,):
+        ways = [member.logits(np.ascontiguousarray(way)).astype(np.float64) for way in (view, view[..., ::-1, ::-1])]
+        weight = weigh_ways(ways[0] / temperature, ways[1] / temperature, cells)[:, None]
+        up, turned = (softmax(one / temperature, axis=1) for one in ways)
+        likely.append(weight * up + (1 - weight) * turned)
+        energy.append(np.where(weight[:, 0] >= 0.5, energies(ways[0]), energies(ways[1])))
+    return np.mean(likely, axis=0), energy[0]
 
 
 def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:

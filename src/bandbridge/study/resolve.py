@@ -138,8 +138,11 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
 
 def _preparation_of(name: str, spec: StudySpec, path: Path) -> Preparation:
     base, stated = spec.preparation_settings(name)
+    settings = {**BASES[base], **stated}
+    if settings.get("contrast") != "cell" and "upright" not in stated:
+        settings["upright"] = False  # of the base: with its ground left, a chromosome is not stood up
     try:
-        return Preparation(size=spec.image_size, **{**BASES[base], **stated})
+        return Preparation(size=spec.image_size, **settings)
     except ValidationError as fault:
         reason = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
         raise UserError(

@@ -25,7 +25,9 @@ def test_datasets_with_their_fingerprints_and_counts(opened):
     assert data.loc["Q", "fingerprint"] == dataset_fingerprint(dataset)
     assert data.loc["Q", "images"] == len(dataset.samples)
     assert data.loc["Q", "cells"] == 4 and data.loc["G", "role"] == "intermediate only"
-    assert data.loc["Q", "preparation"] == "size 64, crop foreground, scale cell, views both, contrast cell"
+    assert (
+        data.loc["Q", "preparation"] == "size 64, crop foreground, scale cell, views both, contrast cell, upright True"
+    )
 
 
 def test_split_sizes_add_up_to_the_images(opened):
