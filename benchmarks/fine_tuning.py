@@ -5,7 +5,8 @@
 DATA holds pki3.zip and gband65.zip, two G-banded sets of different laboratories. A small network is trained on a part
 of the first, from ImageNet weights, and fine-tuned as ``bandbridge fine-tune`` does on 1, 2, 5 and 10 cells of the
 second. The cases of the second are halved by chance: one half gives the cells to tune on, all cells of the other are
-tested on. Each number of cells is drawn several times, each draw from its own seed. What is done is passed, and goes on
+tested on. With ``--base-run`` a finished run of ``benchmarks/laboratories.py`` is tuned, and the cases are halved as
+there: by name, cells to tune on from the odd places. Each number of cells is drawn several times, each draw from its own seed. What is done is passed, and goes on
 after any interruption.
 
 Printed for each number: the share of the tested chromosomes that is right by itself, the mean over the draws and its
@@ -61,6 +62,7 @@ def train_base(arguments: argparse.Namespace) -> Path:
         "approaches": ["imagenet"],
         "run_folds": [0],
         "image_size": arguments.size,
+        "preparation": "published",
         "recipe": {"base": "fast", "epochs": arguments.epochs},
     }
     write_text(work / "base.yaml", yaml.safe_dump(study, sort_keys=False))
@@ -86,14 +88,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--patients", type=int, default=80, help="patients of the base model")
     parser.add_argument("--epochs", type=int, default=6, help="epochs of the base model")
+    parser.add_argument(
+        "--base-run", type=Path, help="the folder of a finished run, in place of a base model of its own"
+    )
     parser.add_argument("--cells", type=int, nargs="+", default=[1, 2, 5, 10])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    base = open_base(train_base(arguments))
+    base = open_base(arguments.base_run or train_base(arguments))
     site = open_dataset(arguments.data_dir / SITE)
-    cases = np.random.default_rng(1).permutation(sorted(set(site.samples["patient"])))
-    theirs, test = (subset(site, "patient", part.tolist()) for part in np.array_split(cases, 2))
+    cases = sorted(set(site.samples["patient"]))
+    halves = [cases[::2], cases[1::2]]
+    if arguments.base_run is None:
+        halves = [part.tolist() for part in np.array_split(np.random.default_rng(1).permutation(cases), 2)]
+    theirs, test = (subset(site, "patient", part) for part in halves)
     before = tested(base, test, arguments.work, base.given.folder, arguments.device).mean()
     print(f"tested on {len(test.samples):,} chromosomes of {test.samples['cell'].nunique()} cells: {before:.1%} before")
     cells = sorted(set(theirs.samples["cell"]))

@@ -78,6 +78,7 @@ def open_variant(arguments: argparse.Namespace, settings: dict[str, Any], seed: 
         "split": {"folds": 5, "seed": 0},
         "run_folds": arguments.folds,
         "image_size": arguments.size,
+        "preparation": "published",
         "recipe": settings,
         "seed": seed,
     }
