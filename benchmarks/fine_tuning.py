@@ -6,8 +6,8 @@ DATA holds pki3.zip and gband65.zip, two G-banded sets of different laboratories
 of the first, from ImageNet weights, and fine-tuned as ``bandbridge fine-tune`` does on 1, 2, 5 and 10 cells of the
 second. The cases of the second are halved by chance: one half gives the cells to tune on, all cells of the other are
 tested on. With ``--base-run`` a finished run of ``benchmarks/laboratories.py`` is tuned, and the cases are halved as
-there: by name, cells to tune on from the odd places. Each number of cells is drawn several times, each draw from its own seed. What is done is passed, and goes on
-after any interruption.
+there: by name, cells to tune on from the odd places. Each number of cells is drawn several times, each draw from its
+own seed. What is done is passed, and goes on after any interruption.
 
 Printed for each number: the share of the tested chromosomes that is right by itself, the mean over the draws and its
 range, beside that before. The recipe of the fine-tuning was chosen on drawn chromosomes.

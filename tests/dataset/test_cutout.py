@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bandbridge.dataset.cutout import Cutout, cut_out, is_bright_ground, stand, tilt
+from bandbridge.dataset.cutout import Cutout, cut_out, is_bright_ground, stand
 from bandbridge.dataset.synthetic import draw_cell
 
 
@@ -55,7 +55,7 @@ def test_a_chromosome_is_stood_along_its_axis_and_keeps_its_upper_end(angle: int
     points = straight(60, np.radians(angle))
     image[tuple(np.rint(points[:40]).astype(int).T)] = 255  # the first tenth of the line is its upper end
     cutout = cut_out(image, bright=False)
-    assert tilt(cutout.mask) == pytest.approx(-angle, abs=2)
+    assert cutout.tilt == pytest.approx(-angle, abs=2)
     standing = stand(cutout)
     height, width = standing.mask.shape
     assert height == pytest.approx(71, abs=3) and width == pytest.approx(11, abs=3)

@@ -132,7 +132,7 @@ def _cut_views(
     for cutout in cutouts:
         # Ranked before it is turned: interpolation makes levels that the cell does not have.
         ranked = replace(cutout, contrast=measured.shades[cutout.contrast])
-        standing = stand(ranked) if preparation.upright else ranked
+        standing = stand(ranked, cutout.tilt) if preparation.upright else ranked
         picture = Image.fromarray(standing.contrast)
         yield [
             _centred(picture, _factor(view, standing, measured, preparation), preparation) for view in preparation.shown

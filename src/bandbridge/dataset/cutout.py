@@ -68,12 +68,25 @@ class Cutout:
         """
         if self.is_blank:
             return 0.0
-        whole = ndimage.binary_fill_holes(self.mask)
+        outside, _ = ndimage.label(~np.pad(self.mask, 1))
+        whole = outside != outside[0, 0]
         quarter = _outline(whole) / 4
         ribbon = float(quarter + np.sqrt(max(quarter**2 - float(whole.sum()), 0.0)))
-        angle = np.radians(tilt(self.mask))
+        angle, (rows, columns) = np.radians(self.tilt), np.nonzero(self.mask)
+        along = rows * np.cos(angle) - columns * np.sin(angle)
+        return max(ribbon, float(along.max() - along.min()) + 1)
+
+    @cached_property
+    def tilt(self) -> float:
+        """Degrees to turn it counter-clockwise so that its principal axis is vertical, -90 to 90.
+
+        The end that is up stays up. A shape without a longer axis is left as it is.
+        """
         rows, columns = np.nonzero(self.mask)
-        return max(ribbon, float(np.ptp(rows * np.cos(angle) - columns * np.sin(angle))) + 1)
+        if len(rows) < 2:
+            return 0.0
+        down, across = rows - rows.mean(), columns - columns.mean()
+        return float(-np.degrees(0.5 * np.arctan2(2 * (down @ across), down @ down - across @ across)))
 
 
 def is_bright_ground(images: Sequence[np.ndarray]) -> bool:
@@ -111,15 +124,13 @@ def cut_out(image: np.ndarray, bright: bool) -> Cutout:
 
 def _cut(image: np.ndarray, bright: bool) -> Cutout:
     border = border_of(image)
-    low, ground, high = np.quantile(border, (1 - _GROUND_QUANTILE, _GROUND_QUANTILE, 0.95))
-    if bright:
-        level, spread = ground, high - ground
-        table = np.clip(level - np.arange(256), 0, 255)
-    else:
-        level, spread = low, low - np.quantile(border, 0.05)
-        table = np.clip(np.arange(256) - level, 0, 255)
+    # From dark to bright, or the other way round: what is last is the ground's own side.
+    border = np.sort(border) if bright else np.sort(border)[::-1]
+    ground, farthest = (int(border[int(share * (len(border) - 1))]) for share in (_GROUND_QUANTILE, 0.95))
+    levels = np.arange(256)
+    table = np.clip(ground - levels if bright else levels - ground, 0, 255)
     contrast = table.astype(np.uint8)[image]
-    mask = _foreground(contrast, max(_LEAST_CONTRAST, _NOISE * float(spread)))
+    mask = _foreground(contrast, max(_LEAST_CONTRAST, _NOISE * abs(farthest - ground)))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return Cutout(np.zeros((1, 1), np.uint8), np.zeros((1, 1), bool), (0, 0, *image.shape))
@@ -147,30 +158,18 @@ def _foreground(contrast: np.ndarray, least: float) -> np.ndarray:
 
 
 def _outline(mask: np.ndarray) -> float:
-    """Length of the outline of bool ``mask`` [H, W], pixels, by Crofton's formula over four directions."""
-    padded = np.pad(mask, 1).astype(np.int8)
-    straight = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
-    falling, climbing = padded[1:, 1:] - padded[:-1, :-1], padded[1:, :-1] - padded[:-1, 1:]
-    oblique = np.abs(falling).sum() + np.abs(climbing).sum()
+    """Length of the outline of bool ``mask`` [H, W], pixels, by Crofton's formula over four directions.
+
+    Nothing of it may lie on the border.
+    """
+    straight = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    oblique = np.count_nonzero(mask[1:, 1:] != mask[:-1, :-1]) + np.count_nonzero(mask[1:, :-1] != mask[:-1, 1:])
     return float(np.pi / 8 * (straight + oblique / np.sqrt(2)))
 
 
-def tilt(mask: np.ndarray) -> float:
-    """Degrees to turn bool ``mask`` [H, W] counter-clockwise so that its principal axis is vertical, -90 to 90.
-
-    The end that is up stays up. A shape without a longer axis is left as it is.
-    """
-    rows, columns = np.nonzero(mask)
-    if len(rows) < 2:
-        return 0.0
-    rows, columns = rows - rows.mean(), columns - columns.mean()
-    down, across, mixed = float(rows @ rows), float(columns @ columns), float(rows @ columns)
-    return float(-np.degrees(0.5 * np.arctan2(2 * mixed, down - across)))
-
-
-def stand(cutout: Cutout) -> Cutout:
-    """Return ``cutout`` turned so that its principal axis is vertical."""
-    angle = tilt(cutout.mask)
+def stand(cutout: Cutout, angle: float | None = None) -> Cutout:
+    """Return ``cutout`` turned by ``angle`` degrees, None: by its tilt, so that its principal axis is vertical."""
+    angle = cutout.tilt if angle is None else angle
     if abs(angle) < _LEAST_TURN:
         return cutout
     # Both are enlarged to the same size, with the middle in the middle.
