@@ -53,7 +53,8 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "close-up by the cell": ({"base": "by-cell", "views": "close-up", "scale": "each"}, {"base": "laboratory"}),
     "by-cell, as it lies": ({"base": "by-cell", "upright": False}, {"base": "laboratory"}),
-    "by-cell": ({"base": "by-cell", "upright": True}, {"base": "laboratory"}),
+    "by-cell": ({"base": "by-cell"}, {"base": "laboratory"}),
+    "by-cell, averaged": ({"base": "by-cell"}, {"base": "laboratory", "averaging": 0.995}),
 }
 
 
@@ -275,7 +276,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     frame = changed_table(arguments) if arguments.changed else table(arguments)
-    print(frame.to_markdown(index=False))
+    print("\n".join("| " + " | ".join(map(str, row)) + " |" for row in [frame.columns, *frame.itertuples(index=False)]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cross-validation splits as values with a hash: image-stratified (the paper's) and grouped by cell or patient."""
+"""Cross-validation splits as values with a hash: by image (the paper's), by cell or patient, one source at a time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import pandas as pd
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import content_hash, write_json
 
-Scheme = Literal["image", "cell", "patient"]
+Scheme = Literal["image", "cell", "patient", "source"]
 
 
 @dataclass(frozen=True)
 class Split:
     """Which fold holds out each image.
 
-    scheme: what is never divided between folds: nothing but the ``image`` itself, a ``cell``, or a ``patient``.
+    scheme: what is never divided between folds: nothing but the ``image`` itself, a ``cell``, a ``patient``, or a
+        ``source``, of which each fold holds out one whole: another laboratory than those trained on.
     folds: k. assignment: int64 [N], the fold in which each image is held out, 0 to k-1.
     file_names: N names, in the order of ``assignment``.
     """
@@ -64,8 +65,9 @@ def strictest_scheme(samples: pd.DataFrame) -> Scheme:
 def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> Split:
     """Divide ``samples`` (columns file_name, label, cell, patient) into ``folds`` folds, classes in equal shares.
 
-    The result depends on the set of rows, not on their order. Raises :class:`UserError` when a group is unknown or
-    there are fewer groups, or images, than folds.
+    By ``source`` the folds are the sources in the order of their names, whatever the ``seed``. The result depends on
+    the set of rows, not on their order. Raises :class:`UserError` when a group is unknown, there are fewer groups, or
+    images, than folds, or not as many sources as folds.
     """
     ordered = samples.sort_values("file_name", kind="stable")
     labels = ordered["label"].to_numpy()
@@ -75,6 +77,8 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
             f"a split by {scheme} needs the {scheme} of every image; {(groups == '').sum()} of {len(groups)} have none",
             f"Fill in the {scheme} column of metadata.csv or choose another split scheme.",
         )
+    if scheme == "source":
+        return in_order_of(_by_source(ordered, folds, seed), samples)
     available = len(labels) if groups is None else len(np.unique(groups))
     if available < folds:
         raise UserError(f"{folds} folds need at least {folds} {scheme}s; there are {available}", "Use fewer folds.")
@@ -94,6 +98,20 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
     split = Split(scheme, folds, seed, tuple(ordered["file_name"]), assignment)
     check_split(split, samples)
     return in_order_of(split, samples)
+
+
+def _by_source(ordered: pd.DataFrame, folds: int, seed: int) -> Split:
+    sources = sorted(set(ordered["source"]))
+    if len(sources) != folds:
+        raise UserError(
+            f"{folds} folds by source need {folds} sources; there {'is' if len(sources) == 1 else 'are'} "
+            f"{len(sources)}: {', '.join(sources)}",
+            f"Write split: {{scheme: source, folds: {len(sources)}}}."
+            if len(sources) > 1
+            else "Join datasets of several laboratories: dataset: [one.zip, another.zip].",
+        )
+    assignment = ordered["source"].map({name: fold for fold, name in enumerate(sources)}).to_numpy(dtype=np.int64)
+    return Split("source", folds, seed, tuple(ordered["file_name"]), assignment)
 
 
 def check_split(split: Split, samples: pd.DataFrame) -> None:

@@ -75,7 +75,7 @@ def table_context(study: Study) -> TableContext:
 
 
 def _label(task: TaskData) -> TaskLabel:
-    return TaskLabel(task.name, task.spec.band, task.spec.dataset)
+    return TaskLabel(task.name, task.spec.band, task.spec.named)
 
 
 def protocol_text(study: Study) -> str:

@@ -258,7 +258,7 @@ class Executor:
         if task not in self._stores:
             data = self.study.tasks[task]
             if data.dataset is None or data.contents is None:
-                raise UserError(f"the dataset {data.spec.dataset} of task {task} was not found")
+                raise UserError(f"the dataset {data.spec.named} of task {task} was not found")
             self._stores[task] = build_store(data.dataset, data.preparation, self.root / ".stores", data.fingerprint)
             write_contents(data.contents, self.root)
             if data.split is not None:

@@ -30,7 +30,7 @@ class Study:
     @property
     def missing_data(self) -> list[str]:
         """The datasets that were not found, as the study file names them."""
-        return [task.spec.dataset for task in self.tasks.values() if task.dataset is None]
+        return [task.spec.named for task in self.tasks.values() if task.dataset is None]
 
     def children(self, run: PlannedRun) -> list[PlannedRun]:
         """The runs that start from ``run``."""

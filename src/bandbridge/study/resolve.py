@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from bandbridge.dataset.contents import Contents, contents_of
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+from bandbridge.dataset.joined import join
 from bandbridge.dataset.prepare import BASES, Preparation
 from bandbridge.dataset.splits import Split, in_order_of, make_split, read_split, strictest_scheme
 from bandbridge.errors import ManyErrors, UserError
@@ -114,26 +115,39 @@ def _find_architectures(names: Sequence[str]) -> dict[str, Architecture]:
 
 def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: bool) -> dict[str, TaskData]:
     tasks: dict[str, TaskData] = {}
-    opened: dict[Path, tuple[ImageFolder, Contents]] = {}
+    opened: dict[tuple[Path, ...], tuple[ImageFolder, Contents]] = {}
     problems: list[str] = []
     for name, task in spec.tasks.items():
         preparation = _preparation_of(name, spec, path)
-        places = dataset_places(task.dataset, path, data_dir)
-        found = next((place for place in places if is_present(place)), None)
-        if found is None:
-            problems.append(f"{task.dataset} (task {name}); looked for {', '.join(map(str, places))}")
-            tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.dataset}", None)
+        found: list[Path] = []
+        for given in task.datasets:
+            places = dataset_places(given, path, data_dir)
+            here = next((place for place in places if is_present(place)), None)
+            if here is None:
+                problems.append(f"{given} (task {name}); looked for {', '.join(map(str, places))}")
+            else:
+                found.append(here)
+        if len(found) < len(task.datasets):
+            tasks[name] = TaskData(name, task, preparation, None, f"{ABSENT}:{task.named}", None)
             continue
-        if found not in opened:  # reading every file takes longest: a set of several tasks is read once
-            dataset = open_dataset(found)
-            opened[found] = dataset, contents_of(dataset)
-        dataset, contents = opened[found]
+        key = tuple(found)
+        if key not in opened:  # reading every file takes longest: a set of several tasks is read once
+            sets = [open_dataset(place) for place in found]
+            dataset = sets[0] if len(sets) == 1 else join(dict(zip(_short_names(task.datasets), sets, strict=True)))
+            opened[key] = dataset, contents_of(dataset)
+        dataset, contents = opened[key]
         split = _split_of(task, dataset, spec, path)
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)
     return tasks
+
+
+def _short_names(datasets: Sequence[str]) -> list[str]:
+    """Names of joined datasets, by which their files are told apart: the last part of each path, without .zip."""
+    names = [Path(name).name.removesuffix(".zip").replace("/", "-") or "set" for name in datasets]
+    return names if len(set(names)) == len(names) else [f"{number}-{name}" for number, name in enumerate(names, 1)]
 
 
 def _preparation_of(name: str, spec: StudySpec, path: Path) -> Preparation:
@@ -162,7 +176,9 @@ def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path)
                 "Make them agree.",
             )
         return split
-    scheme = spec.split.scheme
+    scheme = task.scheme or spec.split.scheme
+    if scheme == "source" and not task.target and task.scheme is None:
+        scheme = "auto"  # a domain that is not scored is trained on by folds, and has mostly one source
     if scheme == "auto":
         # A domain that is no target is not scored, so its folds cannot leak: without cells it is divided by image.
         grouped = (dataset.samples[["cell", "patient"]] != "").all().any()

@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.training.recipe import RecipeSpec
 
+Scheme = Literal["auto", "image", "cell", "patient", "source"]
 Approach = Literal["scratch", "imagenet", "two-step", "domain"]
 
 
@@ -53,24 +54,40 @@ class PreparationSpec(_Frozen):
 class TaskSpec(_Frozen):
     """One classification task, or a domain that only serves as an intermediate (``target: false``).
 
-    dataset: folder or zip, looked for in the data folder, then beside the study file, then in the current folder.
+    dataset: folder or zip, looked for in the data folder, then beside the study file, then in the current folder; or
+    several, which are joined. scheme: how this task is divided into folds, where not as the study says.
     band: what tables call the task ("Q-band"); its name by default.
     intermediates: names of the tasks whose models the ``two-step`` and ``domain`` approaches start from.
     split_file: a split written by ``bandbridge study split``, beside the study file, instead of a new division.
     """
 
-    dataset: str
+    dataset: str | Annotated[tuple[str, ...], Field(min_length=1)]
     band: str = ""
+    scheme: Scheme | None = None
     split_file: str | None = None
     intermediates: tuple[str, ...] = ()
     target: bool = True
     preparation: PreparationSpec = PreparationSpec()
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that are joined; mostly one."""
+        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def named(self) -> str:
+        """The datasets as one text."""
+        return " + ".join(self.datasets)
+
 
 class SplitSpec(_Frozen):
-    """How images are divided into folds. ``scheme: auto`` is image (paper), patient or cell (strict)."""
+    """How images are divided into folds. ``scheme: auto`` is image (paper), patient or cell (strict).
 
-    scheme: Literal["auto", "image", "cell", "patient"] = "auto"
+    ``source`` leaves one source out at a time, as a laboratory whose images the model has never seen; ``folds`` is then
+    their number.
+    """
+
+    scheme: Scheme = "auto"
     folds: int = Field(default=5, ge=2, le=100)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -136,6 +153,7 @@ class StudySpec(_Frozen):
             (key,): getattr(self, key) or () for key in ("architectures", "approaches", "run_folds")
         }
         lists |= {("tasks", name, "intermediates"): task.intermediates for name, task in self.tasks.items()}
+        lists |= {("tasks", name, "dataset"): task.datasets for name, task in self.tasks.items()}
         for place, items in lists.items():
             for item in (item for item, times in Counter(items).items() if times > 1):
                 yield place, f"{item!r} stands there twice"

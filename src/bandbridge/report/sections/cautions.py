@@ -110,7 +110,7 @@ def _leakage(study: Study) -> Iterator[Caution]:
         # The split lists the files in the order of the samples.
         twins = repeated_files(task.hashes, task.split.assignment)
         if twins:
-            text = f"{twins:,} images of {task.spec.dataset} are byte-identical to an image of another fold."
+            text = f"{twins:,} images of {task.spec.named} are byte-identical to an image of another fold."
             remedy = " 'bandbridge data check' names them; remove one of each."
             yield REPEATED_FILES.caution(text + remedy, task=task.name)
         if {"two-step", "domain"} & set(study.spec.approaches):
@@ -127,7 +127,7 @@ def _shared_with_training(task: TaskData, split: Split, dataset: ImageFolder) ->
         in_cells, of_cells = shares["cell"]
         closer = f", {100 * in_cells / of_cells:.0f}% even from such a cell" if unit == "patient" and in_cells else ""
         text = (
-            f"Folds of {task.spec.dataset} are divided by {split.scheme}: {100 * shared / known:.0f}% of the "
+            f"Folds of {task.spec.named} are divided by {split.scheme}: {100 * shared / known:.0f}% of the "
             f"held-out images{of} come from a {unit} that the model was also trained on{closer}. Chromosomes of one "
             f"{unit} look alike, so these scores can be higher than those for a new one. Protocol strict divides by "
             "whole cells or patients."
@@ -136,7 +136,7 @@ def _shared_with_training(task: TaskData, split: Split, dataset: ImageFolder) ->
     unknown = int((samples[["cell", "patient"]] == "").all(axis=1).sum())
     if unknown:
         of = "no cells" if unknown == len(samples) else f"neither cell nor patient of {counted(unknown, 'image')}"
-        text = f"metadata.csv of {task.spec.dataset} names {of}, so leakage between folds cannot be ruled out."
+        text = f"metadata.csv of {task.spec.named} names {of}, so leakage between folds cannot be ruled out."
         yield UNKNOWN_CELLS.caution(text, task=task.name)
 
 
@@ -146,7 +146,7 @@ def _shared_with_intermediate(task: TaskData, study: Study) -> Iterator[Caution]
         other = study.tasks[name]
         shared = len(own & set(other.hashes))
         if shared:
-            text = f"{shared:,} files of {task.spec.dataset} are also in its intermediate domain {other.spec.dataset}."
+            text = f"{shared:,} files of {task.spec.named} are also in its intermediate domain {other.spec.named}."
             yield TARGET_IN_INTERMEDIATE.caution(text, task=task.name)
 
 

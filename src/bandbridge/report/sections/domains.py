@@ -68,7 +68,7 @@ def study_datasets(study: Study) -> dict[str, ImageFolder]:
     found: dict[str, tuple[str, ImageFolder]] = {}
     for task in study.tasks.values():
         if task.dataset is not None:
-            found.setdefault(task.fingerprint, (_domain_name(task.spec.dataset), task.dataset))
+            found.setdefault(task.fingerprint, (_domain_name(task.spec.named), task.dataset))
     return dict(found.values())
 
 

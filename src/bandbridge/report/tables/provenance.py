@@ -34,7 +34,7 @@ def dataset_table(study: Study) -> Table:
         records.append(
             {
                 "task": task.name,
-                "dataset": task.spec.dataset,
+                "dataset": task.spec.named,
                 "role": "target" if task.spec.target else "intermediate only",
                 "images": None if samples is None else len(samples),
                 "cells": _groups(samples, "cell"),

@@ -1,0 +1,49 @@
+"""Several datasets as one: the cells of several laboratories under one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedFolder(ImageFolder):
+    """Datasets by name. A file is named ``<dataset>/<file>``, and so are cells and patients, which others may share."""
+
+    parts: Mapping[str, ImageFolder] = field(default_factory=dict, repr=False)
+
+    def read_bytes(self, file_name: str) -> bytes:
+        """Return the bytes of one image as stored. Raises as :meth:`ImageFolder.read_bytes` does."""
+        name, _, file = file_name.partition("/")
+        if name not in self.parts:
+            raise UserError(f"{self.path}: no image {file_name!r} in these sets", "Its table and its images differ.")
+        return self.parts[name].read_bytes(file)
+
+    def only(self, names: list[str]) -> ImageFolder:
+        """Return what it takes to read the files ``names``, and no table."""
+        files: dict[str, list[str]] = {}
+        for whole in names:
+            name, _, file = whole.partition("/")
+            files.setdefault(name, []).append(file)
+        parts = {name: self.parts[name].only(here) for name, here in files.items() if name in self.parts}
+        return JoinedFolder(self.path, self.samples.iloc[:0], parts=parts)
+
+
+def join(sets: Mapping[str, ImageFolder]) -> JoinedFolder:
+    """Return ``sets``, by name, as one dataset; an image that names no source has the name of its set for one."""
+    frames = []
+    for name, dataset in sets.items():
+        frame = dataset.samples.copy()
+        frame["file_name"] = name + "/" + frame["file_name"]
+        for column in ("cell", "patient"):
+            frame[column] = frame[column].where(frame[column] == "", name + "/" + frame[column])
+        frame["source"] = frame["source"].where(frame["source"] != "", name)
+        frames.append(frame)
+    path = Path(" + ".join(str(dataset.path) for dataset in sets.values()))
+    return JoinedFolder(path, pd.concat(frames, ignore_index=True), parts=dict(sets))
