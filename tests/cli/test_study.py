@@ -157,14 +157,14 @@ def test_cautions_are_listed_for_readers_and_for_programs(bandbridge, study, tmp
     runs = ("--runs", tmp_path / "runs")
     listed = bandbridge("study", "cautions", study, *runs)
     assert listed.code == 0 and listed.out.startswith("BB001 serious: The study is not finished. ")
-    assert [line[:5] for line in listed.out.splitlines()] == ["BB001", "BB003", "BB003", "BB009"]
-    assert "4 cautions, 3 of them serious" in listed.err
+    assert [line[:5] for line in listed.out.splitlines()] == ["BB001", "BB003", "BB003", "BB009", "BB014", "BB014"]
+    assert "6 cautions, 3 of them serious" in listed.err
     records = json.loads(bandbridge("study", "cautions", study, *runs, "--json").out)
-    assert [record["code"] for record in records] == ["BB001", "BB003", "BB003", "BB009"]
+    assert [record["code"] for record in records] == ["BB001", "BB003", "BB003", "BB009", "BB014", "BB014"]
     assert records[0]["gravity"] == "serious" and len(records[0]["details"]) == 4
     (tmp_path / "q4-0").rename(tmp_path / "elsewhere")
     without = json.loads(bandbridge("study", "cautions", study, *runs, "--json").out)
-    assert [record["code"] for record in without] == ["BB001", "BB003", "BB002", "BB009"]
+    assert [record["code"] for record in without] == ["BB001", "BB003", "BB002", "BB009", "BB014"]
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ class Study:
     >>> study.tables()["folds"][["approach", "fold", "images"]].drop_duplicates().values.tolist()
     [['scratch', 0, 138], ['domain', 0, 138], ['scratch', 1, 46], ['domain', 1, 46]]
     >>> [caution.code for caution in study.cautions()]
-    ['BB009', 'BB011']
+    ['BB009', 'BB011', 'BB014']
     """
 
     def __init__(self, planned: planning.Study, data_dir: Path | None, runs: Path, weights_dir: Path | None) -> None:

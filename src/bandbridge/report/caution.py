@@ -76,10 +76,13 @@ MIXED_MACHINES = Kind(
 FEW_GROUPS = Kind("BB011", "Few patients or cells", "note", ("comparison", "mixed", "classes", "laboratory-cells"))
 ABSENT_CLASSES = Kind("BB012", "Folds lack whole classes", "note", ("table2", "folds", "selection", "differences"))
 TRAINED_UPRIGHT = Kind("BB013", "Few images were upside down in training", "note", (*_SCORES, *_LABORATORY))
+OWN_LABORATORY = Kind(
+    "BB014", "Only the laboratories trained on were measured", "note", ("table2", "folds", *_GAINS, *_LABORATORY)
+)
 
 KINDS = (
     *(UNFINISHED, MISSING_DATA, SHARED_PATIENTS, SHARED_CELLS, UNKNOWN_CELLS, REPEATED_FILES, TARGET_IN_INTERMEDIATE),
-    *(CHOSEN_EPOCH, FEW_FOLDS, MIXED_MACHINES, FEW_GROUPS, ABSENT_CLASSES, TRAINED_UPRIGHT),
+    *(CHOSEN_EPOCH, FEW_FOLDS, MIXED_MACHINES, FEW_GROUPS, ABSENT_CLASSES, TRAINED_UPRIGHT, OWN_LABORATORY),
 )
 
 

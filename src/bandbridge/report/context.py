@@ -56,7 +56,8 @@ class TableContext:
 
     ``protocol`` "paper" reports the checkpoint "best", "strict" reports "last"; ``protocol_text`` is the
     sentence that says what the protocol is. ``folds`` are the planned fold numbers; ``domains`` name the tasks
-    that only serve as intermediates. Tasks, architectures, arms and folds that runs have but the context does
+    that only serve as intermediates. ``laboratories`` are tasks of one dataset, (own, another): divided so that all its
+    sources are trained on, and by source. Tasks, architectures, arms and folds that runs have but the context does
     not are added by :meth:`covering`, so that no run is left out silently.
     """
 
@@ -68,6 +69,7 @@ class TableContext:
     domains: tuple[TaskLabel, ...] = ()
     architectures: tuple[ArchitectureLabel, ...] = ()
     arms: tuple[Arm, ...] = ()
+    laboratories: tuple[tuple[str, str], ...] = ()
     decimals: int = 2
     bootstrap_iterations: int = 10_000
     seed: int = 0

@@ -17,6 +17,7 @@ from bandbridge.report.figures.illustration import Illustration, save_illustrati
 from bandbridge.report.rendering import Table, to_csv, to_latex, to_markdown
 from bandbridge.report.tables.cautions import cautions_markdown
 from bandbridge.report.tables.effects import class_table, comparison_table, mixed_table
+from bandbridge.report.tables.laboratories import laboratories_table
 from bandbridge.report.tables.published import fold_table, parameter_table, table2, table4
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def build_tables(
     whole = context.covering(scores)
     tables = [
         table2(scores, context),
+        laboratories_table(scores, context),
         differences_table(scores, context),
         *([table(effects, whole) for table in (comparison_table, mixed_table, class_table)] if effects else []),
         selection_table(scores, context),

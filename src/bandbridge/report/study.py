@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,18 @@ def table_context(study: Study) -> TableContext:
         domains=tuple(_label(task) for task in study.tasks.values() if not task.spec.target),
         architectures=tuple(ArchitectureLabel(name, found.family) for name, found in study.architectures.items()),
         arms=tuple(arms),
+        laboratories=tuple(laboratories_of(study)),
         seed=spec.seed,
     )
+
+
+def laboratories_of(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield the targets of one dataset that are divided otherwise than by source, each with one that is."""
+    targets = [task for task in study.tasks.values() if task.spec.target and task.split is not None]
+    for own, another in product(targets, targets):
+        schemes = [task.split is not None and task.split.scheme == "source" for task in (own, another)]
+        if schemes == [False, True] and own.fingerprint == another.fingerprint:
+            yield own.name, another.name
 
 
 def _label(task: TaskData) -> TaskLabel:
@@ -94,6 +106,8 @@ def protocol_text(study: Study) -> str:
 def _division(task: TaskData) -> str:
     if task.split is None:
         return "data absent"
+    if task.split.scheme == "source":
+        return "one source left out at a time"
     return "images stratified by class" if task.split.scheme == "image" else f"grouped by {task.split.scheme}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,15 @@ CODES = {
     "BB011": "few-patients-or-cells",
     "BB012": "folds-lack-whole-classes",
     "BB013": "few-images-were-upside-down-in-training",
+    "BB014": "only-the-laboratories-trained-on-were-measured",
 }
+
+
+@pytest.fixture(autouse=True)
+def another_laboratory(request, monkeypatch):
+    """What is made up here has one source: that another was not measured is looked for where a test is about that."""
+    if "measured" not in request.node.name:
+        monkeypatch.setattr(finders, "_own_laboratory", lambda study: ())
 
 
 def codes(made):
@@ -78,7 +87,7 @@ DESERVED = {
     "BB010": {"machines": [MACHINE, MACHINE | {"device": "cuda"}]},
     "BB011": {"sets": {"q": images(12)}},
     "BB012": {"sets": {"q": [*images(32), Image("ring", "p0c0", "p0")]}},
-    "BB013": {"recipe": {"base": "fast", "augmentation": {"flip_vertical": 0.1}}},
+    "BB013": {"preparation": "published", "recipe": {"base": "fast", "augmentation": {"flip_vertical": 0.1}}},
 }
 
 
@@ -99,7 +108,18 @@ def test_a_code_is_given_where_it_is_deserved(made_up, code):
 
 
 def test_every_code_is_deserved_by_some_study():
-    assert list(DESERVED) == [kind.code for kind in KINDS]
+    assert [*DESERVED, "BB014"] == [kind.code for kind in KINDS]
+
+
+def test_that_another_laboratory_was_not_measured_is_said_until_one_is(made_up, tmp_path):
+    made = made_up()
+    (caution,) = study_cautions(made.study, made.runs)
+    assert (caution.code, caution.gravity) == ("BB014", "note") and caution.title.startswith("Q: only the laboratories")
+    assert but_for_numbers(quoted("BB014")) == but_for_numbers(str(caution))
+    task = made.study.tasks["Q"]
+    apart = replace(task, name="apart", split=replace(task.split, scheme="source"))
+    made.study.tasks["apart"] = apart
+    assert "BB014" not in codes(made)
 
 
 @pytest.mark.parametrize(

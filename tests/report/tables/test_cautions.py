@@ -96,16 +96,16 @@ def leaking(made_up):
 def test_tables_of_a_study_carry_its_cautions(leaking, tmp_path):
     made = study_tables(leaking.study, leaking.runs, tmp_path / "out")
     assert list(made.cautions) == study_cautions(leaking.study, leaking.runs)
-    assert [caution.code for caution in made.cautions] == ["BB003", "BB008", "BB010"]
+    assert [caution.code for caution in made.cautions] == ["BB003", "BB008", "BB010", "BB014"]
     text = (tmp_path / "out" / "tables.md").read_text(encoding="utf-8")
     assert text == made.markdown and text.startswith("# made-up (protocol: paper)\n")
     assert text.index("BB003") < text.index("BB008") < text.index("BB010") < text.index("## Table 2")
     assert "<img" not in text.replace("\\<img", "")
     by_name = {table.name: table for table in made.tables}
-    assert by_name["differences"].notes[-1] == "See cautions BB003, BB008, BB010."
+    assert by_name["differences"].notes[-1] == "See cautions BB003, BB008, BB010, BB014."
     assert by_name["table4"].notes == by_name["table4"].notes[:0]
-    assert "- See cautions BB003, BB008, BB010." in (tmp_path / "out" / "folds.md").read_text(encoding="utf-8")
-    assert "See cautions BB003, BB008, BB010." in (tmp_path / "out" / "table2.tex").read_text(encoding="utf-8")
+    assert "- See cautions BB003, BB008, BB010, BB014." in (tmp_path / "out" / "folds.md").read_text(encoding="utf-8")
+    assert "See cautions BB003, BB008, BB010, BB014." in (tmp_path / "out" / "table2.tex").read_text(encoding="utf-8")
     for table in made.tables:
         saved = (tmp_path / "out" / f"{table.name}.csv").read_text(encoding="utf-8")
         assert saved == to_csv(table) and "BB0" not in saved
@@ -121,7 +121,8 @@ def test_without_a_folder_nothing_is_written_and_the_text_is_the_same(leaking, t
     assert study_tables(leaking.study, leaking.runs, tmp_path / "out").markdown == made.markdown
 
 
-def test_tables_of_a_study_without_cautions_are_as_they_were(made_up, tmp_path):
+def test_tables_of_a_study_without_cautions_are_as_they_were(made_up, tmp_path, monkeypatch):
+    monkeypatch.setattr("bandbridge.report.sections.cautions._own_laboratory", lambda study: ())
     clean = made_up()
     made = study_tables(clean.study, clean.runs, tmp_path / "out")
     assert made.cautions == () and "BB0" not in made.markdown and "Before you believe it" not in made.markdown

@@ -23,6 +23,7 @@ from bandbridge.report.caution import (
     FEW_GROUPS,
     MISSING_DATA,
     MIXED_MACHINES,
+    OWN_LABORATORY,
     REPEATED_FILES,
     SHARED_CELLS,
     SHARED_PATIENTS,
@@ -70,6 +71,7 @@ def find_cautions(
         *_few_groups(runs, context),
         *(ABSENT_CLASSES.caution(text) for text in absent_class_notes(reported(scores, context.checkpoint))),
         *_upright(study),
+        *_own_laboratory(study),
     ]
     return sorted(found, key=lambda caution: (caution.gravity != "serious", caution.code))
 
@@ -213,8 +215,25 @@ def _few_groups(runs: Sequence[RunPredictions], context: TableContext) -> Iterat
             yield FEW_GROUPS.caution(text, task=task.name)
 
 
+def _own_laboratory(study: Study) -> Iterator[Caution]:
+    another = {
+        task.fingerprint for task in study.tasks.values() if task.split is not None and task.split.scheme == "source"
+    }
+    for task in study.tasks.values():
+        if task.spec.target and task.dataset is not None and task.fingerprint not in another:
+            sources = task.dataset.samples["source"].nunique()
+            trained_on = f"the {sources} sources that were" if sources > 1 else "the source that was"
+            text = (
+                f"The held-out images of {task.spec.named} come from {trained_on} trained on too. A laboratory that "
+                "frames, stains or photographs otherwise may get much less of the model."
+            )
+            yield OWN_LABORATORY.caution(text, task=task.name)
+
+
 def _upright(study: Study) -> Iterator[Caution]:
-    share = min((run.record.recipe.augmentation.flip_vertical for run in study.runs), default=_PUBLISHED_FLIPS)
+    # Chromosomes that are stood along their axis are judged both ways up.
+    asked = [run.record for run in study.runs if not run.record.preparation.upright]
+    share = min((record.recipe.augmentation.flip_vertical for record in asked), default=_PUBLISHED_FLIPS)
     if share < _PUBLISHED_FLIPS:
         yield TRAINED_UPRIGHT.caution(
             f"In training {share:.0%} of the images were turned upside down ({_PUBLISHED_FLIPS:.0%} as published). "

@@ -14,6 +14,7 @@ from bandbridge.report.figures.reliability import calibration_table, reliability
 from bandbridge.report.sections.blocks import Block, Section, kept
 from bandbridge.report.study import Material
 from bandbridge.report.tables.effects import class_table, comparison_table, mixed_table
+from bandbridge.report.tables.laboratories import laboratories_table
 from bandbridge.report.tables.published import fold_table, parameter_table, table2, table4
 from bandbridge.study.plan import Study
 
@@ -22,6 +23,7 @@ def performance_section(made: Material) -> Section:
     whole = made.context.covering(made.scores)
     blocks: list[Block | None] = [
         table2(made.scores, made.context),
+        laboratories_table(made.scores, made.context),
         *difference_figures(made.effects, whole, made.parameters),
         differences_table(made.scores, made.context),
         comparison_table(made.effects, whole),
