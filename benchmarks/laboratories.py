@@ -37,6 +37,7 @@ from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study, open_study
+from bandbridge.training.recipe import _OTHER_LABORATORIES
 
 SETS = {"pki3": "pki3.zip", "gband65": "gband65.zip", "bioimlab": "bioimlab.zip"}
 #: The sets that are the same stain in two laboratories.
@@ -44,6 +45,7 @@ OTHER = {"pki3": "gband65", "gband65": "pki3"}
 #: Passes over the training images: small sets take more of them for as much training.
 EPOCHS = {"pki3": 12, "gband65": 40, "bioimlab": 24}
 #: By name: preparation and recipe of a study file. "no" takes one part away.
+SELDOM = {**_OTHER_LABORATORIES.model_dump(mode="json"), "without_scale": 0.03, "cell_scale": 0.1}
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "published, fast": ({"base": "published"}, {"base": "fast"}),
     "published": ({"base": "published"}, {"base": "laboratory"}),
@@ -55,6 +57,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "by-cell, as it lies": ({"base": "by-cell", "upright": False}, {"base": "laboratory"}),
     "by-cell": ({"base": "by-cell"}, {"base": "laboratory"}),
     "by-cell, averaged": ({"base": "by-cell"}, {"base": "laboratory", "averaging": 0.995}),
+    "by-cell, seldom without scale": ({"base": "by-cell"}, {"base": "laboratory", "augmentation": SELDOM}),
 }
 
 

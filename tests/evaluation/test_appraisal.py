@@ -364,3 +364,20 @@ def test_findings_and_probabilities_that_do_not_fit_are_refused() -> None:
         evaluate_predictions(rows, likely(rows)[:, :23], CLASSES)
     with pytest.raises(ValueError, match="lack flagged, log_odds"):
         evaluate_predictions(rows.drop(columns="flagged"), likely(rows), CLASSES, findings.drop(columns="log_odds"))
+
+
+def test_what_was_known_of_the_own_cells_stands_beside_what_is_found_here() -> None:
+    rows = cell_rows("a", NORMAL, 1, patient="p")
+    found = evaluate_predictions(
+        rows, likely(rows), CLASSES, NO_FINDINGS, own={"accuracy": 0.97, "flagged": 0.05, "set_coverage": 0.95}
+    )
+    drift = found.drift().set_index("what")
+    assert drift["own"].tolist() == [0.97, 0.05, 0.95]
+    assert drift["here"].tolist() == [found.accuracy.value, found.flagged.value, found.set_coverage.value]
+    assert drift["change"].tolist() == pytest.approx(
+        [found.accuracy.value - 0.97, found.flagged.value - 0.05, found.set_coverage.value - 0.95]
+    )
+    assert "own held-out cells: right by themselves 97.0%, here" in str(found)
+    assert [row["own"] for row in found.as_dict()["drift"]] == [0.97, 0.05, 0.95]
+    plain = evaluate_predictions(rows, likely(rows), CLASSES, NO_FINDINGS)
+    assert plain.drift().empty and "own held-out" not in str(plain)

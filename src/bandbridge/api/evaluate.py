@@ -16,6 +16,7 @@ from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.appraisal import COLUMNS, FINDING_COLUMNS, Evaluation, evaluate_predictions
 from bandbridge.predict.classify import Classified, classify, is_placed_whole
+from bandbridge.predict.confidence import Confidence
 from bandbridge.predict.intake import hand_over_dataset
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on
 
@@ -52,7 +53,22 @@ def evaluate(model: Model, dataset: Place, *, flips: bool = False) -> Evaluation
     rows, probabilities = _rows(result, samples, ensemble.thresholds is not None)
     findings = pd.DataFrame(_findings(result), columns=list(FINDING_COLUMNS))
     notes = list(_notes(model, known, contents.fingerprint, samples))
-    return evaluate_predictions(rows, probabilities, ensemble.classes, findings, notes=notes)
+    of_own = seen.any() or any(source.dataset == contents.fingerprint for one in known for source in one.sources)
+    own = {} if of_own else _known_of(ensemble.confidence)
+    return evaluate_predictions(rows, probabilities, ensemble.classes, findings, notes=notes, own=own)
+
+
+def _known_of(confidence: Confidence | None) -> dict[str, float]:
+    """What the (first) model's own held-out cells showed; {} where nothing is known of them."""
+    if confidence is None:
+        return {}
+    error = confidence.ece_before if np.isnan(confidence.ece_after) else confidence.ece_after
+    return {
+        "accuracy": confidence.accuracy,
+        "calibration_error": error,
+        "set_coverage": confidence.coverage,
+        "flagged": confidence.review_share,
+    }
 
 
 def _refuse_unknown_labels(images: ImageFolder, classes: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ images. They speak of further cells like these, and of a model that was neither 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,7 @@ def evaluate_predictions(
     findings: pd.DataFrame | None = None,
     *,
     notes: Sequence[str] = (),
+    own: Mapping[str, float] | None = None,
     generator: np.random.Generator | None = None,
 ) -> Evaluation:
     """Measure predictions for labelled images.
@@ -59,8 +60,9 @@ def evaluate_predictions(
     :class:`~bandbridge.karyogram.sheet.CountFinding`. Empty: nothing was found. None: nothing was looked for. The true
     counts are those of the labels; a chromosome that is not among ``rows`` counts as missing from its cell.
 
-    ``notes`` come before those made here. ``generator`` resamples for the calibration error; by default it follows from
-    the predictions, so that the same ones give the same numbers, in whatever order.
+    ``own`` is as :class:`Evaluation` has it. ``notes`` come before those made here. ``generator`` resamples for the
+    calibration error; by default it follows from the predictions, so that the same ones give the same numbers, in
+    whatever order.
 
     Raises :class:`UserError` for no rows, labels that are none of ``classes`` and cells of two patients,
     :class:`ValueError` for tables that do not fit together.
@@ -103,6 +105,7 @@ def evaluate_predictions(
         **_calibration(sample, probabilities, truth, generator),
         **_sets(sample, rows),
         notes=(*notes, *_notes(sample, unit, rows, classes, alone == truth)),
+        own=own or {},
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,10 @@ class Evaluation:
     per_class: a row for each class with label, images, recall, precision, f1 (by itself, NaN where undefined),
     mistaken_for (the class its images are most often mistaken for, "" for none) and times, and the four numbers
     ``*_in_cell``. worst_cells: a row for each cell, most errors first: cell, patient, chromosomes, wrong_by_itself,
-    wrong_in_cell (NA where it was not placed as a whole), flagged. notes: what to know of these numbers.
+    wrong_in_cell (NA where it was not placed as a whole), flagged. notes: what to know of these numbers. own: what was
+    known of the model from its own held-out cells, shares by the names of the estimates: ``accuracy``,
+    ``calibration_error``, ``set_coverage`` (as promised) and ``flagged``; empty where nothing is, or where these are
+    they. :meth:`drift` puts both side by side.
     """
 
     images: int
@@ -100,6 +104,16 @@ class Evaluation:
     per_class: pd.DataFrame
     worst_cells: pd.DataFrame
     notes: tuple[str, ...] = ()
+    own: Mapping[str, float] = field(default_factory=dict)
+
+    def drift(self) -> pd.DataFrame:
+        """Return what, own (on the model's own held-out cells), here and change, shares in 0..1."""
+        rows = [
+            {"what": TITLES[name], "own": own, "here": here, "change": here - own}
+            for name, own in self.own.items()
+            for here in (getattr(self, name).value,)
+        ]
+        return pd.DataFrame(rows, columns=["what", "own", "here", "change"])
 
     def estimates(self) -> dict[str, Estimate]:
         """Return every estimate by its name, in reading order."""
@@ -117,7 +131,8 @@ class Evaluation:
             for name in ("per_class", "worst_cells")
         }
         facts = {name: getattr(self, name) for name in ("images", "cells", "patients", "unit", "units")}
-        return {**facts, "estimates": numbers, **frames, "notes": list(self.notes)}
+        drift = [_plain(row) for row in self.drift().astype(object).to_dict("records")]
+        return {**facts, "estimates": numbers, **frames, "drift": drift, "notes": list(self.notes)}
 
     def save(self, folder: str | Path) -> Path:
         """Write evaluation.csv, classes.csv, cells.csv, evaluation.json and evaluation.txt into ``folder``; return it.
@@ -134,7 +149,14 @@ class Evaluation:
 
     def sentences(self) -> tuple[str, ...]:
         """Return what it comes to, a sentence or two a line: sorting, unusual counts, flags, probabilities, notes."""
-        said = (self._sorting(), self._unusual_counts(), self._looks(), self._probabilities(), self._brackets())
+        said = (
+            self._sorting(),
+            self._unusual_counts(),
+            self._looks(),
+            self._probabilities(),
+            self._drift(),
+            self._brackets(),
+        )
         return tuple(line for line in (*said, *self.notes) if line)
 
     def __str__(self) -> str:
@@ -190,6 +212,16 @@ class Evaluation:
             text += f" The true class is in {_said(self.set_coverage)} of the prediction sets"
             text += f", of {self.set_size.value:.2f} classes on average."
         return text
+
+    def _drift(self) -> str:
+        words = {"accuracy": "right by themselves", "calibration_error": "calibration error"}
+        words |= {"set_coverage": "sets with the true class", "flagged": "flagged"}
+        said = [
+            f"{words[name]} {_percent(own)}, here {_percent(getattr(self, name).value)}"
+            for name, own in self.own.items()
+            if getattr(self, name).n
+        ]
+        return f"On the model's own held-out cells: {'; '.join(said)}." if said else ""
 
     def _brackets(self) -> str:
         bounded = any(one.bounded for one in self.estimates().values())
