@@ -80,3 +80,12 @@ def test_settings_that_are_not_used_leave_no_trace_in_the_record():
 def test_a_stated_schedule_is_every_phases():
     recipe = recipe_for(RecipeSpec(base="paper", schedule="constant"), "resnet50", pretrained=True)
     assert {phase.schedule for phase in recipe.phases} == {"constant"}
+
+
+def test_the_recipe_for_other_laboratories_is_one_cycle_with_images_changed_as_theirs_are():
+    recipe = recipe_for(RecipeSpec(base="laboratory", epochs=4), "tf_mobilenetv3_small_100", pretrained=True)
+    (phase,) = recipe.phases
+    assert (recipe.name, phase.optimiser, phase.schedule, phase.epochs) == ("laboratory", "adamw", "one-cycle", 4)
+    assert (phase.learning_rate, phase.weight_decay, recipe.clip_norm) == (6e-4, 0.05, 1.0)
+    changes = recipe.augmentation
+    assert changes.flip_vertical == 0.1 and min(changes.aspect, changes.cell_scale, changes.bend, changes.tone) > 0
