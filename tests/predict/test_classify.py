@@ -11,7 +11,7 @@ import pytest
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.classify import FEWEST, cell_table, classify, prediction_table
-from bandbridge.predict.confidence import Confidence, no_experience
+from bandbridge.predict.confidence import Confidence, count_deviating, no_experience
 from bandbridge.predict.ensemble import Opinion
 from bandbridge.predict.intake import Handed
 
@@ -166,8 +166,7 @@ def test_more_unusual_counts_than_any_known_cell_has_are_one_sentence(most):
     (sheet,) = classify(Oracle(confidence=known_confidence(most)), cell_of(DEVIATING)).sheets
     if most == 2:
         assert (
-            sheet.findings == ()
-            and "deviate in 5 classes, those of the cells the model was measured on in 2" in sheet.unknown
+            sheet.findings == () and "deviate in 5 classes, those of the cells it was measured on in 2" in sheet.unknown
         )
         assert "evaluate" in sheet.unknown and "fine-tune" in sheet.unknown
         assert not any("the cell shows" in reason for one in sheet.chromosomes for reason in one.reasons)
@@ -181,3 +180,11 @@ def test_a_cell_of_which_most_looks_strange_is_said_to_be_unknown_once(strange, 
     result = classify(Oracle(), cell)
     assert (f"{strange} of its 46 chromosomes look unlike" in result.sheets[0].unknown) == unknown
     assert (cell_table(result)["unknown"][0] != "") == unknown
+
+
+@pytest.mark.parametrize(
+    ("changes", "chromosomes", "deviating"),
+    [([], 46, 0), ([1, -1], 46, 2), ([-1] * 9, 37, 0), ([-1] * 9, 40, 3), ([1, 2, -1], 45, 2), ([1], 47, 1)],
+)
+def test_losses_that_missing_chromosomes_account_for_are_no_deviation(changes, chromosomes, deviating):
+    assert count_deviating(changes, chromosomes) == deviating

@@ -96,7 +96,14 @@ def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
 
 
 def _summarise(result: Predictions) -> None:
+    from bandbridge.predict.classify import NO_CELL
+
     table, counts = result.table(), result.cells()
+    if len(table) and table["reason"].str.contains(NO_CELL, regex=False).all():
+        note(
+            f"{NO_CELL}; this model judges by the cell: put the images of each cell into a folder of their own and "
+            "name the folder that holds those"
+        )
     typer.echo(f"{len(table):,} chromosomes, {len(result.flagged):,} for a person to check")
     if len(counts):
         unusual = counts.loc[counts["findings"] != ""]

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.by_cell import FEWEST
+from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES
-from bandbridge.predict.confidence import no_experience
+from bandbridge.predict.confidence import COMPLETE, count_deviating, no_experience
 from bandbridge.predict.ensemble import BATCH, Ensemble
 from bandbridge.predict.intake import Handed, decoded, in_whole_cells
 from bandbridge.progress import track
@@ -24,7 +25,8 @@ _TINY = 1e-12
 _HELP = "bandbridge evaluate measures it on a few labelled cells of this kind, bandbridge fine-tune adapts it to them."
 #: Why a chromosome is to be looked at.
 _UNLIKE = "looks unlike the images the model was trained on"
-_UNSCALED = "judged without scale: too few chromosomes of its cell are here"
+_UNSCALED = "judged without scale: fewer than ten chromosomes of its cell are here"
+NO_CELL = "judged without scale: which cell it is of is not known"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +81,8 @@ def judge_images(
     """
     opinion = ensemble.judge([image for _, image in images], flips, cells)
     doubts = [
-        [text for text, so in ((_UNLIKE, unlike), (_UNSCALED, unscaled)) if so]
-        for unlike, unscaled in zip(opinion.unlike, opinion.unscaled, strict=True)
+        [text for text, so in ((_UNLIKE, unlike), (_UNSCALED if cell else NO_CELL, unscaled)) if so]
+        for unlike, unscaled, cell in zip(opinion.unlike, opinion.unscaled, cells or [""] * len(images), strict=True)
     ]
     return [
         _chromosome(ensemble, name, image, row, reasons, keep_images)
@@ -136,7 +138,8 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
         for one in found.suspects
         if one.log_odds > 0 or one.log_odds >= noted  # what is reported is said whatever a file makes of the rest
     )
-    unknown = _unknown(sheet, sum(not one.overruled for one in findings), ensemble)
+    changes = [one.copies - one.expected for one in findings if not one.overruled]
+    unknown = _unknown(sheet, count_deviating(changes, len(sheet.chromosomes)), ensemble)
     if unknown:
         findings = ()
     surplus = {one.label: one.text for one in findings if one.copies > one.expected and not one.overruled}
@@ -148,16 +151,17 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
 
 
 def _unknown(sheet: CellSheet, deviating: int, ensemble: Ensemble) -> str:
-    """Why the model does not know cells like ``sheet``, of which ``deviating`` classes have unusual counts; else ""."""
+    """Why the model does not know cells like ``sheet``, in which ``deviating`` classes have unusual counts; else ""."""
     strange, count = sum(_UNLIKE in one.reasons for one in sheet.chromosomes), len(sheet.chromosomes)
     counts = ensemble.confidence.counts if ensemble.confidence is not None else None
     most = None if counts is None else counts.most_deviating
     if strange > count / 2:
         why = f"{strange} of its {count} chromosomes look unlike the images the model was trained on"
     elif most is not None and deviating > most:
-        why = (
-            f"its counts deviate in {deviating} classes, those of the cells the model was measured on in {most} at most"
-        )
+        gone = max(0, COMPLETE - count)
+        besides = f" besides {counted(gone, 'missing chromosome')}" if gone else ""
+        known = f"those of the cells it was measured on in {most} at most"
+        why = f"its counts deviate in {deviating} classes{besides}, {known}"
     else:
         return ""
     return f"The model does not know cells like this one: {why}. Its counts are withheld. {_HELP}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +55,9 @@ LARGER_ERRORS = (0.02, 0.05, 0.1, 0.2)
 #: Of normal cells this share may raise a suspicion that the prices of counts have overruled.
 SUSPECTED_SHARE = 0.1
 
+#: Chromosomes of a complete human cell.
+COMPLETE = 46
+
 #: JSON has no infinity: a threshold that nothing passes is null there.
 Threshold = Annotated[
     float,
@@ -73,7 +76,7 @@ class Counts(BaseModel):
 
     suspect_above: a deviation that the prices overruled is still worth a word when its log-odds reach this.
     most_deviating: in how many classes the count of one of those cells deviated at most, by its labels or as it was
-    placed; None where an earlier build did not count it.
+    placed (:func:`count_deviating`); None where an earlier build did not count it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -271,10 +274,24 @@ def _suspect_above(cells: Sequence[CellLogits], costs: CountCosts) -> float:
     return min(0.0, float(np.quantile(strongest, 1 - SUSPECTED_SHARE)))
 
 
+def count_deviating(changes: Iterable[int], chromosomes: int) -> int:
+    """Return in how many classes the count of a cell of so many ``chromosomes`` is wrong.
+
+    ``changes`` are the copies too many (above 0) or too few (below) of each class that deviates. Losses do not count
+    that chromosomes which are missing from the cell account for: nobody cut them out, or the cell has burst.
+    """
+    found = list(changes)
+    gains, losses = sum(change > 0 for change in found), sum(change < 0 for change in found)
+    return gains + max(0, losses - max(0, COMPLETE - chromosomes))
+
+
 def _most_deviating(cells: Sequence[CellLogits], costs: CountCosts) -> int:
-    """The most classes of one cell with another count than a normal cell's, by its labels or as it was placed."""
-    placed = max(len(assign_cell(cell.log_probabilities, costs).anomalies) for cell in cells)
-    return max(placed, *(len(true_deviations(cell.copies)) for cell in cells))
+    most = 0
+    for cell in cells:
+        placed = [one.copies - one.expected for one in assign_cell(cell.log_probabilities, costs).anomalies]
+        for changes in (placed, true_deviations(cell.copies).values()):
+            most = max(most, count_deviating(changes, len(cell.truth)))
+    return most
 
 
 def _plant(cells: Sequence[CellLogits], generator: np.random.Generator) -> Iterator[CellLogits]:
