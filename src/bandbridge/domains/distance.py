@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bandbridge.dataset.findings import counted
-from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.prepare import BASES, Preparation
 from bandbridge.domains.coral import CoralResult, two_sample_coral
 from bandbridge.domains.embeddings import Embeddings
 from bandbridge.domains.kernel import ALIKE_REMEDY, CONVENTIONS, Convention, median_distance
@@ -185,6 +185,7 @@ def variants(size: int, bright: tuple[bool, bool]) -> list[Variant]:
         both("Cropped to foreground", crop="foreground"),
         both("Common scale", scale="common"),
         both("All of these", invert=True, padding="background", crop="foreground", scale="common"),
+        both("By the cell", **BASES["by-cell"]),
     ]
 
 

@@ -45,7 +45,13 @@ def augment(
     if augmentation.blur == 0 or high == 0:
         return images
     sigma = torch.where(draws[2] < augmentation.blur, low + (high - low) * draws[3], 0.0)
-    return gaussian_blur(images, sigma, largest_sigma=high)
+    if kinds == _DRAWS[0] or images.device.type != "cpu":
+        return gaussian_blur(images, sigma, largest_sigma=high)
+    # Wide kernels are costly on a CPU; a GPU would wait to hear how many images there are.
+    chosen = torch.nonzero(sigma).flatten()
+    if len(chosen):
+        images[chosen] = gaussian_blur(images[chosen], sigma[chosen], largest_sigma=high)
+    return images
 
 
 def reshape(images: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
