@@ -179,7 +179,7 @@ _LEARNING_RATES: tuple[tuple[str, float, float, float], ...] = (
 
 #: What other laboratories' images differ in, each kept because judging images of another laboratory gained by it
 #: (docs/results/laboratories.md).
-_OTHER_LABORATORIES = Augmentation(
+OTHER_LABORATORIES = Augmentation(
     flip_vertical=0.1,
     blur=0.5,
     blur_sigma=(0.8, 6.0),
@@ -208,7 +208,7 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
         recipe = Recipe(name="fast", phases=(phase,), clip_norm=1.0)
     else:
         phase = Phase(optimiser="adamw", epochs=16, learning_rate=rate, weight_decay=0.05, schedule="one-cycle")
-        recipe = Recipe(name="laboratory", phases=(phase,), clip_norm=1.0, augmentation=_OTHER_LABORATORIES)
+        recipe = Recipe(name="laboratory", phases=(phase,), clip_norm=1.0, augmentation=OTHER_LABORATORIES)
     return _changed(recipe, spec)
 
 
