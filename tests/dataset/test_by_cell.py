@@ -19,9 +19,10 @@ from bandbridge.dataset.by_cell import (
     prepare_beside,
     prepare_cell,
     prepare_images,
+    shows_nothing,
 )
 from bandbridge.dataset.cutout import Cutout, cut_out
-from bandbridge.dataset.prepare import BASES, Preparation, prepare_image
+from bandbridge.dataset.prepare import BASES, Preparation, described, prepare_image
 from bandbridge.dataset.synthetic import draw_cell
 
 BY_CELL = Preparation(size=64, **BASES["by-cell"])
@@ -187,3 +188,20 @@ def test_records_without_the_new_fields_are_written_as_before() -> None:
     assert Preparation.model_validate(before).model_dump() == before
     kept = Preparation.model_validate(BY_CELL.model_dump())
     assert kept == BY_CELL and {"views", "contrast"} <= kept.model_dump().keys()
+
+
+def test_what_a_study_file_says_of_a_preparation() -> None:
+    assert described(Preparation(size=96)) == "published" and described(BY_CELL) == "by-cell"
+    for settings in ({"base": "by-cell", "views": "close-up"}, {"base": "published", "crop": "foreground"}):
+        base, changed = settings["base"], {key: value for key, value in settings.items() if key != "base"}
+        made = Preparation.model_validate({"size": 64, **BASES[base], **changed})
+        assert described(made) == "{" + ", ".join(f"{key}: {value}" for key, value in settings.items()) + "}"
+    flat = Preparation.model_validate({"size": 64, **BASES["by-cell"], "upright": False})
+    assert described(flat) == "{base: by-cell, upright: false}"
+
+
+def test_images_without_a_chromosome_are_told(cell: list[np.ndarray]) -> None:
+    blank = np.full((30, 20), 255, dtype=np.uint8)
+    prepared = prepare_cell([*cell, blank], BY_CELL)
+    assert shows_nothing(prepared, BY_CELL).tolist() == [False] * 46 + [True]
+    assert not shows_nothing(prepared[:, 0], Preparation(size=64)).any()

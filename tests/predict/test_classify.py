@@ -20,7 +20,10 @@ NORMAL = [label for label in CLASSES[:22] for _ in range(2)] + ["X", "Y"]
 
 @dataclass
 class Oracle:
-    """An ensemble that reads its opinion from the image: pixel values are (class, second class, percent, unlike)."""
+    """An ensemble that reads its opinion from the image: pixel values are (class, second class, percent, unlike).
+
+    An image of 2 for unlike is empty.
+    """
 
     classes: tuple[str, ...] = CLASSES
     confidence: Confidence | None = None
@@ -35,8 +38,9 @@ class Oracle:
             row[first] = percent / 100
             row[second] += 1 - row.sum()
             rows.append(row)
-            unlike.append(bool(strange))
-        return Opinion(np.array(rows), np.array(unlike), np.zeros(len(rows), dtype=bool))
+            unlike.append(strange)
+        said = np.array(unlike)
+        return Opinion(np.array(rows), said == 1, np.zeros(len(rows), dtype=bool), said == 2)
 
 
 def handed(name, cell, first, second="1", percent=99, unlike=False, label=""):
@@ -188,3 +192,11 @@ def test_a_cell_of_which_most_looks_strange_is_said_to_be_unknown_once(strange, 
 )
 def test_losses_that_missing_chromosomes_account_for_are_no_deviation(changes, chromosomes, deviating):
     assert count_deviating(changes, chromosomes) == deviating
+
+
+def test_an_image_without_a_chromosome_takes_no_place_and_makes_no_finding():
+    cell = [*cell_of(NORMAL), handed("c1/blank.png", "c1", "7", unlike=2)]
+    (sheet,) = classify(Oracle(), cell).sheets
+    (blank,) = (one for one in sheet.chromosomes if one.file == "c1/blank.png")
+    assert blank.placed == "" and blank.reasons == ("no chromosome is to be seen in this image",)
+    assert sheet.findings == () and [one.placed for one in sheet.chromosomes if one is not blank] == NORMAL

@@ -56,7 +56,7 @@ def test_an_absent_part_is_named(home):
     assert provisional.missing_data == ["a + nowhere.zip + nor-here"]
 
 
-@pytest.mark.parametrize(("dataset", "said"), [([], "empty"), (["a", "a"], "twice"), (3, "text")])
+@pytest.mark.parametrize(("dataset", "said"), [([], "a list of paths"), (["a", "a"], "twice"), (3, "a list of paths")])
 def test_a_dataset_that_makes_no_sense_is_said_with_its_line(home, dataset, said):
     with pytest.raises(ManyErrors) as refused:
         open_study(written(home, tasks={"own": {"dataset": dataset}}))

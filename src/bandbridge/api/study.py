@@ -204,11 +204,11 @@ class Study:
         if not found:
             return []
         few = ", ".join(folder.relative_to(self._ledger.root).as_posix() for folder in found[:3])
-        one = len(found) == 1
+        one, theirs = len(found) == 1, sorted({_preparation_of(folder) for folder in found})
         return [
             f"{counted(len(found), 'run')} that {'is' if one else 'are'} finished differ{'s' * one} from these in the "
-            f"preparation of the images alone and will not be used: {few}{', ...' * (len(found) > 3)}; preparation: "
-            "published in the study file (or what was stated there) keeps to them"
+            f"preparation of the images alone and will not be used: {few}{', ...' * (len(found) > 3)}; to keep to "
+            f"{'it' if one else 'them'}, write preparation: {' or '.join(theirs)}"
         ]
 
     def status(self, only: str | None = None) -> pd.DataFrame:
@@ -409,6 +409,18 @@ class Study:
         extractor = open_extractor(find_architecture(architecture), DEFAULT_SIZE, self._weights_dir, device)
         resampling = Resampling(seed=seed)
         return domain_blocks(self._planned, self._ledger.root, extractor, DEFAULT_SIZE, resampling, natural)
+
+
+def _preparation_of(folder: Path) -> str:
+    """What the study file of the finished run in ``folder`` said of preparation."""
+    from bandbridge.dataset.prepare import Preparation, described
+    from bandbridge.files import read_json
+
+    record = read_json(folder / "run.json").get("record", {})
+    try:
+        return described(Preparation.model_validate(record["preparation"]))
+    except (KeyError, TypeError, ValueError):
+        return "what was stated there"
 
 
 def _in_words(outcome: Outcome, seconds: float) -> Iterator[str]:

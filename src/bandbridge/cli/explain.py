@@ -67,6 +67,12 @@ def explain(
         layer_and_grid = f"layer {classifier.layer}, {table['grid'].iloc[0]} places"
         _print_table(table, f"class evidence read from {layer_and_grid}, checkpoint {classifier.checkpoint}")
         note(f"written to {out}")
+    alone = int(table.loc[table["without_scale"] == "yes", "image"].nunique()) if len(table) else 0
+    if alone:
+        note(
+            f"{alone} of {table['image'].nunique()} images judged without scale: this model judges a chromosome beside "
+            "the others of its cell, of which there are too few here"
+        )
     seen = int((table["held_out"] == "no").sum()) if len(table) else 0
     if seen:
         note("images marked 'trained on' were part of this run's training: its confidence there says little")

@@ -99,10 +99,13 @@ def _summarise(result: Predictions) -> None:
     from bandbridge.predict.classify import NO_CELL
 
     table, counts = result.table(), result.cells()
-    if len(table) and table["reason"].str.contains(NO_CELL, regex=False).all():
+    reasons = table["reason"].tolist() if len(table) else []
+    unscaled, homeless = (sum(part in reason for reason in reasons) for part in ("judged without scale", NO_CELL))
+    if unscaled:
+        remedy = "; put the images of each cell into a folder of their own and name the folder that holds those"
         note(
-            f"{NO_CELL}; this model judges by the cell: put the images of each cell into a folder of their own and "
-            "name the folder that holds those"
+            f"{unscaled:,} of {len(table):,} judged without scale, for want of ten chromosomes of their cell; this "
+            f"model judges by the cell{remedy if homeless else ''}"
         )
     typer.echo(f"{len(table):,} chromosomes, {len(result.flagged):,} for a person to check")
     if len(counts):

@@ -113,6 +113,17 @@ def lacks_scale(prepared: np.ndarray, preparation: Preparation) -> np.ndarray:
     return ~np.any(to_scale, axis=(1, 2), keepdims=True)[:, 0, 0]
 
 
+def shows_nothing(prepared: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Return of which uint8 ``prepared`` [N, *preparation.shape] no chromosome was cut out, bool [N].
+
+    None where chromosomes keep their ground.
+    """
+    if preparation.contrast != "cell" or preparation.shown[0] != "close-up":
+        return np.zeros(len(prepared), dtype=bool)
+    close_up = prepared[:, 0] if len(preparation.shown) == 2 else prepared
+    return ~np.any(close_up, axis=(1, 2), keepdims=True)[:, 0, 0]
+
+
 def group_by_cell(cells: Sequence[str]) -> list[list[int]]:
     """Return the positions of each cell's images, cells in the order of their first; those without a cell alone."""
     groups: dict[object, list[int]] = {}

@@ -104,6 +104,22 @@ BASES: dict[str, dict[str, Any]] = {
 }
 
 
+def described(preparation: Preparation) -> str:
+    """Return what a study file says after ``preparation:`` to have this one, its size aside."""
+    default = Preparation(size=preparation.size)
+    for base, settings in BASES.items():
+        if preparation == default.model_copy(update=settings):
+            return base
+    base = "by-cell" if preparation.by_cell else "published"
+    stands = default.model_copy(update=BASES[base])
+    changed = [
+        f"{name}: {str(value).lower() if isinstance(value, bool) else value}"
+        for name in Preparation.model_fields
+        if (value := getattr(preparation, name)) != getattr(stands, name) and value is not None
+    ]
+    return f"{{{', '.join([f'base: {base}', *changed])}}}"
+
+
 def background_level(image: np.ndarray) -> int:
     """Return the gray value of the ground: the median of the pixels on the border of uint8 ``image`` [H, W]."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])

@@ -81,7 +81,9 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
         return in_order_of(_by_source(ordered, folds, seed), samples)
     available = len(labels) if groups is None else len(np.unique(groups))
     if available < folds:
-        raise UserError(f"{folds} folds need at least {folds} {scheme}s; there are {available}", "Use fewer folds.")
+        there = f"there is {available}" if available == 1 else f"there are {available}"
+        remedy = "Use fewer folds." if available > 1 or scheme == "image" else "Divide by another scheme, such as cell."
+        raise UserError(f"{folds} folds need at least {folds} {scheme}s; {there}", remedy)
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second, which a plan does without
 
     divider = StratifiedKFold if groups is None else StratifiedGroupKFold

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from bandbridge.dataset.by_cell import prepare_beside
+from bandbridge.dataset.by_cell import lacks_scale, prepare_beside
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
@@ -33,8 +33,9 @@ class Answer:
     """What a classifier sees in one image.
 
     rows: one for each class asked about (the predicted, the true where known, the one named), with the keys image,
-    label, held_out ("yes", "no", "" where that cannot be told), role (such as "predicted and true"), class,
-    probability, logit, map_maximum, grid ("4 x 4") and the shares measured on :meth:`SeeingClassifier.centred_maps`,
+    label, held_out ("yes", "no", "" where that cannot be told), without_scale ("yes" where the cell's scale is wanted
+    and not known), role (such as "predicted and true"), class, probability, logit, map_maximum, grid ("4 x 4") and the
+    shares measured on :meth:`SeeingClassifier.centred_maps`,
     however the map is shown. picture: uint8 RGB [H, W, 3], the image and an overlay for each class, captioned.
     """
 
@@ -56,6 +57,7 @@ def answer(classifier: SeeingClassifier, image: AskedImage, question: Question) 
     """Explain one image. Raises :class:`UserError` when it cannot be read."""
     gray = decode_gray(image.read(), image.name)
     prepared = prepare_beside(gray, image.mates(), classifier.preparation)[None]
+    alone = bool(lacks_scale(prepared, classifier.preparation)[0])
     regions = find_regions(gray, classifier.preparation)
     first = classifier.evidence(prepared, np.zeros(1, dtype=np.int64))
     logits, grid = first.logits, " x ".join(map(str, first.maps.shape[1:]))
@@ -63,6 +65,7 @@ def answer(classifier: SeeingClassifier, image: AskedImage, question: Question) 
     named = zip(ROLES, (classes[int(logits[0].argmax())], image.label, question.asked), strict=True)
     roles = {role: name for role, name in named if name in classes}
     facts = {"image": image.name, "label": image.label, "held_out": _HELD_OUT[image.held_out]}
+    facts["without_scale"] = "yes" if alone else ""
     tiles, rows = [(enlarge(gray, factor), "original")], []
     for name in dict.fromkeys(roles.values()):
         target = classes.index(name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES
+from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import (
     MAX_IMAGE_BYTES,
     METADATA,
@@ -21,6 +23,7 @@ from bandbridge.dataset.imagefolder import (
     read_bounded,
 )
 from bandbridge.dataset.read_prepared import mates_of
+from bandbridge.errors import UserError
 from bandbridge.explain.cases import draw_images
 from bandbridge.study.resolve import DATA_VARIABLE
 
@@ -67,6 +70,16 @@ def gather_images(
     return images, problems, finder.left_out
 
 
+def _beside(path: Path) -> list[np.ndarray]:
+    """The other images of the folder of ``path``, uint8 [H, W] each; those that cannot be read are left out."""
+    found = []
+    for other in sorted(path.parent.iterdir()):
+        if other != path and other.suffix.lower() in IMAGE_SUFFIXES:
+            with suppress(UserError):
+                found.append(decode_gray(read_bounded(other, MAX_IMAGE_BYTES), str(other)))
+    return found
+
+
 class _Finder:
     """Finds images and opens each dataset once."""
 
@@ -84,7 +97,8 @@ class _Finder:
             return self._listed(self._open(archive), place.relative_to(archive).as_posix())
         if place.is_dir() and not (place / METADATA).is_file():
             files = [str(file) for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
-            return [self._lone(Path(name)) for name in self._draw(pd.DataFrame({"image": files, "label": ""}))]
+            drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
+            return [self._in_folder(Path(name), place) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
             rows = dataset.samples.rename(columns={"file_name": "image"})
@@ -105,6 +119,11 @@ class _Finder:
             if listed:
                 return listed[0]
         return AskedImage(str(path), "", partial(read_bounded, path, MAX_IMAGE_BYTES))
+
+    def _in_folder(self, path: Path, root: Path) -> AskedImage:
+        """An image of a folder of cells, as ``predict`` takes them: a cell is a folder in ``root``."""
+        found = self._lone(path)
+        return found if path.parent == root else replace(found, mates=partial(_beside, path))
 
     def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
         held_out = name in self._held_out if self._is_own(dataset) else None

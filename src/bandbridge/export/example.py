@@ -104,7 +104,7 @@ def main(paths: Sequence[str]) -> None:
     """Print the three likeliest classes of each image, and whether a person should look."""
     facts = json.loads((HOME / "preparation.json").read_text(encoding="utf-8"))
     if "cell" in (facts["preparation"]["scale"], facts["preparation"].get("contrast")):
-        print("this model judges whole cells; use: bandbridge predict FOLDER --model", HOME, file=sys.stderr)
+        print(f"this model judges whole cells; use: bandbridge predict {HOME} FOLDER", file=sys.stderr)
         raise SystemExit(2)
     images = np.stack([prepare(read_gray(path), facts["preparation"]) for path in paths])
     check_below = 1.0 if facts["review_below"] is None else facts["review_below"]

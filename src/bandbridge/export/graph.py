@@ -368,7 +368,7 @@ def readme(source: Exportable, model: str, differences: tuple[Difference, ...], 
 def _use(preparation: Preparation, model: str) -> str:
     if preparation.by_cell:
         return (
-            f"    bandbridge predict FOLDER --model {model}\n\n"
+            "    bandbridge predict THIS_FOLDER FOLDER\n\n"
             "FOLDER holds a folder of images for each cell. This model judges each chromosome beside the others of its "
             "cell: `example.py`, which is for single images, refuses it."
         )

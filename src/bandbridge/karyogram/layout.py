@@ -161,7 +161,12 @@ def expected_counts(sheet: CellSheet) -> dict[str, int]:
         return {}
     male = bool(sheet.of("Y"))
     counts = dict.fromkeys(AUTOSOMES, 2) | {"X": 1 if male else 2, "Y": int(male)}
-    counts |= {finding.label: finding.expected for finding in sheet.findings}
+    told = {finding.label: finding.expected for finding in sheet.findings}
+    # A word on one sex chromosome is one on the other: both make two.
+    for one, other in (("X", "Y"), ("Y", "X")):
+        if one in told:
+            told.setdefault(other, 2 - told[one])
+    counts |= told
     return {label: count for label, count in counts.items() if label in sheet.classes}
 
 

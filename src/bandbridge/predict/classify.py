@@ -25,6 +25,7 @@ _TINY = 1e-12
 _HELP = "bandbridge evaluate measures it on a few labelled cells of this kind, bandbridge fine-tune adapts it to them."
 #: Why a chromosome is to be looked at.
 _UNLIKE = "looks unlike the images the model was trained on"
+_EMPTY = "no chromosome is to be seen in this image"
 _UNSCALED = "judged without scale: fewer than ten chromosomes of its cell are here"
 NO_CELL = "judged without scale: which cell it is of is not known"
 
@@ -81,8 +82,10 @@ def judge_images(
     """
     opinion = ensemble.judge([image for _, image in images], flips, cells)
     doubts = [
-        [text for text, so in ((_UNLIKE, unlike), (_UNSCALED if cell else NO_CELL, unscaled)) if so]
-        for unlike, unscaled, cell in zip(opinion.unlike, opinion.unscaled, cells or [""] * len(images), strict=True)
+        [text for text, so in ((_EMPTY, empty), (_UNLIKE, unlike), (_UNSCALED if cell else NO_CELL, unscaled)) if so]
+        for empty, unlike, unscaled, cell in zip(
+            opinion.empty, opinion.unlike, opinion.unscaled, cells or [""] * len(images), strict=True
+        )
     ]
     return [
         _chromosome(ensemble, name, image, row, reasons, keep_images)
@@ -115,7 +118,7 @@ def _chromosome(
     elif below is not None and probabilities[order[0]] < below:
         reasons.append(f"unsure: {best} ({probabilities[order[0]]:.0%}) or {second} ({probabilities[order[1]]:.0%})")
     picture = image if keep else np.zeros((0, 0), dtype=np.uint8)
-    return Chromosome(name, picture, best, best, probabilities, labels, tuple(reasons))
+    return Chromosome(name, picture, best, "" if _EMPTY in reasons else best, probabilities, labels, tuple(reasons))
 
 
 def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
@@ -126,9 +129,10 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
     its training images or deviates in more classes than any cell that it was measured on, the counts are withheld. A
     cell of fewer than ``FEWEST`` chromosomes is left alone. Raises ValueError for classes that are not a human's 24.
     """
-    if len(sheet.chromosomes) < FEWEST:
+    seen = [one for one in sheet.chromosomes if _EMPTY not in one.reasons]
+    if len(seen) < FEWEST:
         return sheet
-    likely = np.stack([one.probabilities for one in sheet.chromosomes])
+    likely = np.stack([one.probabilities for one in seen])
     costs = ensemble.confidence.costs() if ensemble.confidence is not None else no_experience()
     found = assign_cell(np.log(np.clip(likely, _TINY, 1.0)), costs)
     counts = ensemble.confidence.counts if ensemble.confidence is not None else None
@@ -139,20 +143,21 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
         if one.log_odds > 0 or one.log_odds >= noted  # what is reported is said whatever a file makes of the rest
     )
     changes = [one.copies - one.expected for one in findings if not one.overruled]
-    unknown = _unknown(sheet, count_deviating(changes, len(sheet.chromosomes)), ensemble)
+    unknown = _unknown(seen, count_deviating(changes, len(seen)), ensemble)
     if unknown:
         findings = ()
     surplus = {one.label: one.text for one in findings if one.copies > one.expected and not one.overruled}
-    placed = tuple(
-        _placed(one, index, margin, sheet.classes, surplus)
-        for one, index, margin in zip(sheet.chromosomes, found.classes, found.margins, strict=True)
-    )
+    told = {
+        id(one): _placed(one, index, margin, sheet.classes, surplus)
+        for one, index, margin in zip(seen, found.classes, found.margins, strict=True)
+    }
+    placed = tuple(told.get(id(one), one) for one in sheet.chromosomes)
     return replace(sheet, chromosomes=placed, findings=findings, unknown=unknown)
 
 
-def _unknown(sheet: CellSheet, deviating: int, ensemble: Ensemble) -> str:
-    """Why the model does not know cells like ``sheet``, in which ``deviating`` classes have unusual counts; else ""."""
-    strange, count = sum(_UNLIKE in one.reasons for one in sheet.chromosomes), len(sheet.chromosomes)
+def _unknown(cell: Sequence[Chromosome], deviating: int, ensemble: Ensemble) -> str:
+    """Why the model does not know cells like ``cell``, of which ``deviating`` classes have unusual counts; or ""."""
+    strange, count = sum(_UNLIKE in one.reasons for one in cell), len(cell)
     counts = ensemble.confidence.counts if ensemble.confidence is not None else None
     most = None if counts is None else counts.most_deviating
     if strange > count / 2:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import softmax
 
-from bandbridge.dataset.by_cell import lacks_scale, prepare_images
+from bandbridge.dataset.by_cell import lacks_scale, prepare_images, shows_nothing
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
@@ -56,16 +56,18 @@ class Member(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K], ``unlike`` and ``unscaled`` [n].
+    """What an ensemble makes of n images: calibrated ``probabilities`` float64 [n, K]; three bool [n] besides.
 
     An image is unlike when every member that knows its training images finds it unlike them: by the statistics of the
     photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs. It is unscaled when a
-    member judges by the scale of the cell, and that is not known.
+    member judges by the scale of the cell, and that is not known; empty when a member cuts chromosomes from their
+    ground and finds none.
     """
 
     probabilities: np.ndarray
     unlike: np.ndarray
     unscaled: np.ndarray
+    empty: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ class Ensemble:
         """
         prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
-        unscaled = np.zeros(len(images), dtype=bool)
+        unscaled, empty = np.zeros((2, len(images)), dtype=bool)
         origins = [""] * len(images) if cells is None else cells
         likenesses = self.likenesses or (None,) * len(self.members)
         looks: dict[Likeness, np.ndarray] = {}
@@ -129,6 +131,7 @@ class Ensemble:
             if member.preparation not in prepared:
                 prepared[member.preparation] = prepare_images(images, origins, member.preparation)
             unscaled |= lacks_scale(prepared[member.preparation], member.preparation)
+            empty |= shows_nothing(prepared[member.preparation], member.preparation)
             temperature = confidence.temperature if confidence is not None else member.temperature
             likely, energy = _judged(member, prepared[member.preparation], temperature, origins, flips)
             total += likely
@@ -142,7 +145,7 @@ class Ensemble:
             if confidence is not None or likeness is not None:
                 unlike &= strange
         known = any(one is not None for one in (*self.confidences, *likenesses))
-        return Opinion(total / len(self.members), unlike & known, unscaled)
+        return Opinion(total / len(self.members), unlike & known, unscaled & ~empty, empty)
 
 
 def _judged(

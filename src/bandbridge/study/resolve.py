@@ -155,16 +155,23 @@ def _preparation_of(name: str, spec: StudySpec, path: Path) -> Preparation:
     settings = {**BASES[base], **stated}
     if settings.get("contrast") != "cell" and "upright" not in stated:
         settings["upright"] = False  # of the base: with its ground left, a chromosome is not stood up
+    if settings.get("extent") is not None and settings.get("scale") != "common":
+        raise UserError(
+            f"{path}: the preparation of task {name} has an extent and no common scale, which alone has one",
+            "Add scale: common, or take the extent away.",
+        )
     try:
         return Preparation(size=spec.image_size, **settings)
     except ValidationError as fault:
         reason = "; ".join(error["msg"].removeprefix("Value error, ") for error in fault.errors())
-        raise UserError(
-            f"{path}: the preparation of task {name} does not fit together: {reason}",
-            f"It stands on the base {base}"
-            + (", the default of protocol: strict" if base == "by-cell" and spec.protocol == "strict" else "")
-            + "; take the setting away, or begin with preparation: {base: published, ...}.",
-        ) from fault
+        remedy = "Add what it needs, or begin with preparation: {base: by-cell, ...}."
+        if base == "by-cell":
+            default = ", the default of protocol: strict" if spec.protocol == "strict" else ""
+            remedy = (
+                f"It stands on the base by-cell{default}; take the setting away, or begin with preparation: "
+                "{base: published, ...}."
+            )
+        raise UserError(f"{path}: the preparation of task {name} does not fit together: {reason}", remedy) from fault
 
 
 def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path) -> Split:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from bandbridge.errors import ManyErrors, UserError
@@ -68,6 +68,14 @@ class TaskSpec(_Frozen):
     intermediates: tuple[str, ...] = ()
     target: bool = True
     preparation: PreparationSpec = PreparationSpec()
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _is_one_or_several(cls, value: object) -> object:
+        several = isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value)
+        if not several and not isinstance(value, str):
+            raise ValueError("should be a path, or a list of paths to join, such as [mine.zip, theirs.zip]")
+        return value
 
     @property
     def datasets(self) -> tuple[str, ...]:
