@@ -101,8 +101,8 @@ def test_turned_images_are_scored_as_scikit_learn_scores_what_timm_says_of_them(
     chromosome_set("Q")
     path = tmp_path / "study.yaml"
     path.write_text(
-        "name: turned\nprotocol: strict\ntasks: {Q: {dataset: q4-0}}\narchitectures: [test_resnet]\n"
-        "approaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\nprecision: fp32\n"
+        "name: turned\nprotocol: strict\npreparation: published\ntasks: {Q: {dataset: q4-0}}\n"
+        "architectures: [test_resnet]\napproaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\nprecision: fp32\n"
         "recipe: {base: fast, epochs: 6, batch_size: 8, learning_rate: 0.01}\n"
     )
     study = open_study(path)

@@ -174,4 +174,6 @@ def test_what_a_laboratory_reads_carries_the_cautions_too(bandbridge, study, tmp
     result = bandbridge("study", "lab", study, *runs, "--out", tmp_path / "lab")
     assert result.out.startswith("## Before you believe it") and "**BB003 serious: Q: training" in result.out
     assert "BB001" not in result.out  # it bears upon no table of a laboratory
-    assert "- See cautions BB003, BB011." in (tmp_path / "lab" / "laboratory-cells.md").read_text(encoding="utf-8")
+    assert "- See cautions BB003, BB011, BB014." in (tmp_path / "lab" / "laboratory-cells.md").read_text(
+        encoding="utf-8"
+    )
