@@ -102,8 +102,8 @@ def test_turned_images_are_scored_as_scikit_learn_scores_what_timm_says_of_them(
     path = tmp_path / "study.yaml"
     path.write_text(
         "name: turned\nprotocol: strict\npreparation: published\ntasks: {Q: {dataset: q4-0}}\n"
-        "architectures: [test_resnet]\napproaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\nprecision: fp32\n"
-        "recipe: {base: fast, epochs: 6, batch_size: 8, learning_rate: 0.01}\n"
+        "architectures: [test_resnet]\napproaches: [scratch]\nsplit: {folds: 2, scheme: cell}\nimage_size: 32\n"
+        "precision: fp32\nrecipe: {base: fast, epochs: 6, batch_size: 8, learning_rate: 0.01}\n"
     )
     study = open_study(path)
     executor = Executor(study, tmp_path / "runs", "cpu")
