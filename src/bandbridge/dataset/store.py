@@ -165,7 +165,8 @@ def _write_images(dataset: ImageFolder, preparation: Preparation, folder: Path) 
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
         work = partial(_prepare, preparation=preparation)
-        for row, image in _each_image(dataset, _blocks(dataset, preparation), work, "preparing images"):
+        blocks, by_cell = _blocks(dataset, preparation), preparation.by_cell
+        for row, image in _each_image(dataset, blocks, work, "preparing images", blocks_are_cells=by_cell):
             file.seek(start + row * len(image))
             file.write(image)
 
@@ -175,7 +176,7 @@ Work = Callable[[list[np.ndarray], list[str]], list[T]]
 
 
 def _each_image(
-    dataset: ImageFolder, blocks: list[list[int]], work: Work[T], description: str
+    dataset: ImageFolder, blocks: list[list[int]], work: Work[T], description: str, *, blocks_are_cells: bool = False
 ) -> Iterator[tuple[int, T]]:
     """Yield each row with what ``work`` makes of its image, block by block, on all cores; report all unreadable ones.
 
@@ -184,7 +185,7 @@ def _each_image(
     count = len(dataset.samples)
     problems: list[str] = []
     try:
-        with quiet_pillow(), _open_pool(count) as pool:
+        with quiet_pillow(), _open_pool(count, blocks_are_cells) as pool:
             for row, outcome in track(_outcomes(pool, dataset, blocks, work), count, description):
                 if isinstance(outcome, str):
                     problems.append(outcome)
@@ -202,14 +203,15 @@ def _each_image(
         )
 
 
-def _open_pool(images: int) -> Executor:
+def _open_pool(images: int, by_cell: bool) -> Executor:
     """Return threads; on machines that threads cannot fill, processes for sets that are worth their start.
 
-    A daemon, such as a loader's worker, may not have processes of its own.
+    By the cell, an image is many short calls of NumPy: two threads took twice as long as one, waiting for the
+    interpreter's lock. A daemon, such as a loader's worker, may not have processes of its own.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if images < _WORTH_PROCESSES or cores <= _CORES_OF_THREADS or multiprocessing.current_process().daemon:
-        return ThreadPoolExecutor(cores)
+        return ThreadPoolExecutor(1 if by_cell else cores)
     # Not forked: torch's threads and locks do not survive that.
     return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_pillow_warnings)
 
