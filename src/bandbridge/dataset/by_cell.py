@@ -1,7 +1,7 @@
 """Images prepared by the cell that they come from: one scale and one contrast for all chromosomes of a cell.
 
 How a laboratory frames and stretches its crops says nothing of a chromosome, and tells laboratories apart best. Here
-each chromosome is cut from its ground (:mod:`bandbridge.dataset.cutout`), its contrast is divided by that of its cell,
+each chromosome is cut from its ground (:mod:`bandbridge.dataset.cutout`), its contrast is ranked within its cell,
 and it is shown twice: close up, stretched to the square, and to the scale of its cell, where a long chromosome is long.
 """
 
@@ -107,10 +107,7 @@ def lacks_scale(prepared: np.ndarray, preparation: Preparation) -> np.ndarray:
 
     None where the preparation has no such view.
     """
-    if preparation.scale != "cell" or "to-scale" not in preparation.shown:
-        return np.zeros(len(prepared), dtype=bool)
-    to_scale = prepared[:, 1] if len(preparation.shown) == 2 else prepared
-    return ~np.any(to_scale, axis=(1, 2), keepdims=True)[:, 0, 0]
+    return _is_empty(prepared, preparation, "to-scale", asked=preparation.scale == "cell")
 
 
 def shows_nothing(prepared: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -118,10 +115,14 @@ def shows_nothing(prepared: np.ndarray, preparation: Preparation) -> np.ndarray:
 
     None where chromosomes keep their ground.
     """
-    if preparation.contrast != "cell" or preparation.shown[0] != "close-up":
+    return _is_empty(prepared, preparation, "close-up", asked=preparation.contrast == "cell")
+
+
+def _is_empty(prepared: np.ndarray, preparation: Preparation, view: View, *, asked: bool) -> np.ndarray:
+    if not asked or view not in preparation.shown:
         return np.zeros(len(prepared), dtype=bool)
-    close_up = prepared[:, 0] if len(preparation.shown) == 2 else prepared
-    return ~np.any(close_up, axis=(1, 2), keepdims=True)[:, 0, 0]
+    views = prepared.reshape(len(prepared), len(preparation.shown), -1)
+    return views[:, preparation.shown.index(view)].max(axis=1) == 0
 
 
 def group_by_cell(cells: Sequence[str]) -> list[list[int]]:
@@ -157,18 +158,12 @@ def _factor(view: View, cutout: Cutout, measured: CellMeasure, preparation: Prep
         return close_up_factor(cutout, size)
     if preparation.scale == "cell":
         return min(size * _TYPICAL / measured.length, size / longer) if measured.knows_scale else 0.0
-    return min(size / _extent(preparation), size / longer)
+    return min(size / preparation.known_extent, size / longer)
 
 
 def close_up_factor(cutout: Cutout, size: int) -> float:
     """Return how many pixels of a close-up of ``size`` pixels a side one of the cutout becomes."""
     return size * (1 - 2 * _MARGIN) / max(cutout.contrast.shape)
-
-
-def _extent(preparation: Preparation) -> int:
-    if preparation.extent is None:
-        raise ValueError("a common scale needs an extent; measure it over the set first")
-    return preparation.extent
 
 
 def _centred(picture: Image.Image, factor: float, preparation: Preparation) -> np.ndarray:
@@ -190,7 +185,7 @@ def _ways(preparation: Preparation, measured: CellMeasure | None = None) -> list
         if view == "close-up":
             ways.append(preparation.of_view("each"))
         elif preparation.scale == "common" or measured is None:
-            ways.append(preparation.of_view("common", _extent(preparation)))
+            ways.append(preparation.of_view("common", preparation.known_extent))
         elif measured.knows_scale:
             ways.append(preparation.of_view("common", max(1, round(measured.length / _TYPICAL))))
         else:

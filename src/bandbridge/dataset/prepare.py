@@ -92,6 +92,13 @@ class Preparation(BaseModel):
         return self.model_copy(update={"views": None, "scale": scale, "extent": extent, "upright": False})
 
     @property
+    def known_extent(self) -> int:
+        """The extent of a common scale; ValueError where it was not measured yet."""
+        if self.extent is None:
+            raise ValueError("a common scale needs an extent; measure it over the set first")
+        return self.extent
+
+    @property
     def by_cell(self) -> bool:
         """Whether what becomes of an image depends on the others of its cell."""
         return self.scale == "cell" or self.contrast == "cell"
@@ -181,9 +188,7 @@ def prepare_image(image: np.ndarray, preparation: Preparation) -> np.ndarray:
     image = trim(image, preparation)
     side = max(image.shape)
     if preparation.scale == "common":
-        if preparation.extent is None:
-            raise ValueError("a common scale needs an extent; measure it over the set first")
-        side = max(side, preparation.extent)
+        side = max(side, preparation.known_extent)
     fill = background_level(image) if preparation.padding == "background" else 0
     height, width = image.shape
     square = np.full((side, side), fill, dtype=np.uint8)

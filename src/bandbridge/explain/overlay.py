@@ -81,9 +81,7 @@ def place(image: np.ndarray, preparation: Preparation) -> Placement:
             box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
     side = max(box[2:])
     if preparation.shown[0] == "to-scale" and preparation.scale == "common":
-        if preparation.extent is None:
-            raise ValueError("a common scale needs an extent; measure it over the set first")
-        side = max(side, preparation.extent)
+        side = max(side, preparation.known_extent)
     scale = preparation.size / side
     top, left = (side - box[2]) // 2 - box[0], (side - box[3]) // 2 - box[1]
     return Placement(((scale, 0.0), (0.0, scale)), (top * scale, left * scale), box, preparation.size)

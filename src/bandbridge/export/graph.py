@@ -29,7 +29,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
 from bandbridge.files import write_json, write_text
-from bandbridge.model.channels import as_channels
+from bandbridge.model.channels import as_channels, as_views
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
 from bandbridge.predict.graph import FACTS as PREPARATION
@@ -116,8 +116,7 @@ class ImageGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two outputs of the graph, float32."""
-        views = images if images.dim() == 4 else images[:, None]
-        logits = self.model((as_channels(views.float() / 255) - self.mean) / self.std)
+        logits = self.model((as_channels(as_views(images).float() / 255) - self.mean) / self.std)
         return logits, torch.softmax(logits / self.temperature, dim=1)
 
 

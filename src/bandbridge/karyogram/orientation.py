@@ -30,6 +30,7 @@ from bandbridge.files import write_json
 from bandbridge.karyogram.arms import find_centromere
 from bandbridge.karyogram.axis import PLACES, Axis, read_along, trace_axis
 from bandbridge.karyogram.sheet import Chromosome, Pose
+from bandbridge.karyogram.upright_share import judge_together
 from bandbridge.karyotype import CLASSES
 
 #: Numbers to a profile: half the places, of density and of width.
@@ -174,10 +175,7 @@ def find_poses(images: Sequence[np.ndarray], profiles: Profiles, probabilities: 
             for image, axis, weights in zip(images, axes, probabilities, strict=True)
         ]
     )
-    share, together = 0.5, alone
-    for _ in range(50):
-        together = alone * share / (alone * share + (1 - alone) * (1 - share))
-        share = (together.sum() + 1) / (len(alone) + 2)
+    together = judge_together(alone)
     return [Pose() if axis is None else _pose(axis.angle, up) for axis, up in zip(axes, together, strict=True)]
 
 

@@ -18,7 +18,7 @@ from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
 from bandbridge.files import read_json
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
-from bandbridge.model.channels import as_channels
+from bandbridge.model.channels import as_channels, as_views
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
 
@@ -58,8 +58,7 @@ class Classifier:
     def normalised(self, prepared: np.ndarray) -> Tensor:
         """Return float32 [B, 3, S, S] on the model's device from uint8 ``prepared`` [B, *preparation.shape]."""
         views = torch.from_numpy(np.array(prepared)).to(self.mean.device).float() / 255
-        views = views if views.dim() == 4 else views[:, None]
-        return ((as_channels(views) - self.mean) / self.std).contiguous()
+        return ((as_channels(as_views(views)) - self.mean) / self.std).contiguous()
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         """Return float32 [B, C] of uint8 ``prepared`` [B, *preparation.shape], a few images at a time."""

@@ -1,9 +1,8 @@
 """Which end of a chromosome that was stood along its axis is up, settled by judging both ways.
 
 A model whose training images all had the short arm up is surer of a chromosome that has it up too: its scores, summed
-over the classes, say which way it knows. How many chromosomes of a cell are upright is learned from the cell itself by
-expectation-maximisation (Dempster, Laird & Rubin 1977): of crops from a finished karyogram nearly all, of crops that
-lie in any direction about half.
+over the classes, say which way it knows. How many chromosomes of a cell are upright is learned from the cell itself: of
+crops from a finished karyogram nearly all, of crops that lie in any direction about half.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import numpy as np
 from scipy.special import expit, logsumexp
 
 from bandbridge.dataset.by_cell import group_by_cell
+from bandbridge.karyogram.upright_share import judge_together
 
 #: The sum of scores is no likelihood, and a model is surer than right: the evidence counts for half.
 _CAUTION = 2.0
-_ROUNDS = 50
 
 
 def weigh_ways(upright: np.ndarray, turned: np.ndarray, cells: Sequence[str]) -> np.ndarray:
@@ -27,17 +26,8 @@ def weigh_ways(upright: np.ndarray, turned: np.ndarray, cells: Sequence[str]) ->
     image, "" unknown: then either way is as likely before it is looked at.
     """
     evidence = (logsumexp(upright, axis=1) - logsumexp(turned, axis=1)) / _CAUTION
-    weights = np.empty(len(evidence))
-    for rows in group_by_cell(cells):
-        weights[rows] = _share_out(evidence[rows])
-    return weights
-
-
-def _share_out(evidence: np.ndarray) -> np.ndarray:
-    share = 0.5
     weights: np.ndarray = expit(evidence)
-    if len(evidence) > 1:
-        for _ in range(_ROUNDS):
-            weights = expit(evidence + np.log(share / (1 - share)))
-            share = float((weights.sum() + 1) / (len(weights) + 2))
+    for rows in group_by_cell(cells):
+        if len(rows) > 1:
+            weights[rows] = judge_together(weights[rows])
     return weights

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bandbridge.errors import EnvironmentFault
+from bandbridge.model.channels import as_views
 
 #: Share of the free memory of a GPU that the resident images may take.
 _RESIDENT_SHARE = 0.4
@@ -57,8 +58,8 @@ class ImageBank:
         Raises IndexError for a row that is not there, :class:`EnvironmentFault` when the disk fails.
         """
         if self._resident is not None:
-            return self._in_views(self._resident[rows.to(self._device)])
-        return self._in_views(self._to_device(self._fetch(rows.cpu().numpy())))
+            return as_views(self._resident[rows.to(self._device)])
+        return as_views(self._to_device(self._fetch(rows.cpu().numpy())))
 
     def batches(self, rows: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Yield :meth:`batch` of each ``batch_size`` of ``rows`` [R] in turn, the last of what is left.
@@ -77,8 +78,8 @@ class ImageBank:
             for following in asked:
                 images = ahead.result()
                 ahead = reader.submit(self._fetch, following)
-                yield self._in_views(self._to_device(images))
-            yield self._in_views(self._to_device(ahead.result()))
+                yield as_views(self._to_device(images))
+            yield as_views(self._to_device(ahead.result()))
 
     def _fetch(self, rows: np.ndarray) -> Tensor:
         """Return uint8 [B, S, S], or of views, in the memory of the CPU, pinned where a GPU will take it from there."""
@@ -90,9 +91,6 @@ class ImageBank:
         chosen = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         self._file.read(rows, chosen.numpy())
         return chosen
-
-    def _in_views(self, images: Tensor) -> Tensor:
-        return images.unsqueeze(1) if images.dim() == 3 else images
 
     def _to_device(self, images: Tensor) -> Tensor:
         return images.to(self._device, non_blocking=self._device.type == "cuda")
