@@ -16,6 +16,7 @@ from bandbridge.dataset.by_cell import (
     group_by_cell,
     lacks_scale,
     measure_cell,
+    prepare_and_trust,
     prepare_beside,
     prepare_cell,
     prepare_images,
@@ -205,3 +206,12 @@ def test_images_without_a_chromosome_are_told(cell: list[np.ndarray]) -> None:
     prepared = prepare_cell([*cell, blank], BY_CELL)
     assert shows_nothing(prepared, BY_CELL).tolist() == [False] * 46 + [True]
     assert not shows_nothing(prepared[:, 0], Preparation(size=64)).any()
+
+
+def test_how_far_the_scale_can_be_trusted_comes_with_the_images(cell: list[np.ndarray]) -> None:
+    images, cells = [*cell, *cell[:9]], ["a"] * len(cell) + ["b"] * 9
+    prepared, errors = prepare_and_trust(images, cells, BY_CELL)
+    assert (prepared == prepare_images(images, cells, BY_CELL)).all()
+    assert errors[: len(cell)] == pytest.approx(measured(cell)[0].length_error)
+    assert np.isnan(errors[len(cell) :]).all()
+    assert np.isnan(prepare_and_trust(images, cells, Preparation(size=32))[1]).all()

@@ -112,3 +112,10 @@ def test_damage_is_named(folder: Path) -> None:
         open_classifier(folder, "best", "cpu")
     (folder / "predictions.parquet").unlink()
     assert open_classifier(folder, "last", "cpu").held_out() == frozenset()
+
+
+def test_a_graph_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    for place in (tmp_path, tmp_path / "model.onnx"):
+        with pytest.raises(UserError, match=r"model\.onnx is an exported graph"):
+            open_classifier(place)

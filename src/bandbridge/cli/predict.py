@@ -96,6 +96,7 @@ def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
 
 
 def _summarise(result: Predictions) -> None:
+    from bandbridge.dataset.findings import counted
     from bandbridge.predict.classify import NO_CELL
 
     table, counts = result.table(), result.cells()
@@ -107,18 +108,19 @@ def _summarise(result: Predictions) -> None:
             f"{unscaled:,} of {len(table):,} judged without scale, for want of ten chromosomes of their cell; this "
             f"model judges by the cell{remedy if homeless else ''}"
         )
-    typer.echo(f"{len(table):,} chromosomes, {len(result.flagged):,} for a person to check")
+    typer.echo(f"{counted(len(table), 'chromosome')}, {len(result.flagged):,} for a person to check")
     if len(counts):
         unusual = counts.loc[counts["findings"] != ""]
-        typer.echo(f"{len(counts):,} cells, {len(unusual):,} with unusual counts")
+        typer.echo(f"{counted(len(counts), 'cell')}, {len(unusual):,} with unusual counts")
         for row in unusual.head(20).to_dict("records"):
-            typer.echo(f"  {row['cell']}: {row['findings']}")
+            typer.echo(f"  {row['cell']}: {_shortened(row['findings'])}")
         if len(unusual) > 20:
             typer.echo(f"  ... and {len(unusual) - 20} more in cells.csv")
         unknown = counts.loc[counts["unknown"] != ""]
         if len(unknown):
             names = ", ".join(unknown["cell"].head(5)) + (", ..." if len(unknown) > 5 else "")
-            typer.echo(f"{len(unknown):,} cells the model does not know, whose counts are withheld: {names}")
+            of = "whose counts are withheld"
+            typer.echo(f"{counted(len(unknown), 'cell')} the model does not know, {of}: {names}")
             typer.echo(f"  {unknown['cell'].iloc[0]}: {unknown['unknown'].iloc[0]}")
     if "label" in table and (table["label"] != "").any():
         known = table.loc[table["label"] != ""]
@@ -129,3 +131,10 @@ def _summarise(result: Predictions) -> None:
             "if the models were trained on these images, that agreement says little; "
             "bandbridge evaluate leaves such images out"
         )
+
+
+def _shortened(findings: str, most: int = 4) -> str:
+    """The first of ``findings``: of a few chromosomes of a cell nearly every class is missing."""
+    parts = findings.split("; ")
+    rest = len(parts) - most
+    return "; ".join(parts[:most]) + (f"; and {rest} more in cells.csv" if rest > 0 else "")

@@ -71,16 +71,21 @@ def prepare_cell(images: Sequence[np.ndarray], preparation: Preparation) -> np.n
     Of two views the first is the close-up. What would be to the scale of a cell of fewer than ten chromosomes is 0:
     that scale is not known. Raises ValueError where a common scale has no extent yet.
     """
+    return _prepare(images, preparation)[0]
+
+
+def _prepare(images: Sequence[np.ndarray], preparation: Preparation) -> tuple[np.ndarray, CellMeasure | None]:
+    """The prepared images of one cell, and what was measured of it, None where the preparation asks for nothing."""
     if not preparation.by_cell:
         ways = _ways(preparation)
-        return _stacked([_framed(image, ways, preparation.size) for image in images], preparation)
+        return _stacked([_framed(image, ways, preparation.size) for image in images], preparation), None
     bright = is_bright_ground(images)
     cutouts = [cut_out(image, bright) for image in images]
     measured = measure_cell(cutouts)
     if preparation.contrast == "cell":
-        return _stacked(list(_cut_views(cutouts, measured, preparation)), preparation)
+        return _stacked(list(_cut_views(cutouts, measured, preparation)), preparation), measured
     ways = _ways(preparation, measured)
-    return _stacked([_framed(image, ways, preparation.size) for image in images], preparation)
+    return _stacked([_framed(image, ways, preparation.size) for image in images], preparation), measured
 
 
 def prepare_images(images: Sequence[np.ndarray], cells: Sequence[str], preparation: Preparation) -> np.ndarray:
@@ -89,10 +94,24 @@ def prepare_images(images: Sequence[np.ndarray], cells: Sequence[str], preparati
     cells: the cell of each; "" is none, and such an image is prepared by itself. All of a cell must be here. Raises
     ValueError where a common scale has no extent yet.
     """
+    return prepare_and_trust(images, cells, preparation)[0]
+
+
+def prepare_and_trust(
+    images: Sequence[np.ndarray], cells: Sequence[str], preparation: Preparation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`prepare_images` does, and how far the scale of each image's cell can be trusted, float64 [N].
+
+    That is the standard error of its logarithm (:attr:`CellMeasure.length_error`); NaN where no such scale is asked for
+    or none is known.
+    """
     prepared = np.empty((len(images), *preparation.shape), dtype=np.uint8)
+    errors = np.full(len(images), np.nan)
     for rows in group_by_cell(cells):
-        prepared[rows] = prepare_cell([images[row] for row in rows], preparation)
-    return prepared
+        prepared[rows], measured = _prepare([images[row] for row in rows], preparation)
+        if measured is not None and measured.knows_scale and preparation.scale == "cell":
+            errors[rows] = measured.length_error
+    return prepared, errors
 
 
 def prepare_beside(image: np.ndarray, mates: Sequence[np.ndarray], preparation: Preparation) -> np.ndarray:

@@ -28,8 +28,8 @@ TITLES = {
     "cells_right": "Cells without an error, placed together",
     "false_alarms": "Normal cells with an unusual count reported",
     "false_alarms_suspected": "Normal cells with one reported or suspected",
-    "abnormal_found": "Abnormal cells with a right count reported",
-    "abnormal_found_suspected": "Abnormal cells with a right one reported or suspected",
+    "abnormal_found": "Abnormal or incomplete cells with a right count reported",
+    "abnormal_found_suspected": "Abnormal or incomplete cells with a right one reported or suspected",
     "flagged": "Chromosomes flagged for a look",
     "error_unflagged": "Errors among those not flagged",
     "errors_flagged": "Errors that are flagged",
@@ -189,7 +189,7 @@ class Evaluation:
         parts = []
         for one, suspected, noun, verb in (
             (self.false_alarms, self.false_alarms_suspected, "normal cell", "reported with an unusual count"),
-            (self.abnormal_found, self.abnormal_found_suspected, "abnormal cell", "found"),
+            (self.abnormal_found, self.abnormal_found_suspected, "abnormal or incomplete cell", "found"),
         ):
             if one.n:
                 also = f", {_number(suspected)} with suspicions"

@@ -29,6 +29,7 @@ class Chromosome:
     float64 [K], calibrated, in the order of the cell's ``classes``. labels: the prediction set. reasons: why a person
     should look, none where nobody needs to. corrected: whether a person has placed it. margin: what the next best
     placing of the whole cell that puts it elsewhere costs more, in nats; NaN where no cell was assigned as a whole.
+    scale_error: standard error of the logarithm of the scale of its cell that it was judged by, NaN for none.
     """
 
     file: str
@@ -41,6 +42,7 @@ class Chromosome:
     pose: Pose = Pose()
     corrected: bool = False
     margin: float = float("nan")
+    scale_error: float = float("nan")
 
 
 @dataclass(frozen=True)

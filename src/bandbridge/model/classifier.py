@@ -132,6 +132,12 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
             f"{folder} does not exist",
             "Name a run such as runs/<task>/<architecture>/<approach>/fold0-<id>, an exported model, or a model.onnx.",
         )
+    graphs = [path for path in (folder, *folder.glob("*")) if path.suffix in (".onnx", ".xml")]
+    if graphs and not (folder / "config.json").exists():
+        raise UserError(
+            f"{graphs[0]} is an exported graph: it classifies (predict, evaluate, review), and nothing else",
+            "Name the run, or the model folder, that it was exported from.",
+        )
     config = exported_facts(folder) or read_json(folder / "config.json")
     if not config:
         raise UserError(

@@ -87,10 +87,12 @@ def judge_images(
             opinion.empty, opinion.unlike, opinion.unscaled, cells or [""] * len(images), strict=True
         )
     ]
-    return [
+    found = [
         _chromosome(ensemble, name, image, row, reasons, keep_images)
         for (name, image), row, reasons in zip(images, opinion.probabilities, doubts, strict=True)
     ]
+    errors = opinion.scale_error.tolist()
+    return [replace(one, scale_error=error) for one, error in zip(found, errors, strict=True)]
 
 
 def _by_cell(found: Sequence[tuple[Handed, Chromosome]]) -> Iterator[tuple[str, tuple[Chromosome, ...]]]:
@@ -229,7 +231,8 @@ def cell_table(result: Classified) -> pd.DataFrame:
     """Return a row for each cell: its chromosomes, how many are flagged, and its unusual counts in words.
 
     ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one. ``unknown`` says why
-    the model does not know such cells, empty where it does: findings are then withheld.
+    the model does not know such cells, empty where it does: findings are then withheld. ``scale_error`` is how far the
+    scale of the cell can be wrong that its chromosomes were judged by, percent (standard error); empty where none was.
     """
     rows = []
     for sheet in result.sheets:
@@ -245,7 +248,8 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "findings": "; ".join(finding.text for finding in sheet.findings),
                 "evidence": sheet.findings[0].log_odds if sheet.findings else None,
                 "unknown": sheet.unknown,
+                "scale_error": round(100 * sheet.chromosomes[0].scale_error, 1),
             }
         )
-    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown"]
+    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown", "scale_error"]
     return pd.DataFrame(rows, columns=names)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import softmax
 
-from bandbridge.dataset.by_cell import lacks_scale, prepare_images, shows_nothing
+from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_nothing
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
@@ -61,13 +61,15 @@ class Opinion:
     An image is unlike when every member that knows its training images finds it unlike them: by the statistics of the
     photograph (:mod:`bandbridge.predict.likeness`), or by scores that are lower than theirs. It is unscaled when a
     member judges by the scale of the cell, and that is not known; empty when a member cuts chromosomes from their
-    ground and finds none.
+    ground and finds none. scale_error: standard error of the logarithm of the scale of its cell, float64 [n], NaN where
+    no member judges by it or it is not known.
     """
 
     probabilities: np.ndarray
     unlike: np.ndarray
     unscaled: np.ndarray
     empty: np.ndarray
+    scale_error: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +126,14 @@ class Ensemble:
         prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
         unscaled, empty = np.zeros((2, len(images)), dtype=bool)
+        scale_error = np.full(len(images), np.nan)
         origins = [""] * len(images) if cells is None else cells
         likenesses = self.likenesses or (None,) * len(self.members)
         looks: dict[Likeness, np.ndarray] = {}
         for member, confidence, likeness in zip(self.members, self.confidences, likenesses, strict=True):
             if member.preparation not in prepared:
-                prepared[member.preparation] = prepare_images(images, origins, member.preparation)
+                prepared[member.preparation], errors = prepare_and_trust(images, origins, member.preparation)
+                scale_error = np.fmax(scale_error, errors)
             unscaled |= lacks_scale(prepared[member.preparation], member.preparation)
             empty |= shows_nothing(prepared[member.preparation], member.preparation)
             temperature = confidence.temperature if confidence is not None else member.temperature
@@ -145,7 +149,7 @@ class Ensemble:
             if confidence is not None or likeness is not None:
                 unlike &= strange
         known = any(one is not None for one in (*self.confidences, *likenesses))
-        return Opinion(total / len(self.members), unlike & known, unscaled & ~empty, empty)
+        return Opinion(total / len(self.members), unlike & known, unscaled & ~empty, empty, scale_error)
 
 
 def _judged(

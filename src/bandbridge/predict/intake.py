@@ -132,4 +132,4 @@ def _decode(one: Handed) -> np.ndarray | str:
     try:
         return decode_gray(one.read(), one.name)
     except UserError as error:
-        return f"{error.message} {error.remedy}".strip()
+        return f"{error.message.removeprefix(f'{one.name}: ')}. {error.remedy}"  # whoever lists it, names it

@@ -43,8 +43,9 @@ def laboratories_table(scores: pd.DataFrame, context: TableContext) -> Table | N
         title="Own laboratory and another (Macro-F1)",
         sentence=(
             "The same images divided twice: so that every laboratory is trained on, and so that one is left out at a "
-            f"time. Macro-F1 of the held-out images in percent, mean over folds, {context.checkpoint} checkpoint "
-            f"(protocol: {context.protocol}). The second is what a laboratory may expect that did not train the model."
+            "time. Macro-F1 of the held-out images in percent, mean over folds (in brackets the worst and the best), "
+            f"{context.checkpoint} checkpoint, protocol {context.protocol}. The second is what a laboratory may expect "
+            "that did not train the model."
         ),
         columns=(
             Column("Architecture", align="left"),
