@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from PIL import Image
 
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
@@ -41,6 +44,23 @@ def test_an_unreadable_image_is_listed_and_the_rest_is_done(bandbridge, small_st
     result = bandbridge("predict", run, folder, "--out", tmp_path / "out", "--device", "cpu")
     assert result.code == 2 and "broken.png" in result.err and "The others are classified" in result.err
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 184
+
+
+def test_deep_and_stacked_images_are_read_on_one_scale_and_said(bandbridge, small_study, run, tmp_path):
+    images, deep = small_study.path.parent / "q" / "images", tmp_path / "deep"
+    for path in sorted(images.rglob("*.png")):
+        place = (deep / path.relative_to(images)).with_suffix(".tif")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        gray = np.asarray(Image.open(path)).astype(np.uint16) << 4  # of a camera of 12 bits
+        tifffile.imwrite(place, np.stack([gray, gray]) if place.stem == "1a" else gray, photometric="minisblack")
+    results = [
+        bandbridge("predict", run, folder, "--out", tmp_path / folder.name, "--device", "cpu")
+        for folder in (images, deep)
+    ]
+    shown, exact = (pd.read_csv(tmp_path / folder.name / "predictions.csv", dtype=str) for folder in (images, deep))
+    assert exact.filter(like="p_").equals(shown.filter(like="p_"))
+    assert "read as of 12" in results[1].err and "4 images of several pages or channels" in results[1].err
+    assert "of several pages" not in results[0].err and "16 bits" not in results[0].err
 
 
 def test_a_model_alone_is_a_mistake(bandbridge, run):

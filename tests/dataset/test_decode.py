@@ -8,11 +8,13 @@ import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFile
 
-from bandbridge.dataset.decode import MAX_PIXELS, DecodeError, decode_gray
+from bandbridge.dataset.decode import MAX_PIXELS, DecodeError, decode_gray, decode_image
 from bandbridge.errors import UserError
 
 # Pillow remarks on the damage that these files have by intent.
@@ -80,6 +82,14 @@ def tiff(
     directory += struct.pack(order + "I", 0)
     header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, place)
     return header + body + directory + extra
+
+
+def imwritten(*pages: np.ndarray, **options: object) -> bytes:
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        for page in pages:
+            file.write(page, **options)
+    return data.getvalue()
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -207,12 +217,173 @@ def test_gray_stored_as_rgb_comes_back_exactly() -> None:
     np.testing.assert_array_equal(decode_gray(data, "a.bmp"), every)
 
 
-def test_transparent_pixels_become_white_and_opaque_ones_stay() -> None:
-    alpha = np.zeros_like(GRAY)
-    alpha[:, :8] = 255
-    decoded = decode_gray(encoded(Image.fromarray(np.dstack([GRAY, alpha]), "LA"), "PNG"), "a.png")
-    np.testing.assert_array_equal(decoded[:, :8], GRAY[:, :8])
-    assert (decoded[:, 8:] == 255).all()
+@pytest.mark.parametrize("ground", [12, 240])
+@pytest.mark.parametrize("format_", ["PNG", "TIFF", "16-bit PNG", "premultiplied TIFF"])
+def test_what_a_mask_hides_takes_the_images_own_ground(format_: str, ground: int) -> None:
+    gray = np.full((30, 20), ground, dtype=np.uint8)
+    gray[10:20, 6:14] = 128
+    alpha = np.zeros_like(gray)
+    alpha[6:24, 4:16] = 255  # the chromosome, with some of its ground
+    hidden = np.where(alpha > 0, gray, 255 - gray)  # what lies below the mask is not to be seen
+    if format_ == "PNG":
+        data = encoded(Image.fromarray(np.dstack([hidden, alpha]), "LA"), "PNG")
+    elif format_ == "16-bit PNG":
+        data = imagecodecs.png_encode(np.dstack([hidden, alpha]).astype(np.uint16) * 257)
+    else:
+        premultiplied = format_ != "TIFF"
+        stored = np.where(alpha > 0, gray, 0).astype(np.uint8) if premultiplied else hidden
+        data = imwritten(np.dstack([stored, alpha]), extrasamples=["assocalpha" if premultiplied else "unassalpha"])
+    np.testing.assert_array_equal(decode_gray(data, "a"), gray)
+
+
+@pytest.mark.parametrize("bright", [False, True])
+def test_a_mask_along_the_chromosome_leaves_it_on_its_own_side_of_the_ground(bright: bool) -> None:
+    down, across = np.mgrid[-20:20, -10:10]
+    depth = np.clip(1 - np.hypot(down / 18, across / 7), 0, 1)  # 1 in the middle of the chromosome, 0 outside
+    gray = np.rint(230 - 180 * depth if bright else 20 + 180 * depth).astype(np.uint8)
+    alpha = np.where(depth > 0.15, 255, 0).astype(np.uint8)
+    decoded = decode_gray(encoded(Image.fromarray(np.dstack([gray, alpha]), "LA"), "PNG"), "a.png")
+    outside, rim = int(decoded[0, 0]), gray[(depth > 0.15) & (depth < 0.25)]
+    assert outside >= np.median(rim) > gray.min() if bright else outside <= np.median(rim) < gray.max()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "palette PNG", "16-bit PNG", "TIFF", "16-bit TIFF"])
+def test_a_mask_that_hides_everything_hides_nothing(kind: str) -> None:
+    nothing = np.zeros_like(GRAY)
+    if kind == "PNG":
+        data = encoded(Image.fromarray(np.dstack([RGB, nothing]), "RGBA"), "PNG")
+    elif kind == "palette PNG":
+        palette = Image.fromarray(GRAY).convert("P")
+        data = encoded(palette, "PNG", transparency=bytes(256))
+    elif kind == "16-bit PNG":
+        data = imagecodecs.png_encode(np.dstack([WIDE, nothing]).astype(np.uint16))
+    else:
+        colours = RGB if kind == "TIFF" else np.dstack([WIDE] * 3)
+        pixels = np.dstack([colours, nothing]).astype(colours.dtype)
+        data = imwritten(pixels, photometric="rgb", extrasamples=["unassalpha"])
+    found = decode_image(data, "a")
+    right = {"palette PNG": GRAY, "16-bit PNG": WIDE >> 8, "16-bit TIFF": WIDE >> 8}.get(
+        kind, np.asarray(Image.fromarray(RGB).convert("L"))
+    )
+    assert found.hidden
+    np.testing.assert_array_equal(decode_gray(data, "a"), right)
+
+
+@pytest.mark.parametrize("place", ["before", "within", "old tag", "mask before", "two before"])
+@pytest.mark.parametrize("pixels", [GRAY, WIDE], ids=["8 bits", "16 bits"])
+def test_the_image_is_read_and_no_thumbnail_or_mask_of_it(place: str, pixels: np.ndarray) -> None:
+    small, data = pixels[::4, ::4], io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        if place == "within":
+            file.write(small, subfiletype=1, subifds=1)
+            file.write(pixels)
+        elif place == "old tag":
+            file.write(small, extratags=[(255, "H", 1, 2, True)])
+            file.write(pixels)
+        else:
+            if place == "mask before":
+                file.write(small > 99, subfiletype=4, photometric="mask")
+            for _ in range({"before": 1, "two before": 2}.get(place, 0)):
+                file.write(small, subfiletype=1)
+            file.write(pixels)
+    found = decode_image(data.getvalue(), "a.tif")
+    np.testing.assert_array_equal(found.values, pixels)
+    assert found.images == 1
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "planar int16"])
+def test_signed_pixels_below_0_are_refused_as_that(kind: str) -> None:
+    pixels = np.arange(-60, 60).reshape(10, 12).astype(kind.split()[-1])
+    data = imwritten(np.stack([pixels] * 3), photometric="rgb") if "planar" in kind else imwritten(pixels)
+    with pytest.raises(DecodeError, match="signed"):
+        decode_gray(data, "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "uint32"])
+def test_wide_types_that_hold_16_bits_are_read(kind: str) -> None:
+    data = imwritten((WIDE >> 1).astype(kind))
+    np.testing.assert_array_equal(decode_gray(data, "a.tif", 15), WIDE >> 8)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("full", [255, 65535])
+def test_a_palette_of_8_bits_in_16_is_read_as_that(bits: int, full: int) -> None:
+    entries = GENERATOR.integers(0, 256, (3, 1 << bits)).astype(np.uint16)
+    entries[:, 0] = 255
+    indices = GRAY if bits == 8 else WIDE
+    data = imwritten(indices, photometric="palette", colormap=entries * (full // 255))
+    colours = entries.T.astype(np.uint8)[indices]
+    np.testing.assert_array_equal(decode_gray(data, "a.tif"), np.asarray(Image.fromarray(colours).convert("L")))
+
+
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [
+        pytest.param(imwritten(GRAY, GRAY[::-1], GRAY), 3, id="pages"),
+        pytest.param(imwritten(WIDE, WIDE[::-1]), 2, id="pages of 16 bits"),
+        pytest.param(imwritten(np.stack([GRAY, GRAY[::-1], GRAY, GRAY]), photometric="minisblack"), 4, id="stack"),
+        pytest.param(
+            imwritten(np.stack([GRAY, GRAY[::-1]]), photometric="minisblack", planarconfig="separate"), 2, id="c"
+        ),
+        pytest.param(
+            imwritten(np.dstack([GRAY, GRAY[::-1]]), photometric="minisblack", planarconfig="contig"), 2, id="s"
+        ),
+    ],
+)
+def test_of_several_images_the_first_is_read_and_they_are_counted(data: bytes, images: int) -> None:
+    found = decode_image(data, "a.tif")
+    assert found.images == images
+    np.testing.assert_array_equal(found.values, GRAY if found.values.dtype == np.uint8 else WIDE)
+
+
+def test_time_series_of_imagej_and_moving_pngs_are_counted() -> None:
+    series = io.BytesIO()
+    tifffile.imwrite(series, np.stack([WIDE, WIDE[::-1]]), imagej=True, metadata={"axes": "TYX"})
+    assert decode_image(series.getvalue(), "a.tif").images == 2
+    frames = [Image.fromarray(GRAY), Image.fromarray(GRAY[::-1])]
+    moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    found = decode_image(moving, "a.png")
+    assert found.images == 2
+    np.testing.assert_array_equal(found.values, GRAY)
+
+
+@pytest.mark.parametrize(
+    ("tag", "most", "shift"), [(281, 4095, 4), (281, 1023, 2), (281, 65535, 8), (281, 3840, 8), (281, 255, 0)]
+)
+def test_the_largest_possible_value_says_how_many_bits_are_used(tag: int, most: int, shift: int) -> None:
+    pixels = np.minimum(WIDE, most if most in (1023, 255) else 4095)
+    pixels[0, 0] = 60_000 if most == 3840 else 0  # 3840 is this image's own brightest pixel, and says nothing
+    data = imwritten(pixels, extratags=[(tag, "H", 1, most, True)])
+    np.testing.assert_array_equal(decode_gray(data, "a.tif"), (pixels >> shift).astype(np.uint8))
+
+
+def test_a_png_that_states_its_significant_bits_is_stretched_to_all_of_them() -> None:
+    """The PNG specification asks for it: what is stated are the high bits."""
+    plain = imagecodecs.png_encode(WIDE >> 6)
+    stated = plain[:33] + struct.pack(">I4sBI", 1, b"sBIT", 10, zlib.crc32(b"sBIT\x0a")) + plain[33:]
+    np.testing.assert_array_equal(decode_gray(plain, "a.png"), WIDE >> 8)
+    np.testing.assert_array_equal(decode_gray(stated, "a.png"), WIDE >> 14)
+
+
+@pytest.mark.parametrize(("bits", "compression"), [(16, 50013), (8, 34713), (12, 65000)])
+def test_what_no_codec_reads_is_named_by_depth_samples_and_compression(bits: int, compression: int) -> None:
+    data = tiff(WIDE, more={258: (3, [bits]), 259: (3, [compression])})
+    with pytest.raises(DecodeError, match=rf"1 sample of {bits} bits, MINISBLACK, compression") as caught:
+        decode_gray(data, "a.tif")
+    assert "save it as PNG" in caught.value.remedy
+
+
+def test_missing_strips_are_not_read_as_black() -> None:
+    data = imwritten(WIDE, rowsperstrip=4, compression="zlib")
+    with pytest.raises(DecodeError, match="strips or tiles are missing"):
+        decode_gray(without_last_strip(data), "a.tif")
+
+
+def without_last_strip(data: bytes) -> bytes:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags[273]
+        place = tag.valueoffset + (tag.count - 1) * (4 if tag.dtype == 4 else 8)
+    return data[:place] + bytes(4) + data[place + 4 :]
 
 
 def test_palette_and_one_bit_images() -> None:

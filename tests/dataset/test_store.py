@@ -168,10 +168,9 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch):
 
     names = [str(number) for number in range(100_000)]
     dataset = ImageFolder(Path(), pd.DataFrame({"file_name": names, "cell": "", "patient": ""}))
-    monkeypatch.setattr(ImageFolder, "read_bytes", lambda self, name: name)
-    monkeypatch.setattr(store_module, "decode_gray", lambda content, name: int(content))
+    monkeypatch.setattr(ImageFolder, "gray", lambda self, name, expected: int(name))
     blocks = store_module._blocks(dataset, Preparation())
-    outcomes = store_module._outcomes(Pool(), dataset, blocks, lambda images, cells: images)
+    outcomes = store_module._outcomes(Pool(), dataset, blocks, lambda images, cells: images, None)
     assert next(outcomes) == (0, (0,))
     assert sum(map(len, submitted)) <= 32 * (4 * os.cpu_count() + 1)
     assert list(outcomes) == [(number, (number,)) for number in range(1, 100_000)]

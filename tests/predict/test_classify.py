@@ -28,6 +28,7 @@ class Oracle:
     classes: tuple[str, ...] = CLASSES
     confidence: Confidence | None = None
     review_below: float | None = 0.9
+    bits: int | None = None
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
     def judge(self, images, flips=False, cells=None):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 
+import imagecodecs
+import numpy as np
 import pytest
 from tests.review.conftest import png
 
@@ -24,6 +26,18 @@ def test_a_folder_is_a_cell_and_folders_called_alike_are_told_apart(store):
 
 def test_two_files_of_one_name_are_both_kept(store):
     assert found(store, "c/a.png", "c/a.png", "c/a.png") == [("c", ["a.png", "a.png (2)", "a.png (3)"])]
+
+
+@pytest.mark.parametrize(("options", "shift"), [({}, 4), ({"expected": 14}, 6), ({"bit_depth": 16}, 8)])
+def test_deep_images_of_what_is_handed_in_have_one_scale(store, options, shift):
+    generator = np.random.default_rng(2)
+    deep = [generator.integers(0, most, (30, 12)).astype(np.uint16) for most in (900, 4096)]
+    files = [HandedIn(f"c/{number}.png", imagecodecs.png_encode(image)) for number, image in enumerate(deep)]
+    files.insert(1, HandedIn("c/8.png", png(1)))
+    (cell,) = sort_into_cells(files, store, **options).cells
+    assert [file for file, _ in cell.images] == ["0.png", "8.png", "1.png"]
+    for image, kept in zip(deep, (cell.images[0], cell.images[2]), strict=True):
+        np.testing.assert_array_equal(store.read_image(kept[1]), image >> shift)
 
 
 def test_files_that_systems_leave_behind_are_no_problem(store):

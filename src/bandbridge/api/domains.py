@@ -244,11 +244,10 @@ def _ablation(
 
 
 def _is_bright(dataset: ImageFolder) -> bool:
-    from bandbridge.dataset.decode import decode_gray
     from bandbridge.dataset.prepare import background_level
 
     names = dataset.samples["file_name"].iloc[:50]
-    levels = [background_level(decode_gray(dataset.read_bytes(name), name)) for name in names]
+    levels = [background_level(dataset.gray(name)) for name in names]
     return sorted(levels)[len(levels) // 2] >= 128
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import UserError
-from bandbridge.predict.intake import Handed, hand_over, hand_over_dataset
+from bandbridge.predict.intake import Handed, hand_over, hand_over_dataset, on_one_scale
 
 _WHAT = (
     "Give a path, a dataset, an image (uint8 array [H, W] or [H, W, 3], or a PIL image), a list of images or paths, or "
@@ -20,8 +20,10 @@ _WHAT = (
 )
 
 
-def hand_over_anything(images: Any) -> list[Handed]:
+def hand_over_anything(images: Any, bit_depth: int | None = None) -> list[Handed]:
     """Return what ``images`` holds, each with a name and the cell it belongs to ("" unknown).
+
+    bit_depth: as :func:`bandbridge.predict.intake.hand_over` has it.
 
     A path is read as :func:`bandbridge.predict.intake.hand_over` does. A list is of single chromosomes, named
     "image 1" and so on; a mapping is from cells to their chromosomes. Raises :class:`UserError` for anything else.
@@ -29,24 +31,23 @@ def hand_over_anything(images: Any) -> list[Handed]:
     if isinstance(images, str | Path):
         if not str(images):
             raise UserError("the path of the images is empty", _WHAT)
-        return hand_over(Path(images))
+        return hand_over(Path(images), bit_depth)
     if isinstance(images, ImageFolder):
-        return hand_over_dataset(images)
+        found = hand_over_dataset(images)
+        return on_one_scale(found, bit_depth) if bit_depth else found
     if isinstance(images, list) and images and all(isinstance(one, Handed) for one in images):
         return images
     if isinstance(images, Mapping):
         found = [one for cell, members in images.items() for one in _cell(str(cell), members)]
-        return found or _refuse_nothing()
-    if _is_image(images) and not _is_stack(images):
-        return [_handed("image 1", "", images)]
-    if isinstance(images, Iterable):
+    elif _is_image(images) and not _is_stack(images):
+        found = [_handed("image 1", "", images)]
+    elif isinstance(images, Iterable):
         found = [_one(f"image {number}", "", image) for number, image in enumerate(images, start=1)]
-        return found or _refuse_nothing()
-    raise UserError(f"{type(images).__name__} is nothing that holds images", _WHAT)
-
-
-def _refuse_nothing() -> NoReturn:
-    raise UserError("there is no image in what was given", _WHAT)
+    else:
+        raise UserError(f"{type(images).__name__} is nothing that holds images", _WHAT)
+    if not found:
+        raise UserError("there is no image in what was given", _WHAT)
+    return on_one_scale(found, bit_depth)
 
 
 def _cell(cell: str, members: Any) -> list[Handed]:

@@ -90,6 +90,7 @@ class Model:
         flips: bool = False,
         cells: bool = True,
         keep_images: bool = True,
+        bit_depth: int | None = None,
         progress: Listener = False,
     ) -> Predictions:
         """Classify every chromosome of ``images`` and say which ones a person should look at.
@@ -97,8 +98,9 @@ class Model:
         images: a path (folder with a folder for each cell, zip, dataset, single image), a dataset, a uint8 array
         [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these. flips:
         average over the four mirror images. cells: place the chromosomes of each cell together. keep_images: keep the
-        pictures, which karyograms need, in memory. progress: True for a display on the console, or a function of a
-        :class:`bandbridge.progress.Step`.
+        pictures, which karyograms need, in memory. bit_depth: how many bits the camera used, 8 to 16, of images of 16
+        bits that do not say it; None: those of the training, or as few as hold the brightest pixel of all. progress:
+        True for a display on the console, or a function of a :class:`bandbridge.progress.Step`.
 
         Images that cannot be read are listed in :attr:`Predictions.refused`. Raises :class:`UserError` where there is
         no image at all.
@@ -107,7 +109,7 @@ class Model:
         >>> load_model("models/mine").predict(np.zeros((60, 20), dtype=np.uint8))
         Predictions(1 chromosome, 1 flagged)
         """
-        handed = hand_over_anything(images)
+        handed = hand_over_anything(images, bit_depth)
         with listening(progress):
             return Predictions(classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images))
 

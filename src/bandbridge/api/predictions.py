@@ -50,6 +50,11 @@ class Predictions:
         return self._classified.refused
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how the images were read, a sentence each: their depth, pages that were passed over."""
+        return self._classified.notes
+
+    @property
     def sheets(self) -> tuple[CellSheet, ...]:
         """The cells as values: every chromosome with its probabilities and reasons; "" holds those without a cell."""
         return self._classified.sheets

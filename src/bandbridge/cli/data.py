@@ -47,10 +47,17 @@ def import_(
     first_label: int | None = typer.Option(
         None, min=0, max=1, help="cir only: the number of chromosome 1 in the file names (published: 0)."
     ),
+    bit_depth: int | None = typer.Option(
+        None, min=8, max=16, help="How many bits the camera used, of files of 16 that do not say it."
+    ),
+    page: int | None = typer.Option(None, min=1, help="Which page or time point to take of files with several."),
+    channel: int | None = typer.Option(None, min=1, help="Which channel to take of files with several."),
 ) -> None:
     """Turn a public image set into a folder with images/ and metadata.csv.
 
-    Images are copied byte for byte. An import that was stopped goes on when the same command is given again.
+    Images are copied byte for byte, unless a page or channel is chosen.
+
+    An import that was stopped goes on when the same command is given again.
 
     Layouts:
 
@@ -69,7 +76,16 @@ def import_(
 
     if first_label is not None and layout is not LayoutName.cir:
         raise UserError("--first-label is for the layout cir", "Leave it out.")
-    done = import_distribution(layout.value, source, destination, stain=stain, first_label=first_label)
+    done = import_distribution(
+        layout.value,
+        source,
+        destination,
+        stain=stain,
+        first_label=first_label,
+        bit_depth=bit_depth,
+        page=page,
+        channel=channel,
+    )
     for text in done.notes:
         note(f"note: {text}")
     cells = f" of {counted(done.cells, 'cell')}" if done.cells else ""

@@ -23,6 +23,11 @@ WantedError = Annotated[
     float, typer.Option(min=0.0001, max=0.5, help="The most errors among what is not flagged for a person.")
 ]
 
+BitDepth = Annotated[
+    int | None,
+    typer.Option(min=8, max=16, help="How many bits the camera used, of images of 16 that do not say it."),
+]
+
 
 def predict(
     places: Annotated[
@@ -43,6 +48,7 @@ def predict(
     ] = False,
     coverage: Coverage = 0.95,
     wanted_error: WantedError = 0.01,
+    bit_depth: BitDepth = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -60,7 +66,7 @@ def predict(
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
     *models, images = places
-    handed = hand_over(images)  # before the models: what is wrong with the images is then said at once
+    handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -72,6 +78,8 @@ def predict(
     if not flips:
         warn_of_upright_training(model.ensemble, "give --flips")
     result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms)
+    for line in result.notes:
+        note(line)
     result.save(out, karyograms=karyograms)
     if as_json:
         typer.echo(result.as_json())

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.census import take_census
-from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
+from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.dataset.framing import Frame, find_canvases, find_outlying, measure
 from bandbridge.dataset.imagefolder import ImageFolder
@@ -76,6 +76,7 @@ def audit_dataset(dataset: ImageFolder) -> Audit:
     with quiet_pillow():
         seen, unreadable = _look(dataset)
     found = decision("unreadable", "image", unreadable, "cannot be read.", "Replace these files, or remove their rows.")
+    found += _check_files(dataset)
     found += _check_blank(seen)
     if samples["label"].isin(CLASSES).any():
         found += _check_frames(seen)
@@ -99,7 +100,7 @@ def _look(dataset: ImageFolder) -> tuple[_Seen, list[str]]:
     names = dataset.samples["file_name"].tolist()
     for row, name in enumerate(track(names, len(names), "looking at images")):
         try:
-            image = decode_gray(dataset.read_bytes(name), name)
+            image = dataset.gray(name)
         except DecodeError as error:
             unreadable.append(error.message)
             continue
@@ -127,6 +128,36 @@ def _sizes(frames: list[Frame]) -> dict[str, tuple[int, int, int]]:
         return {}
     sides = {"height": [frame.height for frame in frames], "width": [frame.width for frame in frames]}
     return {side: (min(values), int(np.median(values)), max(values)) for side, values in sides.items()}
+
+
+def _check_files(dataset: ImageFolder) -> list[Finding]:
+    """Findings on what the files hold besides one image of 8 bits; all of them have been read."""
+    found = []
+    for depth in dataset.depths:
+        deep = [f"brightest pixel {depth.largest:,}"] if depth.largest else []
+        found += note(
+            "bit-depth",
+            "camera",
+            deep,
+            f"files of 16 bits a sample that do not say how many are used are read as of {depth.bits()} bits, the "
+            "fewest that hold the brightest pixel of all.",
+            "If it has another depth, write it in a column bits of metadata.csv (bandbridge data import --bit-depth).",
+        )
+        found += note(
+            "several-pages",
+            "image",
+            [f"{name}: {count}" for name, count in depth.stacked.items()],
+            "several pages, time points or channels in one file; the first is read.",
+            "If another is meant, import the set again with --page or --channel.",
+        )
+        found += note(
+            "all-transparent",
+            "image",
+            list(depth.hidden),
+            "transparent all over; the colours below are read.",
+            "Look at a few: a program wrote an empty mask with them.",
+        )
+    return found
 
 
 def _check_blank(seen: _Seen) -> list[Finding]:

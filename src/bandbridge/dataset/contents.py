@@ -36,12 +36,14 @@ class Contents(BaseModel):
 def contents_of(dataset: ImageFolder) -> Contents:
     """Read every image of ``dataset`` and return what the set is by content.
 
-    The fingerprint, 64 hexadecimal digits, changes with any image's bytes, name, label, cell or patient; the order of
-    the rows and where the dataset lies do not matter.
+    The fingerprint, 64 hexadecimal digits, changes with any image's bytes, name, label, cell, patient or what is said
+    of its depth; the order of the rows and where the dataset lies do not matter.
     """
     keyed = dataset.samples[["file_name", "label", "cell", "patient"]].to_numpy().tolist()
     hashes = dataset.content_hashes()
-    fingerprint = content_hash(sorted([*row, digest] for row, digest in zip(keyed, hashes, strict=True)))
+    stated = [[str(dataset.bits[row[0]])] if row[0] in dataset.bits else [] for row in keyed]
+    whole = zip(keyed, hashes, stated, strict=True)
+    fingerprint = content_hash(sorted([*row, digest, *bits] for row, digest, bits in whole))
     files = {row[0]: short_digest(digest) for row, digest in zip(keyed, hashes, strict=True)}
     return Contents(fingerprint=fingerprint, files=files)
 

@@ -1,22 +1,25 @@
-"""One image file -> an 8-bit gray array. PNG, BMP, TIFF and JPEG; malformed TIFFs survive, bombs are refused.
+"""One image file -> gray values. PNG, BMP, TIFF and JPEG; malformed TIFFs survive, bombs are refused.
 
 What a pixel becomes:
 
-* gray of 8 bits: itself; 1 bit: 0 or 255; palette: the colour it stands for.
+* gray of 8 bits: itself; fewer: stretched to 0..255; palette: the colour it stands for.
 * colour: ITU-R 601 luma (a gray image stored as RGB comes back exactly).
-* transparency: composited over white, as an image viewer shows it. Opaque images are not touched.
-* 16 bits: by what the values say. Largest value below 256: an 8-bit image in a wide container, kept as is.
-  Below 4096: a 12-bit camera, shifted by 4. Otherwise the full range, shifted by 8. No per-image stretch: the
-  steps are far apart, so that images of one camera get one scale.
-* a TIFF or JPEG that carries an orientation is turned upright; of several pages the first is read.
+* transparency: what is hidden takes the gray value of the image's own ground. Where all is hidden, all is shown.
+* more than 8 bits: shifted by what its bits exceed 8. How many of the 16 in a file are used, is seldom written in it;
+  it is a matter of the camera and so of the whole set, not of this image (:mod:`bandbridge.dataset.reader`).
+* an orientation is turned upright; of several pages the first is read that is no thumbnail; of channels the first.
+
+Pillow reads what it reads right. TIFFs of other kinds are tifffile's, PNGs of 16 bits imagecodecs'.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -27,7 +30,10 @@ from bandbridge.errors import UserError
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 #: 8192 x 8192, twenty thousand times a cropped chromosome.
 MAX_PIXELS = 2**26
+#: How many bits cameras give.
+DEPTHS = (8, 10, 12, 14, 16)
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
+_ORIENTATION = 274
 
 
 class DecodeError(UserError):
@@ -42,11 +48,49 @@ class DecodeError(UserError):
         return DecodeError, (self.name, self.problem, self.remedy)
 
 
-def decode_gray(data: bytes, name: str) -> np.ndarray:
-    """Decode the bytes of one image file to uint8 gray [H, W].
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image as its file holds it.
+
+    values: uint8 or uint16 [H, W], gray. bits: how many of them are used as far as the file says so; None where it does
+    not. inverted: whether 0 is white. images: how many pages, time points and channels there were to choose from.
+    hidden: whether all of it was transparent.
+    """
+
+    values: np.ndarray
+    bits: int | None = 8
+    inverted: bool = False
+    images: int = 1
+    hidden: bool = False
+
+    def gray(self, bits: int) -> np.ndarray:
+        """Return uint8 [H, W], of values that use ``bits``, 8 to 16."""
+        narrow = self.values
+        if narrow.dtype != np.uint8:
+            narrow = np.minimum(narrow >> (bits - 8), 255).astype(np.uint8)
+        return 255 - narrow if self.inverted else narrow
+
+
+def depth_for(largest: int) -> int:
+    """Return the least of ``DEPTHS`` that holds values up to ``largest``."""
+    return next(bits for bits in DEPTHS if largest < 1 << bits)
+
+
+def decode_gray(data: bytes, name: str, bits: int | None = None) -> np.ndarray:
+    """Decode the bytes of one image file, which is of no set, to uint8 gray [H, W].
+
+    bits: how many the camera used, of files that do not say it; None: as few as hold this image. Raises as
+    :func:`decode_image`.
+    """
+    found = decode_image(data, name)
+    return found.gray(found.bits or bits or depth_for(int(found.values.max())))
+
+
+def decode_image(data: bytes, name: str) -> Decoded:
+    """Decode the bytes of one image file.
 
     Raises :class:`DecodeError` naming ``name`` for empty, truncated or unreadable data, for other formats,
-    for floating-point pixels and, before any pixel is decoded, for more than ``MAX_PIXELS`` pixels.
+    for floating-point and negative pixels and, before any pixel is decoded, for more than ``MAX_PIXELS`` pixels.
     """
     if not data:
         raise DecodeError(name, "the file is empty")
@@ -56,16 +100,20 @@ def decode_gray(data: bytes, name: str) -> np.ndarray:
         if layout.is_malformed:
             return _decode_malformed(data, layout, name)
     try:
+        if (layout is not None and not layout.is_plain) or tiff.is_big(data):
+            return _decode_tiff(data, name)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size, name)
-            return _to_gray(image, name)
+            if image.format == "PNG" and data[24] == 16:
+                return _decode_deep_png(data, image)
+            return _decode_by_pillow(image)
     except DecodeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(name, f"more than {MAX_PIXELS} pixels; refused") from None
     except UnidentifiedImageError:
         raise DecodeError(name, "not a PNG, BMP, TIFF or JPEG image, or its header is damaged") from None
-    # Pillow's plugins let many kinds of exception through on damaged input.
+    # Decoders let many kinds of exception through on damaged input.
     except Exception as fault:
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
 
@@ -88,45 +136,122 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise DecodeError(name, f"{width} x {height} is more than {MAX_PIXELS} pixels; refused")
 
 
-def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> np.ndarray:
+def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> Decoded:
     try:
         pixels = tiff.read_uncompressed(data, layout)
     except ValueError as fault:
         raise DecodeError(name, f"a malformed TIFF: {fault}") from None
-    gray = to_8_bits(pixels)
-    if gray.shape[2] >= 3:
-        gray = ((gray[:, :, :3] @ _LUMA + 0x8000) >> 16).astype(np.uint8)[:, :, None]
-    return np.ascontiguousarray(gray[:, :, 0])
+    gray = _luma(pixels[:, :, :3]) if pixels.shape[2] >= 3 else pixels[:, :, 0]
+    return Decoded(np.ascontiguousarray(gray), 8 if gray.dtype == np.uint8 else None, layout.white_is_zero)
 
 
-def _to_gray(image: Image.Image, name: str) -> np.ndarray:
+def _decode_by_pillow(image: Image.Image) -> Decoded:
+    """Images of 8 bits a sample and fewer."""
     image.load()
-    inverted = image.format == "TIFF" and image.tag_v2.get(tiff.PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+    frames = getattr(image, "n_frames", 1)
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        return _narrow(np.asarray(upright), inverted, name)
-    if upright.mode == "F":
-        raise DecodeError(name, "floating-point pixels have no agreed range", "Save with 8 or 16 bits.")
     if upright.has_transparency_data:
-        layered = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
-    elif upright.mode == "P":
+        layered = np.asarray(upright.convert("RGBA"))
+        gray, hidden = _on_its_ground(_luma(layered[:, :, :3]), layered[:, :, 3])
+        return Decoded(gray, images=frames, hidden=hidden)
+    if upright.mode == "P":
         upright = upright.convert("RGB")
-    return np.array(upright.convert("L"), dtype=np.uint8)
+    return Decoded(np.array(upright.convert("L"), dtype=np.uint8), images=frames)
 
 
-def _narrow(values: np.ndarray, inverted: bool, name: str) -> np.ndarray:
-    if values.min() < 0 or values.max() > 0xFFFF:
+def _decode_deep_png(data: bytes, image: Image.Image) -> Decoded:
+    """A PNG of 16 bits a sample, of which Pillow keeps the upper 8 of colours and of gray with transparency."""
+    import imagecodecs
+
+    frames = getattr(image, "n_frames", 1)
+    pixels = imagecodecs.png_decode(data)
+    pixels = _upright(pixels.reshape(*pixels.shape[:2], -1), image.getexif().get(_ORIENTATION, 1))
+    gray, hidden = _flattened(pixels, pixels.shape[2] % 2 == 0)
+    return Decoded(gray, _significant_bits(data), images=frames, hidden=hidden)
+
+
+def _significant_bits(data: bytes) -> int | None:
+    """16 where a PNG says that its values were stretched to all of them (chunk sBIT; PNG specification, 11.3.2.7)."""
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"sBIT":
+            return 16
+        if kind == b"IDAT":
+            break
+        place += 12 + length
+    return None
+
+
+def _decode_tiff(data: bytes, name: str) -> Decoded:
+    found = tiff.open_page(data)
+    _check_size(found.width, found.height, name)
+    if found.problem:
+        raise DecodeError(name, f"{found.problem}: {found.described}", "Save it as PNG or TIFF of 8 or 16 bits.")
+    try:
+        pixels = found.pixels()
+    except Exception as fault:
+        remedy = (
+            "If other programs show it whole, save it as PNG or as TIFF of 8 or 16 bits, gray or RGB, uncompressed."
+        )
+        raise DecodeError(name, f"cannot be read: {found.described} ({fault})", remedy) from fault
+    if pixels.min() < 0:
+        raise DecodeError(name, f"signed pixels, some below 0: {found.described}", "Save it with unsigned ones.")
+    if pixels.max() > 0xFFFF:
         raise DecodeError(name, "pixel values beyond 16 bits have no agreed range", "Save with 8 or 16 bits.")
-    gray = to_8_bits(values)
-    # Pillow leaves the 16-bit TIFFs that store white as zero as they are; it turns those of 8 bits round.
-    return 255 - gray if inverted else gray
+    pixels = _upright(pixels.astype(np.uint8 if found.bits <= 8 else np.uint16), found.orientation)
+    gray, hidden = _flattened(pixels, found.has_alpha, premultiplied=found.premultiplied)
+    return Decoded(gray, found.significant_bits, found.white_is_zero, found.images, hidden)
 
 
-def to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Bring unsigned values of up to 16 bits (any shape) to uint8: a shift by 0, 4 or 8, as stated above."""
-    if values.dtype == np.uint8:
-        return values
-    largest = int(values.max())
-    shift = 0 if largest < 1 << 8 else 4 if largest < 1 << 12 else 8
-    return (values >> shift).astype(np.uint8)
+def _flattened(pixels: np.ndarray, has_alpha: bool, *, premultiplied: bool = False) -> tuple[np.ndarray, bool]:
+    """Gray from unsigned [H, W, samples], the last of which may be alpha; and whether all of it was transparent."""
+    colours = pixels[:, :, :-1] if has_alpha else pixels
+    gray = _luma(colours[:, :, :3]) if colours.shape[2] >= 3 else np.ascontiguousarray(colours[:, :, 0])
+    return _on_its_ground(gray, pixels[:, :, -1], premultiplied=premultiplied) if has_alpha else (gray, False)
+
+
+def _luma(colours: np.ndarray) -> np.ndarray:
+    """ITU-R 601 luma of unsigned ``colours`` [H, W, 3], as Pillow has it."""
+    return ((colours @ _LUMA + 0x8000) >> 16).astype(colours.dtype)
+
+
+def _on_its_ground(gray: np.ndarray, alpha: np.ndarray, *, premultiplied: bool = False) -> tuple[np.ndarray, bool]:
+    """``gray`` [H, W] with its own ground where ``alpha`` [H, W] hides it; and whether that was everywhere.
+
+    An alpha that hides everything is a writer's mistake: the colours are whole.
+    """
+    largest = int(alpha.max())
+    if largest == 0 or int(alpha.min()) == largest:
+        return gray, largest == 0
+    # As many bits as the colours may be said to have in fewer: an opaque alpha then has all of those.
+    share = alpha / float((1 << depth_for(largest)) - 1)
+    shown = gray if premultiplied else gray * share
+    return np.rint(shown + (1 - share) * _ground_of(gray, share > 0.5)).astype(gray.dtype), False
+
+
+def _ground_of(gray: np.ndarray, visible: np.ndarray) -> float:
+    """The gray value of the ground, from the rim of what is ``visible``, bool [H, W].
+
+    A mask that is wide shows ground there. One that follows the chromosome shows its rim, which is nearer to the ground
+    than its middle: the value farthest on that side is taken.
+    """
+    from scipy.ndimage import binary_erosion
+
+    if not visible.any():
+        return float(np.median(gray))
+    middle = binary_erosion(visible)
+    rim = gray[visible & ~middle]
+    bright = not middle.any() or np.median(rim) >= np.median(gray[middle])
+    return float(np.quantile(rim, 0.9 if bright else 0.1))
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """``pixels`` [H, W, samples] turned as the tag Orientation (TIFF 6.0, section 8) says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels

@@ -11,14 +11,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bandbridge.dataset.archive import Bounds, read_images
-from bandbridge.dataset.imagefolder import COLUMNS, METADATA
+from bandbridge.dataset.decode import DecodeError
+from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
+from bandbridge.dataset.planes import choose_plane
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present, write_json, write_text
 from bandbridge.karyotype import CLASSES
@@ -45,33 +47,58 @@ def import_distribution(
     *,
     stain: str = "",
     first_label: int | None = None,
+    bit_depth: int | None = None,
+    page: int | None = None,
+    channel: int | None = None,
     bounds: Bounds | None = None,
 ) -> Imported:
     """Import ``source`` (folder, zip, tar, tar.gz), laid out as ``layout_name``, into ``destination``.
 
     ``stain`` replaces the layout's own; ``first_label`` (0 or 1) is for ``cir``, see
-    :func:`~bandbridge.dataset.layouts.read_cir_names`. Raises :class:`UserError` for an unknown layout, a
-    source without images, a destination that holds anything else; for all names of another layout at once.
+    :func:`~bandbridge.dataset.layouts.read_cir_names`. ``bit_depth``, 8 to 16, is how many bits the camera used, of
+    files of 16 that do not say it; it is written down. Of files with several pages or channels, ``page`` and
+    ``channel``, counted from 1, choose one, which is written as PNG in their place. Raises :class:`UserError` for an
+    unknown layout, a source without images, a destination that holds anything else; for all names of another layout,
+    and all files without such a page, at once.
     """
     layout = _find_layout(layout_name)
     origin = {"layout": layout_name, "source": source.resolve().name}
+    chosen = {"page": page, "channel": channel, "bit_depth": bit_depth}
+    origin |= {name: str(number) for name, number in chosen.items() if number is not None}
     _check_apart(source, destination)
     _check_own(destination, origin)
     names = _strip_common_folder([name for name, _ in read_images(source, bounds)], layout_name)
     if not names:
         raise UserError(f"{source} holds no image", "Images are .png, .bmp, .tif, .tiff, .jpg or .jpeg files.")
     _refuse_unwritable_names(names)
-    _refuse_same_names(names)
+    whole = page is None and channel is None
+    _refuse_same_names(names if whole else [_as_png_name(name) for name in names])
     read_names = layout.read_names
     if layout_name == "cir":
         read_names = partial(read_cir_names, first_label=first_label)
     specimens = read_names(names)
     write_json(destination / ORIGIN, origin)
     contents = (data for _, data in read_images(source, bounds))
+    problems: list[str] = []
+    stated: dict[str, str] = {}
     for name, data in track(zip(names, contents, strict=True), len(names), "importing"):
-        _put(destination / "images" / name, data)
-    rows = _rows(names, specimens, stain or layout.stain, layout.title or source.resolve().name)
-    write_text(destination / METADATA, _as_csv(rows))
+        try:
+            kept, bits = (data, bit_depth) if whole else choose_plane(data, name, page or 1, channel or 1, bit_depth)
+        except DecodeError as error:
+            problems.append(error.message)
+            continue
+        written = name if whole else _as_png_name(name)
+        _put(destination / "images" / written, kept)
+        stated[f"images/{written}"] = "" if bits is None else str(bits)
+    if problems:
+        raise ManyErrors("images of which no such page or channel can be read:", problems, "Choose another.")
+    rows = _rows(
+        names if whole else [_as_png_name(name) for name in names],
+        specimens,
+        stain or layout.stain,
+        layout.title or source.resolve().name,
+    )
+    write_text(destination / METADATA, _as_csv(rows, stated))
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
 
@@ -182,9 +209,14 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
 
 
-def _as_csv(rows: Sequence[tuple[str, ...]]) -> str:
+def _as_png_name(name: str) -> str:
+    return PurePosixPath(name).with_suffix(".png").as_posix()
+
+
+def _as_csv(rows: Sequence[tuple[str, ...]], stated: Mapping[str, str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    any_stated = any(stated.values())
+    writer.writerow((*COLUMNS, BITS) if any_stated else COLUMNS)
+    writer.writerows((*row, stated[row[0]]) if any_stated else row for row in rows)
     return text.getvalue()

@@ -15,19 +15,24 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.depth import SetDepth, read_bits
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
+#: An optional column: how many bits the values of a file of 16 bits a sample use.
+BITS = "bits"
 METADATA = "metadata.csv"
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
@@ -52,6 +57,8 @@ class ImageFolder:
     """A dataset. ``samples``: string columns ``COLUMNS`` ("" = unknown), one row per image, in file order.
 
     members: where each file lies in the zip that it is. contents: the files themselves, of a set that lies on no disk.
+    bits: how many bits the values of files use, of those that the column bits speaks of. largest: see
+    :class:`~bandbridge.dataset.depth.SetDepth`.
 
     >>> cells = open_dataset("sets/q")
     >>> cells
@@ -64,6 +71,8 @@ class ImageFolder:
     samples: pd.DataFrame = field(repr=False)
     members: Mapping[str, ZipMember] | None = field(default=None, repr=False)
     contents: Mapping[str, bytes] | None = field(default=None, repr=False)
+    bits: Mapping[str, int] = field(default_factory=dict, repr=False)
+    largest: int | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path}: {', '.join(self._facts())})"
@@ -102,12 +111,50 @@ class ImageFolder:
             return _read_member(self.path, file_name, member, MAX_IMAGE_BYTES)
         return read_bounded(self.path / file_name, MAX_IMAGE_BYTES)
 
+    def gray(self, file_name: str, expected: int | None = None) -> np.ndarray:
+        """Return one image as uint8 gray [H, W], on the scale of the whole set.
+
+        expected: as :meth:`SetDepth.gray` has it. Raises as that and :meth:`read_bytes` do.
+        """
+        return self.depth.gray(self.read_bytes(file_name), file_name, expected)
+
+    @cached_property
+    def depth(self) -> SetDepth:
+        """The scale of this set's images of more than 8 bits."""
+        return SetDepth(self._each if len(self.samples) else None, self.bits, largest=self.largest)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the open scale behind, which no other process can have, and take along what it found."""
+        found = {name: value for name, value in vars(self).items() if name != "depth"}
+        return found | {"largest": self.depth.largest}
+
+    @property
+    def depths(self) -> tuple[SetDepth, ...]:
+        """Of each camera, which here is one."""
+        return (self.depth,)
+
+    def settle(self) -> None:
+        """Find that scale."""
+        self.depth.settle()
+
+    def decided_bits(self, expected: int | None = None) -> int | None:
+        """Return the bits of those of the images read so far that do not say it; None where there was none."""
+        return self.depth.bits(expected)
+
+    def _each(self) -> Iterator[tuple[str, bytes]]:
+        for name in self.samples["file_name"]:
+            try:
+                yield name, self.read_bytes(name)
+            except UserError:
+                continue  # whoever asks for this image hears of it
+
     def only(self, names: list[str]) -> ImageFolder:
         """Return what it takes to read the files ``names``, and no table: little to send to another process."""
         members = self.members
         found = None if members is None else {name: members[name] for name in names if name in members}
         held = None if self.contents is None else {name: self.contents[name] for name in names if name in self.contents}
-        return ImageFolder(self.path, self.samples.iloc[:0], found, held)
+        bits = {name: self.bits[name] for name in names if name in self.bits}
+        return ImageFolder(self.path, self.samples.iloc[:0], found, held, bits, self.depth.largest)
 
     def content_hashes(self) -> list[str]:
         """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``."""
@@ -141,7 +188,8 @@ def open_dataset(path: Path | str) -> ImageFolder:
         if METADATA not in members:
             raise UserError(f"{path} holds no {METADATA}", _IMPORT_REMEDY)
         table = _read_member(path, METADATA, members[METADATA], _MAX_METADATA_BYTES)
-    folder = ImageFolder(path, _parse_metadata(table, path), members)
+    rows = _parse_metadata(table, path)
+    folder = ImageFolder(path, rows[list(COLUMNS)], members, bits=_bits_of(rows, path))
     _check_rows(folder)
     return folder
 
@@ -175,7 +223,23 @@ def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
     if odd:
         headline = f"{place} has rows with more or fewer than the {len(header)} columns of its header:"
         raise ManyErrors(headline, odd, "Quote texts that hold commas.")
-    return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=list(COLUMNS), fill_value="")
+    return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=[*COLUMNS, BITS], fill_value="")
+
+
+def _bits_of(rows: pd.DataFrame, path: Path) -> dict[str, int]:
+    found, odd = {}, []
+    for row, (name, text) in enumerate(zip(rows["file_name"], rows[BITS], strict=True), start=2):
+        try:
+            bits = read_bits(text)
+        except ValueError:
+            odd.append(f"row {row}: {text!r}")
+            continue
+        if bits is not None:
+            found[name] = bits
+    if odd:
+        headline = f"{path}: {METADATA} has bits that are no numbers from 8 to 16:"
+        raise ManyErrors(headline, odd, "Write how many bits the camera used, or leave the column out.")
+    return found
 
 
 def _remedy_for_header(header: list[str]) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import UserError
 
@@ -20,10 +22,34 @@ class JoinedFolder(ImageFolder):
 
     def read_bytes(self, file_name: str) -> bytes:
         """Return the bytes of one image as stored. Raises as :meth:`ImageFolder.read_bytes` does."""
+        part, file = self._find(file_name)
+        return part.read_bytes(file)
+
+    def gray(self, file_name: str, expected: int | None = None) -> np.ndarray:
+        """Return one image as uint8 gray [H, W], on the scale of its own set. Raises as :meth:`ImageFolder.gray`."""
+        part, file = self._find(file_name)
+        return part.gray(file, expected)
+
+    @property
+    def depths(self) -> tuple[SetDepth, ...]:
+        """Of each set, in their order."""
+        return tuple(part.depth for part in self.parts.values())
+
+    def settle(self) -> None:
+        """Find the scale of each set."""
+        for part in self.parts.values():
+            part.settle()
+
+    def decided_bits(self, expected: int | None = None) -> int | None:
+        """Return the bits of the images that do not say it; None where there was none or the sets differ."""
+        found = {part.decided_bits(expected) for part in self.parts.values()} - {None}
+        return found.pop() if len(found) == 1 else None
+
+    def _find(self, file_name: str) -> tuple[ImageFolder, str]:
         name, _, file = file_name.partition("/")
         if name not in self.parts:
             raise UserError(f"{self.path}: no image {file_name!r} in these sets", "Its table and its images differ.")
-        return self.parts[name].read_bytes(file)
+        return self.parts[name], file
 
     def only(self, names: list[str]) -> ImageFolder:
         """Return what it takes to read the files ``names``, and no table."""

@@ -17,7 +17,7 @@ from pydantic import (
 from scipy import ndimage
 
 #: Part of every store's key; raised when the same settings would give other pixels.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 #: Least share of the foreground that a separate piece must have to count, so that specks do not widen the crop.
 _SMALLEST_PIECE = 0.05
 
@@ -42,6 +42,8 @@ class Preparation(BaseModel):
     contrast: ``cell`` shows how far each pixel of the chromosome is from its ground, over what is far in its cell; the
         ground is 0.
     upright: each chromosome is first stood along its own axis; the end that is up stays up.
+    bits: how many bits the images of the training set used, of those whose files do not say it; None where there were
+        none such (:mod:`bandbridge.dataset.depth`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +57,7 @@ class Preparation(BaseModel):
     views: Literal["close-up", "to-scale", "both"] | None = None
     contrast: Literal["as-is", "cell"] = "as-is"
     upright: bool = False
+    bits: int | None = Field(default=None, ge=8, le=16)
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Preparation:
@@ -72,7 +75,7 @@ class Preparation(BaseModel):
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
         value: dict[str, Any] = handler(self)
-        later = {"views": None, "contrast": "as-is", "upright": False}
+        later = {"views": None, "contrast": "as-is", "upright": False, "bits": None}
         return {key: item for key, item in value.items() if key not in later or item != later[key]}
 
     @property
@@ -113,7 +116,7 @@ BASES: dict[str, dict[str, Any]] = {
 
 def described(preparation: Preparation) -> str:
     """Return what a study file says after ``preparation:`` to have this one, its size aside."""
-    default = Preparation(size=preparation.size)
+    default = Preparation(size=preparation.size, bits=preparation.bits)
     for base, settings in BASES.items():
         if preparation == default.model_copy(update=settings):
             return base

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bandbridge.dataset.by_cell import group_by_cell, prepare_images
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 
@@ -45,16 +44,16 @@ def each_cell_prepared(
     for group in groups:
         here = [files[place] for place in group]
         if any(name in wanted for name in here):
-            images = [decode_gray(dataset.read_bytes(name), name) for name in here]
+            images = [dataset.gray(name, preparation.bits) for name in here]
             yield here, prepare_images(images, [cells[place] for place in group], preparation)
 
 
-def mates_of(dataset: ImageFolder, name: str) -> list[np.ndarray]:
+def mates_of(dataset: ImageFolder, name: str, bits: int | None = None) -> list[np.ndarray]:
     """Return the other images of the cell of ``name``, uint8 [H, W] each; none where the cell is not known.
 
-    Raises :class:`UserError` for one that cannot be read.
+    bits: that a model expects. Raises :class:`UserError` for one that cannot be read.
     """
     files, cells = dataset.samples["file_name"].tolist(), cells_of(dataset)
     own = cells[files.index(name)]
     mates = [file for file, cell in zip(files, cells, strict=True) if own and cell == own and file != name]
-    return [decode_gray(dataset.read_bytes(file), file) for file in mates]
+    return [dataset.gray(file, bits) for file in mates]

@@ -20,7 +20,8 @@ import pandas as pd
 
 from bandbridge.dataset.by_cell import group_by_cell, prepare_images
 from bandbridge.dataset.contents import contents_of
-from bandbridge.dataset.decode import decode_gray, quiet_pillow
+from bandbridge.dataset.decode import quiet_pillow
+from bandbridge.dataset.depth import NeedsSetError
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
 from bandbridge.dataset.read_prepared import cells_of
@@ -92,6 +93,7 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
         _write_images(dataset, measured, folder)
         with replacing(folder / "samples.parquet") as temporary:
             dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
+        measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
         write_json(folder / "store.json", {"fingerprint": fingerprint, "preparation": measured.model_dump()})
     return open_store(folder)
 
@@ -132,7 +134,8 @@ def _measure_extent(dataset: ImageFolder, preparation: Preparation) -> Preparati
     if preparation.scale != "common" or preparation.extent is not None:
         return preparation
     work = partial(_longer_sides, preparation=preparation)
-    sides = dict(_each_image(dataset, _blocks(dataset, preparation), work, "measuring the common scale"))
+    blocks = _blocks(dataset, preparation)
+    sides = dict(_each_image(dataset, blocks, work, "measuring the common scale", preparation.bits))
     return preparation.model_copy(update={"extent": max(sides.values())})
 
 
@@ -166,7 +169,8 @@ def _write_images(dataset: ImageFolder, preparation: Preparation, folder: Path) 
         start = file.tell()
         work = partial(_prepare, preparation=preparation)
         blocks, by_cell = _blocks(dataset, preparation), preparation.by_cell
-        for row, image in _each_image(dataset, blocks, work, "preparing images", blocks_are_cells=by_cell):
+        bits = preparation.bits
+        for row, image in _each_image(dataset, blocks, work, "preparing images", bits, blocks_are_cells=by_cell):
             file.seek(start + row * len(image))
             file.write(image)
 
@@ -176,7 +180,13 @@ Work = Callable[[list[np.ndarray], list[str]], list[T]]
 
 
 def _each_image(
-    dataset: ImageFolder, blocks: list[list[int]], work: Work[T], description: str, *, blocks_are_cells: bool = False
+    dataset: ImageFolder,
+    blocks: list[list[int]],
+    work: Work[T],
+    description: str,
+    bits: int | None,
+    *,
+    blocks_are_cells: bool = False,
 ) -> Iterator[tuple[int, T]]:
     """Yield each row with what ``work`` makes of its image, block by block, on all cores; report all unreadable ones.
 
@@ -186,7 +196,7 @@ def _each_image(
     problems: list[str] = []
     try:
         with quiet_pillow(), _open_pool(count, blocks_are_cells) as pool:
-            for row, outcome in track(_outcomes(pool, dataset, blocks, work), count, description):
+            for row, outcome in track(_outcomes(pool, dataset, blocks, work, bits), count, description):
                 if isinstance(outcome, str):
                     problems.append(outcome)
                 elif outcome is not None:
@@ -221,7 +231,7 @@ def _ignore_pillow_warnings() -> None:
 
 
 def _outcomes(
-    pool: Executor, dataset: ImageFolder, blocks: list[list[int]], work: Work[T]
+    pool: Executor, dataset: ImageFolder, blocks: list[list[int]], work: Work[T], bits: int | None
 ) -> Iterator[tuple[int, tuple[T] | str | None]]:
     """Yield each row with its result, or what is wrong with it, or None for a good one of a block with a bad one.
 
@@ -230,23 +240,36 @@ def _outcomes(
     ahead = 4 * (os.cpu_count() or 1)
     waiting: deque[tuple[list[int], Future[list[tuple[T] | str | None]]]] = deque()
     names, cells = dataset.samples["file_name"].tolist(), cells_of(dataset)
-    for block in blocks:
+
+    def submit(block: list[int]) -> Future[list[tuple[T] | str | None]]:
         part = [names[row] for row in block]
-        waiting.append((block, pool.submit(_attempt, dataset.only(part), part, [cells[row] for row in block], work)))
-        if len(waiting) > ahead:
-            rows, future = waiting.popleft()
-            yield from zip(rows, future.result(), strict=True)
-    while waiting:
+        return pool.submit(_attempt, dataset.only(part), part, [cells[row] for row in block], work, bits)
+
+    def next_outcomes() -> Iterator[tuple[int, tuple[T] | str | None]]:
         rows, future = waiting.popleft()
-        yield from zip(rows, future.result(), strict=True)
+        try:
+            found = future.result()
+        except NeedsSetError:
+            dataset.settle()
+            found = submit(rows).result()
+        return zip(rows, found, strict=True)
+
+    for block in blocks:
+        waiting.append((block, submit(block)))
+        if len(waiting) > ahead:
+            yield from next_outcomes()
+    while waiting:
+        yield from next_outcomes()
 
 
-def _attempt(dataset: ImageFolder, names: list[str], cells: list[str], work: Work[T]) -> list[tuple[T] | str | None]:
+def _attempt(
+    dataset: ImageFolder, names: list[str], cells: list[str], work: Work[T], bits: int | None
+) -> list[tuple[T] | str | None]:
     images: list[np.ndarray] = []
     problems: dict[str, str] = {}
     for name in names:
         try:
-            images.append(decode_gray(dataset.read_bytes(name), name))
+            images.append(dataset.gray(name, bits))
         except UserError as error:
             problems[name] = error.message
     if problems:

@@ -167,7 +167,8 @@ def draw_cells(stain: Stain, cells: int, *, seed: int = 0, drawing: Drawing | No
         for drawn in draw_cell(stain, seed, cell, drawing):
             contents[f"images/{_cell_name(stain, cell)}/{drawn.label}{drawn.copy}.png"] = _as_png(drawn.image)
     table = pd.DataFrame(_rows(stain, cells, seed), columns=list(COLUMNS), dtype=str)
-    return DrawnCells(Path(f"drawn-{stain.lower()}"), table, None, contents, cells, seed, drawing)
+    place = Path(f"drawn-{stain.lower()}")
+    return DrawnCells(place, table, contents=contents, cells=cells, seed=seed, drawing=drawing)
 
 
 def _as_png(image: np.ndarray) -> bytes:

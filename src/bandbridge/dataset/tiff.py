@@ -1,4 +1,4 @@
-"""A minimal TIFF reader for uncompressed images whose strip tables are wrong.
+"""TIFF files: which of them Pillow reads right, the others by tifffile, and a minimal reader of malformed ones.
 
 Files are in circulation in which the numbers of strips, strip offsets and byte counts disagree, while the
 pixels simply follow one another from the first offset on. General readers refuse them or, worse, fill the
@@ -7,16 +7,27 @@ missing strips with black. Tag numbers and types: TIFF 6.0 specification, sectio
 
 from __future__ import annotations
 
+import io
+import logging
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-PHOTOMETRIC = 262
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
+_KIND, _OLD_KIND, _SUB_DIRECTORIES = 254, 255, 330
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _BYTE_COUNTS, _PLANAR = 273, 277, 278, 279, 284
+_ORIENTATION, _MOST = 274, 281
 _COLOUR_MAP, _TILE_WIDTH, _SAMPLE_FORMAT = 320, 322, 339
+#: Photometric interpretations: white is zero, black is zero, RGB, palette, CMYK, YCbCr.
+_WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+#: None, fax of one bit, LZW, JPEG, Deflate, PackBits: what Pillow reads of 8 bits and fewer.
+_COMMON_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
+#: Sample formats: unsigned, signed, floating-point; one that is not stated is unsigned.
+_UNSIGNED, _SIGNED = (1, 4), 2
 _TYPES = {1: "B", 3: "H", 4: "I"}
 _MAX_VALUES = 2**20
 
@@ -30,11 +41,33 @@ class Layout:
     height: int
     tags: dict[int, tuple[int, ...]]
     offset_field: int  # the StripOffsets entry as it stands, offset or pointer
+    is_last: bool = True  # no directory follows
 
     def first(self, tag: int, default: int) -> int:
         """Return the first value of ``tag``, or ``default`` where it is absent."""
         values = self.tags.get(tag, ())
         return values[0] if values else default
+
+    @property
+    def white_is_zero(self) -> bool:
+        """Say whether 0 is white."""
+        return self.first(_PHOTOMETRIC, _BLACK) == _WHITE
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether it is one image of 8 bits a sample or 1, of the kinds that Pillow reads right."""
+        bits, samples = set(self.tags.get(_BITS, (1,))), self.first(_SAMPLES, 1)
+        colours = {_WHITE: 1, _BLACK: 1, _RGB: 3, _CMYK: 4, _YCBCR: 3}
+        return (
+            self.is_last
+            and not self.tags.keys() & {_KIND, _OLD_KIND, _SUB_DIRECTORIES}
+            and (bits == {8} or (bits == {1} and samples == 1))
+            and colours.get(self.first(_PHOTOMETRIC, _BLACK)) == samples
+            and set(self.tags.get(_SAMPLE_FORMAT, (1,))) <= {1}
+            and (samples == 1 or self.first(_PLANAR, 1) == 1)
+            and self.first(_FILL_ORDER, 1) == 1
+            and self.first(_COMPRESSION, 1) in _COMMON_COMPRESSIONS
+        )
 
     @property
     def image_bytes(self) -> int:
@@ -73,11 +106,198 @@ def read_layout(data: bytes) -> Layout | None:
                 tags[tag] = _values(data, order, kind, count, place + 8)
             if tag == _OFFSETS:
                 (offset_field,) = struct.unpack_from(order + "I", data, place + 8)
+        after = data[start + 2 + 12 * entries :][:4]
     except struct.error:
         return None
     if not (tags.get(_WIDTH) and tags.get(_HEIGHT)):
         return None
-    return Layout(order, tags[_WIDTH][0], tags[_HEIGHT][0], tags, offset_field)
+    is_last = len(after) < 4 or not any(after)
+    return Layout(order, tags[_WIDTH][0], tags[_HEIGHT][0], tags, offset_field, is_last)
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether ``data`` begins as a TIFF does, classic or big."""
+    return data[:4] in (b"II*\0", b"MM\0*") or is_big(data)
+
+
+def is_big(data: bytes) -> bool:
+    """Whether ``data`` is a BigTIFF, whose offsets have 64 bits."""
+    return data[:4] in (b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The image of a TIFF that is meant: the first that is neither a thumbnail nor a mask.
+
+    images: how many of them there are, times the channels that are neither colours nor alpha. problem: why it cannot be
+    read at all, "" if it can.
+    """
+
+    page: Any
+    images: int
+    problem: str
+
+    @property
+    def width(self) -> int:
+        """Pixels of a row."""
+        return int(self.page.imagewidth)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.page.imagelength)
+
+    @property
+    def bits(self) -> int:
+        """Bits a sample; a palette's colours have 8."""
+        return 8 if self._photometric == _PALETTE else int(self.page.bitspersample)
+
+    @property
+    def significant_bits(self) -> int | None:
+        """How many bits are used; None where 16 are stored and nothing is said of them.
+
+        MaxSampleValue is the largest value in some files, the largest possible in others: a full number of bits tells.
+        """
+        if self.bits <= 8:
+            return 8
+        if self.bits < 16:
+            return self.bits
+        tag = self.page.tags.get(_MOST)
+        most = {int(value) for value in np.ravel(tag.value)} if tag is not None else set()
+        stated = max(most, default=0) + 1
+        return stated.bit_length() - 1 if stated.bit_count() == 1 and 1 << 8 <= stated <= 1 << 16 else None
+
+    @property
+    def white_is_zero(self) -> bool:
+        """Whether 0 is white."""
+        return self._photometric == _WHITE
+
+    @property
+    def orientation(self) -> int:
+        """The tag Orientation, 1 where there is none."""
+        tag = self.page.tags.get(_ORIENTATION)
+        return int(tag.value) if tag is not None and isinstance(tag.value, int) else 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last sample says how opaque a pixel is."""
+        return self.premultiplied or _alpha(self.page) == 2
+
+    @property
+    def premultiplied(self) -> bool:
+        """Whether colours have been multiplied with alpha."""
+        return _alpha(self.page) == 1
+
+    @property
+    def described(self) -> str:
+        """Samples, depth, compression and kind in words."""
+        page = self.page
+        samples, name = int(page.samplesperpixel), getattr(page.compression, "name", str(page.compression))
+        kind = {2: "signed", 3: "floating-point"}.get(page.sampleformat, "")
+        layout = ", planes apart" if int(page.planarconfig or 1) == 2 and samples > 1 else ""
+        noun = "sample" if samples == 1 else "samples"
+        colours = getattr(page.photometric, "name", str(page.photometric))
+        packed = "uncompressed" if int(page.compression) == 1 else f"compression {name}"
+        return f"a TIFF of {samples} {kind} {noun} of {page.bitspersample} bits, {colours}, {packed}{layout}".replace(
+            "  ", " "
+        )
+
+    @property
+    def _photometric(self) -> int:
+        return int(self.page.photometric)
+
+    def pixels(self) -> np.ndarray:
+        """Return [H, W, samples], of the file's own type; bits fewer than 8 are stretched to 0..255.
+
+        Gray of several channels comes as the first of them, colours as three samples. Raises whatever tifffile and its
+        codecs do for damaged data, ValueError for strips or tiles that are not there.
+        """
+        _require_segments(self.page)
+        pixels = self.page.asarray()
+        axes = self.page.axes
+        for axis in [axis for axis in axes if axis not in "YXS"]:  # depth and the like: the first plane
+            pixels, axes = pixels.take(0, axis=axes.index(axis)), axes.replace(axis, "", 1)
+        if "S" not in axes:
+            pixels, axes = pixels[..., None], axes + "S"
+        pixels = np.moveaxis(pixels, [axes.index(axis) for axis in "YXS"], [0, 1, 2])
+        if self._photometric == _PALETTE:
+            return np.asarray(_colours(self.page.colormap)[pixels[:, :, 0]])
+        count = pixels.shape[2]
+        kept = _colour_samples(self.page)
+        pixels = np.concatenate([pixels[:, :, :kept], pixels[:, :, count - self.has_alpha : count]], axis=2)
+        if self.bits < 8:
+            pixels = np.rint(pixels.astype(np.float32) * (255 / ((1 << self.bits) - 1))).astype(np.uint8)
+        return pixels
+
+
+def open_page(data: bytes) -> Page:
+    """Find the image of the TIFF ``data`` that is meant. Raises whatever tifffile does for what is no TIFF."""
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of it is raised here
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        pages: list[Any] = list(_pages(file.pages))
+        found = [page for page in pages if not _is_secondary(page)] or pages[:1]
+        page = found[0]
+        frames = file.imagej_metadata.get("images", 1) if file.is_imagej and file.imagej_metadata else 1
+        channels = max(1, int(page.samplesperpixel) - _colour_samples(page) - bool(_alpha(page)) + 1)
+        depth = int(np.prod([size for size, axis in zip(page.shape, page.axes, strict=True) if axis not in "YXS"]))
+        same = [one for one in found if one.shape == page.shape]
+        images = max(len(same), int(frames)) * (channels if _colour_samples(page) == 1 else 1) * depth
+        return Page(page, images, _problem(page))
+
+
+def _pages(pages: Any) -> Iterator[Any]:
+    for page in pages:
+        yield page
+        yield from page.pages or ()
+
+
+def _is_secondary(page: Any) -> bool:
+    """Whether a page is a thumbnail or a mask of another one."""
+    old = page.tags.get(_OLD_KIND)
+    return bool(int(page.subfiletype) & 0b101) or (old is not None and old.value == 2)
+
+
+def _problem(page: Any) -> str:
+    """Why the pixels of a page mean nothing here."""
+    bits = page.bitspersample
+    if not isinstance(bits, int) or page.dtype is None:
+        return "samples of different or unknown depth"
+    if page.sampleformat == _SIGNED and bits == 8:
+        return "signed pixels"
+    if page.sampleformat not in (*_UNSIGNED, _SIGNED):
+        return "floating-point or complex pixels have no agreed range"
+    if int(page.photometric) not in (_WHITE, _BLACK, _RGB, _PALETTE, _YCBCR):
+        return "colours of another kind than gray, RGB and palettes"
+    if int(page.photometric) == _YCBCR and int(page.compression) not in (6, 7, 34712, 33003, 33005, 50001, 50002):
+        return "colours of another kind than gray, RGB and palettes"
+    return ""
+
+
+def _colour_samples(page: Any) -> int:
+    return 3 if int(page.photometric) in (_RGB, _YCBCR) else 1
+
+
+def _alpha(page: Any) -> int:
+    """1: multiplied alpha, 2: alpha, 0: none; ExtraSamples of the last sample (TIFF 6.0, section 18)."""
+    extra = [int(one) for one in page.extrasamples or ()]
+    return extra[-1] if extra and extra[-1] in (1, 2) else 0
+
+
+def _colours(table: np.ndarray) -> np.ndarray:
+    """uint8 [entries, 3] of a colour map [3, entries], whose 16 bits some writers leave half empty."""
+    wide = np.asarray(table).T
+    return (wide >> 8 if wide.max() > 255 else wide).astype(np.uint8)
+
+
+def _require_segments(page: Any) -> None:
+    """Raise ValueError where a strip or tile is not in the file: tifffile would leave it black."""
+    size = page.parent.filehandle.size
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    expected = int(np.prod(page.chunked))
+    if len(places) < expected or any(count <= 0 or place <= 0 or place + count > size for place, count in places):
+        raise ValueError("strips or tiles are missing or cut off")
 
 
 def _values(data: bytes, order: str, kind: int, count: int, place: int) -> tuple[int, ...]:
@@ -93,7 +313,7 @@ def read_uncompressed(data: bytes, layout: Layout) -> np.ndarray:
     """Read height x width x samples values that follow one another from the first strip offset.
 
     Returns uint8 or uint16 [H, W, samples]: gray, or colour where the file has three samples or a palette.
-    White-is-zero images are turned round. Raises ValueError for depths other than 1, 8 and 16 bits, for
+    White-is-zero images are not turned round. Raises ValueError for depths other than 1, 8 and 16 bits, for
     planes stored apart and when the pixels do not fit in the file.
     """
     bits, samples = layout.first(_BITS, 1), layout.first(_SAMPLES, 1)
@@ -110,10 +330,7 @@ def read_uncompressed(data: bytes, layout: Layout) -> np.ndarray:
     else:
         values = np.frombuffer(raw, np.dtype(np.uint8) if bits == 8 else np.dtype(layout.order + "u2"))
         pixels = values.reshape(layout.height, layout.width, samples).astype(f"u{bits // 8}")
-    photometric = layout.first(PHOTOMETRIC, 1)
-    if photometric == 0:
-        return np.iinfo(pixels.dtype).max - pixels
-    return _through_palette(pixels, layout) if photometric == 3 else pixels
+    return _through_palette(pixels, layout) if layout.first(_PHOTOMETRIC, _BLACK) == _PALETTE else pixels
 
 
 def _pixel_offset(data: bytes, layout: Layout) -> int:
@@ -131,4 +348,4 @@ def _through_palette(pixels: np.ndarray, layout: Layout) -> np.ndarray:
     palette = np.array(layout.tags.get(_COLOUR_MAP, ()), dtype=np.uint16)
     if pixels.dtype != np.uint8 or palette.size != 3 * 256:
         raise ValueError("a palette image without its palette")
-    return (palette.reshape(3, 256).T >> 8).astype(np.uint8)[pixels[:, :, 0]]
+    return np.asarray(_colours(palette.reshape(3, 256))[pixels[:, :, 0]])

@@ -12,7 +12,6 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from bandbridge.dataset.by_cell import lacks_scale, prepare_beside
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.explain.attention import find_regions, measure_shares
@@ -55,8 +54,9 @@ class Question:
 
 def answer(classifier: SeeingClassifier, image: AskedImage, question: Question) -> Answer:
     """Explain one image. Raises :class:`UserError` when it cannot be read."""
-    gray = decode_gray(image.read(), image.name)
-    prepared = prepare_beside(gray, image.mates(), classifier.preparation)[None]
+    bits = classifier.preparation.bits
+    gray = image.gray(bits)
+    prepared = prepare_beside(gray, image.mates(bits), classifier.preparation)[None]
     alone = bool(lacks_scale(prepared, classifier.preparation)[0])
     regions = find_regions(gray, classifier.preparation)
     first = classifier.evidence(prepared, np.zeros(1, dtype=np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ import pandas as pd
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES
 from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import (
     MAX_IMAGE_BYTES,
     METADATA,
@@ -30,17 +31,18 @@ from bandbridge.study.resolve import DATA_VARIABLE
 
 @dataclass(frozen=True, eq=False)
 class AskedImage:
-    """An image by name, with its label ("" where none is known) and how to read its bytes.
+    """An image by name, with its label ("" where none is known) and how to read it.
 
-    held_out: whether the classifier asked has not been trained on it; None where that cannot be told. mates: gives the
-    other images of its cell, uint8 [H, W] each; none where no cell is known.
+    gray: gives it as uint8 [H, W], mates the other images of its cell, none where no cell is known; both are told how
+    many bits the classifier expects (:meth:`bandbridge.dataset.depth.SetDepth.gray`). held_out: whether the classifier
+    asked has not been trained on it; None where that cannot be told.
     """
 
     name: str
     label: str
-    read: Callable[[], bytes]
+    gray: Callable[[int | None], np.ndarray]
     held_out: bool | None = None
-    mates: Callable[[], list[np.ndarray]] = list
+    mates: Callable[[int | None], list[np.ndarray]] = lambda expected: []
 
 
 def gather_images(
@@ -70,14 +72,29 @@ def gather_images(
     return images, problems, finder.left_out
 
 
-def _beside(path: Path) -> list[np.ndarray]:
+def _beside(path: Path, depth: SetDepth, expected: int | None) -> list[np.ndarray]:
     """The other images of the folder of ``path``, uint8 [H, W] each; those that cannot be read are left out."""
     found = []
-    for other in sorted(path.parent.iterdir()):
-        if other != path and other.suffix.lower() in IMAGE_SUFFIXES:
+    for other in _images_in(path.parent, "*"):
+        if other != path:
             with suppress(UserError):
-                found.append(decode_gray(read_bounded(other, MAX_IMAGE_BYTES), str(other)))
+                found.append(_gray(other, depth, expected))
     return found
+
+
+def _images_in(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for file in _images_in(folder, "**/*"):
+        with suppress(UserError):
+            yield str(file), read_bounded(file, MAX_IMAGE_BYTES)
+
+
+def _gray(path: Path, depth: SetDepth | None, expected: int | None) -> np.ndarray:
+    data = read_bounded(path, MAX_IMAGE_BYTES)
+    return decode_gray(data, str(path), expected) if depth is None else depth.gray(data, str(path), expected)
 
 
 class _Finder:
@@ -96,9 +113,10 @@ class _Finder:
                 return []
             return self._listed(self._open(archive), place.relative_to(archive).as_posix())
         if place.is_dir() and not (place / METADATA).is_file():
-            files = [str(file) for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+            files = [str(file) for file in _images_in(place, "**/*")]
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
-            return [self._in_folder(Path(name), place) for name in drawn]
+            depth = SetDepth(partial(_read_all, place))
+            return [self._in_folder(Path(name), place, depth) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
             rows = dataset.samples.rename(columns={"file_name": "image"})
@@ -111,25 +129,25 @@ class _Finder:
         self.left_out |= len(rows) > self._limit
         return sorted(draw_images(rows, self._limit, self._seed)["image"])
 
-    def _lone(self, path: Path) -> AskedImage:
+    def _lone(self, path: Path, depth: SetDepth | None = None) -> AskedImage:
         """An image file; its label stands in the nearest metadata.csv above it, if that lists it."""
         home = next((parent for parent in path.absolute().parents if (parent / METADATA).is_file()), None)
         if home is not None:
             listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
             if listed:
                 return listed[0]
-        return AskedImage(str(path), "", partial(read_bounded, path, MAX_IMAGE_BYTES))
+        return AskedImage(str(path), "", partial(_gray, path, depth))
 
-    def _in_folder(self, path: Path, root: Path) -> AskedImage:
+    def _in_folder(self, path: Path, root: Path, depth: SetDepth) -> AskedImage:
         """An image of a folder of cells, as ``predict`` takes them: a cell is a folder in ``root``."""
-        found = self._lone(path)
-        return found if path.parent == root else replace(found, mates=partial(_beside, path))
+        found = self._lone(path, depth)
+        return found if path.parent == root else replace(found, mates=partial(_beside, path, depth))
 
     def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
         held_out = name in self._held_out if self._is_own(dataset) else None
         labels = dataset.samples.loc[dataset.samples["file_name"] == name, "label"]
         mates = partial(mates_of, dataset, name)
-        return [AskedImage(name, label, partial(dataset.read_bytes, name), held_out, mates) for label in labels]
+        return [AskedImage(name, label, partial(dataset.gray, name), held_out, mates) for label in labels]
 
     def _is_own(self, dataset: ImageFolder) -> bool:
         return bool(self._held_out) and self._held_out <= set(dataset.samples["file_name"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.read_prepared import read_prepared
 from bandbridge.explain.cases import (
@@ -141,7 +140,7 @@ class _Drawings:
 
     def __init__(self, dataset: ImageFolder, names: list[str], colour_map: str, side: int, centred: bool) -> None:
         self.dataset, self.names, self.colour_map, self.centred = dataset, names, colour_map, centred
-        self.images = [decode_gray(dataset.read_bytes(name), name) for name in names]
+        self.images = [dataset.gray(name) for name in names]
         self.factors = [display_factor(image, side) for image in self.images]
 
     def picture(self, name: str) -> tuple[np.ndarray, int]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.read_prepared import read_prepared
@@ -127,7 +126,7 @@ def _draw(judged: pd.DataFrame, dataset: ImageFolder, preparation: Preparation, 
     drawn = draw_images(images, limit, seed)
     unit = grouping_unit(images) if len(images) else "image"
     names = drawn["image"].tolist()
-    sources = [decode_gray(dataset.read_bytes(name), name) for name in names]
+    sources = [dataset.gray(name, preparation.bits) for name in names]
     prepared = read_prepared(dataset, names, preparation)
     regions = [find_regions(source, preparation) for source in sources]
     return _Sample(names, drawn["label"].tolist(), drawn[unit].tolist(), unit, prepared, regions)

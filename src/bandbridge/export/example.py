@@ -7,6 +7,7 @@ Needs numpy, Pillow and, for a model.onnx, onnxruntime; for a model.xml, openvin
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -20,13 +21,42 @@ HOME = Path(__file__).resolve().parent
 
 
 def read_gray(path: str) -> np.ndarray:
-    """Return the pixels of an image file of 8 bits, uint8 [H, W]; colour becomes luma (ITU-R 601)."""
-    with Image.open(path) as image:
-        image.load()
-        if image.mode not in ("1", "L", "P", "RGB") or image.has_transparency_data:
-            raise SystemExit(f"{path}: a {image.mode} image; save it as 8-bit gray or RGB, without transparency")
-        upright = ImageOps.exif_transpose(image)
-        return np.array((upright.convert("RGB") if upright.mode == "P" else upright).convert("L"))
+    """Return the pixels of an image file of 8 bits, uint8 [H, W]; colour becomes luma (ITU-R 601).
+
+    Raises SystemExit for what Pillow reads in another way than bandbridge does, or not at all.
+    """
+    data = Path(path).read_bytes()  # of a path, Pillow maps some TIFFs into memory and shears those that are turned
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if is_plain(image, data):
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                return np.array((upright.convert("RGB") if upright.mode == "P" else upright).convert("L"))
+    except (OSError, ValueError, SyntaxError) as fault:
+        raise SystemExit(f"{path}: cannot be read ({fault})") from fault
+    raise SystemExit(f"{path}: save it as PNG of 8 bits, gray or RGB, one image without transparency")
+
+
+def is_plain(image: Image.Image, data: bytes) -> bool:
+    """Say whether it is one opaque image of 8 bits a sample or fewer, stored as every program reads it."""
+    if image.mode not in ("1", "L", "P", "RGB") or image.has_transparency_data or getattr(image, "n_frames", 1) > 1:
+        return False
+    if image.format != "TIFF":
+        return image.format != "PNG" or data[24] <= 8
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    width, height = image.size
+    bits, samples, photometric = tags.get(258, (1,)), tags.get(277, 1), tags.get(262, 1)
+    counts, expected = tags.get(279, ()), (width * samples * bits[0] + 7) // 8 * height
+    whole = tags.get(259, 1) != 1 or 322 in tags or (len(counts) == len(tags.get(273, ())) and sum(counts) >= expected)
+    return (
+        not {254, 255, 330} & set(tags)  # thumbnails, masks, further images
+        and set(bits) <= {1, 8}
+        and {0: 1, 1: 1, 2: 3, 6: 3}.get(photometric) == samples
+        and set(np.ravel(tags.get(339, 1)).tolist()) == {1}
+        and (samples == 1 or tags.get(284, 1) == 1)
+        and tags.get(266, 1) == 1
+        and whole
+    )
 
 
 def prepare(image: np.ndarray, preparation: dict[str, Any]) -> np.ndarray:

@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from bandbridge import __version__
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
@@ -224,7 +223,7 @@ def look_at(images: ImageFolder, preparation: Preparation) -> Likeness:
 def _each_look(images: ImageFolder, preparation: Preparation) -> Iterator[tuple[str, np.ndarray]]:
     names = images.samples["file_name"].tolist()
     if described(preparation) == "photograph":
-        yield from ((name, decode_gray(images.read_bytes(name), name)) for name in names)
+        yield from ((name, images.gray(name, preparation.bits)) for name in names)
         return
     for found, prepared in each_cell_prepared(images, preparation, names):
         yield from zip(found, close_ups(prepared), strict=True)

@@ -34,13 +34,15 @@ NO_CELL = "judged without scale: which cell it is of is not known"
 class Classified:
     """Every cell's sheet, chromosomes without a cell in one sheet named "", and the images that could not be read.
 
-    labels: the known label of each image by name, "" where none is. refused: (name, reason).
+    labels: the known label of each image by name, "" where none is. refused: (name, reason). notes: what to know of how
+    the images were read.
     """
 
     classes: tuple[str, ...]
     sheets: tuple[CellSheet, ...]
     labels: dict[str, str]
     refused: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 def classify(
@@ -55,7 +57,7 @@ def classify(
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
     batches = in_whole_cells(handed, BATCH)
-    for kept, images, failed in track(decoded(batches), len(batches), "classifying"):
+    for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
         refused += failed
         if kept:
             named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
@@ -65,7 +67,10 @@ def classify(
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
     sheets = [assign_sheet(sheet, ensemble) if joint and is_placed_whole(sheet) else sheet for sheet in given]
     labels = {one.name: one.label for one in handed}
-    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused))
+    notes = [
+        line for depth in {one.depth for one in handed} if depth is not None for line in depth.remarks(ensemble.bits)
+    ]
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes))
 
 
 def judge_images(

@@ -89,6 +89,11 @@ class Ensemble:
         return self.members[0].classes
 
     @property
+    def bits(self) -> int | None:
+        """The bits of the deep images it was trained on, the most of any member; None where there were none."""
+        return max((one.preparation.bits for one in self.members if one.preparation.bits), default=None)
+
+    @property
     def confidence(self) -> Confidence | None:
         """The confidence whose promises are printed: the first member's that has one."""
         return next((one for one in self.confidences if one is not None), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,7 @@ import numpy as np
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, read_images
 from bandbridge.dataset.by_cell import group_by_cell
 from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, ImageFolder, open_dataset, read_bounded
 from bandbridge.errors import UserError
 
@@ -22,16 +23,31 @@ _AHEAD = 4
 
 @dataclass(frozen=True, eq=False)
 class Handed:
-    """An image by name, the cell it belongs to ("" unknown), its label where one is known, and how to read it."""
+    """An image by name, the cell it belongs to ("" unknown), its label where one is known, and how to read it.
+
+    depth: the scale of the set that it came with, None where it came alone.
+    """
 
     name: str
     cell: str
     label: str
     read: Callable[[], bytes]
+    depth: SetDepth | None = None
+
+    def gray(self, expected: int | None = None) -> np.ndarray:
+        """Return it as uint8 gray [H, W]; expected: the bits of the images that a model was trained on.
+
+        Raises :class:`UserError` where it cannot be read.
+        """
+        if self.depth is None:
+            return decode_gray(self.read(), self.name, expected)
+        return self.depth.gray(self.read(), self.name, expected)
 
 
-def hand_over(place: Path) -> list[Handed]:
+def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     """Return every image of ``place``, by name.
+
+    bit_depth: how many bits the camera used, of images of 16 that do not say it.
 
     ``place`` is a dataset (folder or zip with metadata.csv, which names the cells), any other folder or zip, where the
     cell is the folder that an image lies in, or a single image. Raises :class:`UserError` when there is nothing.
@@ -48,13 +64,29 @@ def hand_over(place: Path) -> list[Handed]:
         raise UserError(
             f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
         )
-    return found
+    return on_one_scale(found, bit_depth) if bit_depth or found[0].depth is None else found
+
+
+def on_one_scale(handed: Sequence[Handed], bit_depth: int | None = None) -> list[Handed]:
+    """Return ``handed`` as images of one camera."""
+    depth = SetDepth(lambda: _readable(handed), given=bit_depth)
+    return [replace(one, depth=depth) for one in handed]
+
+
+def _readable(handed: Sequence[Handed]) -> Iterator[tuple[str, bytes]]:
+    for one in handed:
+        try:
+            yield one.name, one.read()
+        except UserError:
+            continue  # it is named when it is classified
 
 
 def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
     """Return every image of ``dataset``, in the order of its table."""
     return [
-        Handed(row["file_name"], row["cell"], row["label"], partial(dataset.read_bytes, row["file_name"]))
+        Handed(
+            row["file_name"], row["cell"], row["label"], partial(dataset.read_bytes, row["file_name"]), dataset.depth
+        )
         for row in dataset.samples.to_dict("records")
     ]
 
@@ -100,26 +132,28 @@ def in_whole_cells(handed: Sequence[Handed], batch: int) -> list[list[Handed]]:
 
 
 def decoded(
-    chunks: list[list[Handed]],
+    chunks: list[list[Handed]], expected: int | None = None
 ) -> Iterator[tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]]:
     """Yield for each chunk (images handed over, uint8 [H, W] each, [(name, reason)] of those that cannot be read).
 
-    Files are read and decoded in threads, ahead of whoever uses them.
+    Files are read and decoded in threads, ahead of whoever uses them. expected: as :meth:`Handed.gray` has it.
     """
     with ThreadPoolExecutor() as pool:
-        pending = [pool.submit(_decode_all, chunk) for chunk in chunks[:_AHEAD]]
+        pending = [pool.submit(_decode_all, chunk, expected) for chunk in chunks[:_AHEAD]]
         for index in range(len(chunks)):
             found = pending[index].result()
             if index + _AHEAD < len(chunks):
-                pending.append(pool.submit(_decode_all, chunks[index + _AHEAD]))
+                pending.append(pool.submit(_decode_all, chunks[index + _AHEAD], expected))
             yield found
             pending[index] = None  # type: ignore[call-overload]
 
 
-def _decode_all(chunk: list[Handed]) -> tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]:
+def _decode_all(
+    chunk: list[Handed], expected: int | None
+) -> tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]:
     kept, images, refused = [], [], []
     for one in chunk:
-        image = _decode(one)
+        image = _decode(one, expected)
         if isinstance(image, str):
             refused.append((one.name, image))
         else:
@@ -128,8 +162,8 @@ def _decode_all(chunk: list[Handed]) -> tuple[list[Handed], list[np.ndarray], li
     return kept, images, refused
 
 
-def _decode(one: Handed) -> np.ndarray | str:
+def _decode(one: Handed, expected: int | None) -> np.ndarray | str:
     try:
-        return decode_gray(one.read(), one.name)
+        return one.gray(expected)
     except UserError as error:
         return f"{error.message.removeprefix(f'{one.name}: ')}. {error.remedy}"  # whoever lists it, names it

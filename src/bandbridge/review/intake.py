@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bandbridge.dataset.archive import Bounds, read_images
-from bandbridge.dataset.decode import DecodeError, decode_gray, quiet_pillow
+from bandbridge.dataset.decode import DecodeError, quiet_pillow
+from bandbridge.dataset.depth import NeedsSetError, SetDepth
 from bandbridge.dataset.imagefolder import METADATA, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.review.database import Store
@@ -28,13 +29,14 @@ _SINGLE = "Hand in single, cut-out chromosomes as PNG, TIFF, BMP or JPEG, or a z
 
 
 class HandedIn(NamedTuple):
-    """One image file: its relative name with "/", its bytes, and what a dataset says of it."""
+    """One image file: its relative name with "/", its bytes, and what a dataset says of it; bits: of its depth."""
 
     name: str
     data: bytes
     cell: str = ""
     patient: str = ""
     stain: str = ""
+    bits: int | None = None
 
 
 @dataclass
@@ -52,59 +54,73 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     :class:`UserError` for what :func:`~bandbridge.dataset.archive.read_images` refuses.
     """
     shown = shown or path.name
-    known = _known_rows(path)
+    known, bits = _known_rows(path)
     home = PurePosixPath(shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")).name
     try:
         for name, data in read_images(path, bounds):
-            row = known.get(name) or known.get(name.partition("/")[2]) or {}
+            listed = name if name in known else name.partition("/")[2]
+            row = known.get(listed, {})
             flat = "/" not in name
-            yield HandedIn(
-                f"{home}/{name}" if flat else name,
-                data,
-                *(row.get(column, "") for column in _TOLD),
-            )
+            shown_name = f"{home}/{name}" if flat else name
+            yield HandedIn(shown_name, data, **row, bits=bits.get(listed))
     except EnvironmentFault:
         raise
     except UserError as error:
         raise UserError(error.message.replace(str(path), shown), error.remedy) from error
 
 
-def _known_rows(path: Path) -> dict[str, dict[str, str]]:
-    """Return what metadata.csv says of each file; nothing where there is no such table or not one of a dataset.
+def _known_rows(path: Path) -> tuple[dict[str, dict[str, str]], Mapping[str, int]]:
+    """Return what metadata.csv says of each file, and the bits that it states; nothing where there is no such table.
 
     A table without labels, as of images not yet looked at, is none: folders then name the cells.
     """
     if path.is_dir() and not (path / METADATA).is_file():
-        return {}
+        return {}, {}
     try:
-        samples = open_dataset(path).samples
+        dataset = open_dataset(path)
     except UserError:
-        return {}
-    columns = [samples[name].tolist() for name in ("file_name", *_TOLD)]
-    return {row[0]: dict(zip(_TOLD, row[1:], strict=True)) for row in zip(*columns, strict=True)}
+        return {}, {}
+    columns = [dataset.samples[name].tolist() for name in ("file_name", *_TOLD)]
+    return {row[0]: dict(zip(_TOLD, row[1:], strict=True)) for row in zip(*columns, strict=True)}, dataset.bits
 
 
-def sort_into_cells(files: Iterable[HandedIn], store: Store) -> Sorted:
+def sort_into_cells(
+    files: Iterable[HandedIn], store: Store, *, expected: int | None = None, bit_depth: int | None = None
+) -> Sorted:
     """Decode ``files``, keep their pictures in ``store`` and return the cells, named by dataset or by folder.
 
-    An image that cannot be read is named among the problems, and in the notes of its cell: a chromosome that is not
-    there must not look like a missing one.
+    expected, bit_depth: of deep images, as :class:`bandbridge.dataset.depth.SetDepth` has them (``given``). An image
+    that cannot be read is named among the problems, and in the notes of its cell: a chromosome that is not there must
+    not look like a missing one.
     """
     found = Sorted()
     images: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    unscaled: list[tuple[tuple[str, str, str], str, HandedIn]] = []
+
+    def keep(one: HandedIn, depth: SetDepth, file: str, key: tuple[str, str, str]) -> None:
+        try:
+            images[key][file] = _keep(one, clean(one.name), depth, expected, store)
+        except DecodeError as error:
+            images[key].pop(file, None)
+            found.problems.append(in_one_line(error.message, _SINGLE))
+            notes[key].append(f"not shown, could not be read: {error.message}")
+
     with quiet_pillow():
         for one in files:
             path = PurePosixPath(one.name)
             if path.name.startswith(".") or path.name.lower() in _QUIETLY_SKIPPED:
                 continue
             key = (clean(one.cell) or clean("/".join(path.parts[:-1])), clean(one.patient), clean(one.stain))
+            file = _free_name(clean(path.name), images[key])
             try:
-                file = _free_name(clean(path.name), images[key])
-                images[key][file] = _keep(one, clean(one.name), store)
-            except DecodeError as error:
-                found.problems.append(in_one_line(error.message, _SINGLE))
-                notes[key].append(f"not shown, could not be read: {error.message}")
+                keep(one, SetDepth(None, given=one.bits or bit_depth), file, key)
+            except NeedsSetError:
+                images[key][file] = ""  # its place among the cell's; how deep it is, all of them tell
+                unscaled.append((key, file, one))
+        depth = SetDepth(lambda: ((one.name, one.data) for _, _, one in unscaled))
+        for key, file, one in unscaled:
+            keep(one, depth, file, key)
     names = _short_names([key[0] for key in images])
     for key, of_cell in images.items():
         name = names[key[0]] or "cell"
@@ -118,8 +134,8 @@ def sort_into_cells(files: Iterable[HandedIn], store: Store) -> Sorted:
     return found
 
 
-def _keep(one: HandedIn, shown: str, store: Store) -> str:
-    pixels = decode_gray(one.data, shown)
+def _keep(one: HandedIn, shown: str, depth: SetDepth, expected: int | None, store: Store) -> str:
+    pixels = depth.gray(one.data, shown, expected)
     if max(pixels.shape) > MAX_SIDE:
         height, width = pixels.shape
         raise DecodeError(shown, f"{width} x {height} pixels are more than one chromosome")
