@@ -137,7 +137,7 @@ def _check_files(dataset: ImageFolder) -> list[Finding]:
         deep = [f"brightest pixel {depth.largest:,}"] if depth.largest else []
         found += note(
             "bit-depth",
-            "camera",
+            "set",
             deep,
             f"files of 16 bits a sample that do not say how many are used are read as of {depth.bits()} bits, the "
             "fewest that hold the brightest pixel of all.",
