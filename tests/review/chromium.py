@@ -120,11 +120,11 @@ class Tab:
             time.sleep(0.02)
 
     def press(self, key: str, code: str = "", held: int = 0, repeat: bool = False, up: bool = True) -> None:
-        """Press a key as a hand does: ``key`` is the sign it gives, ``code`` its place, ``held`` what is held with it."""
+        """Press a key: ``key`` is the sign it gives, ``code`` its place, ``held`` the bits of what is held with it."""
         text = _TEXTS.get(key, key if len(key) == 1 and not held & (CTRL | META | ALT) else "")
-        code = code or (
-            f"Key{key.upper()}" if key.isalpha() and len(key) == 1 else f"Digit{key}" if key.isdigit() else key
-        )
+        if len(key) == 1:
+            code = code or (f"Digit{key}" if key.isdigit() else f"Key{key.upper()}")
+        code = code or key
         virtual = {"Enter": 13, "Tab": 9, "Escape": 27}.get(key, 0)
         values = {"key": key, "code": code, "modifiers": held, "windowsVirtualKeyCode": virtual}
         kind = "keyDown" if text else "rawKeyDown"
@@ -141,9 +141,10 @@ class Tab:
 
     def click(self, selector: str, times: int = 1) -> None:
         """Click the middle of an element."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{found}.scrollIntoView({{block: 'nearest'}})")
         box = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'nearest'}});"
-            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({found}.getBoundingClientRect())"
         )
         where = {"x": box[0], "y": box[1], "button": "left"}
         for count in range(1, times + 1):

@@ -75,12 +75,12 @@ def show(chromium, review) -> Iterator:
 
 @pytest.fixture
 def slowly(store, monkeypatch):
-    """Let every change take 0.15 s."""
+    """Let every change take 0.1 s."""
     for name in ("change", "undo", "describe"):
         quick = getattr(store, name)
 
         def slow(*values, quick=quick, **named):
-            time.sleep(0.15)
+            time.sleep(0.1)
             return quick(*values, **named)
 
         monkeypatch.setattr(store, name, slow)
@@ -122,6 +122,7 @@ def test_a_held_key_accepts_no_cell_and_confirms_no_chromosome(show, add, store)
     assert kinds(store, cells[0]) == ["accept"]
 
 
+@pytest.mark.slow
 def test_of_cells_without_a_doubt_a_held_key_accepts_the_one_that_was_seen(show, add, store):
     cells = [add(name, WHOLE) for name in ("one", "two", "three")]
     tab = show(cells[0])
@@ -138,7 +139,10 @@ def test_of_cells_without_a_doubt_a_held_key_accepts_the_one_that_was_seen(show,
     assert [store.cell(cell).accepted for cell in cells] == [True, False, False]
 
 
-@pytest.mark.parametrize(("key", "events"), [("Enter", ["place"]), ("f", ["turn"]), ("u", ["place"])])
+@pytest.mark.parametrize(
+    ("key", "events"),
+    [("f", ["turn"]), *(pytest.param(key, ["place"], marks=pytest.mark.slow) for key in ("Enter", "u"))],
+)
 def test_what_a_held_key_does_it_does_once(show, add, store, key, events):
     tab = show(cell := add("one"))
     focus(tab, FLAGGED[0])
@@ -147,6 +151,7 @@ def test_what_a_held_key_does_it_does_once(show, add, store, key, events):
     assert kinds(store, cell) == events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "held", "left"), [("z", 0, 2), ("z", CTRL, 2), ("z", META, 2)])
 def test_a_held_key_takes_one_change_back(show, add, store, key, held, left):
     cell = add("one")
@@ -160,22 +165,29 @@ def test_a_held_key_takes_one_change_back(show, add, store, key, held, left):
     assert len(standing(store, cell)) == left
 
 
-def test_a_held_key_presses_a_button_once(show, add, store):
+@pytest.mark.slow
+@pytest.mark.parametrize("button", ["#accept", "#undo"])
+def test_a_held_key_presses_a_button_once(show, add, store, button):
     cells = [add(name, WHOLE) for name in ("one", "two")]
+    for number in store.sheet(cells[0]).ids[:3]:
+        store.change(cells[0], "turn", (5.0, 0, 1.0), number)
     tab = show(cells[0])
     time.sleep(LOOK)
-    tab.run("document.querySelector('#accept').focus()")
+    tab.run(f"document.querySelector('{button}').focus()")
     tab.hold("Enter", 40)
     tab.settle()
-    assert [store.cell(cell).accepted for cell in cells] == [True, False]
+    assert [store.cell(cell).accepted for cell in cells] == [button == "#accept", False]
+    assert len(standing(store, cells[0])) == (4 if button == "#accept" else 2)
 
 
+@pytest.mark.slow
 def test_a_held_digit_types_one(show, add):
     tab = show(add("one"))
     tab.hold("2", 5)
     assert tab.run("page.entry") == "2"
 
 
+@pytest.mark.slow
 def test_a_held_key_moves_and_turns_no_longer_than_it_is_held(show, add, store, slowly):
     tab = show(cell := add("one"))
     start = tab.run("page.picked")
@@ -184,10 +196,11 @@ def test_a_held_key_moves_and_turns_no_longer_than_it_is_held(show, add, store, 
     tab.hold("]", 30, "BracketRight")
     assert tab.run("page.pending.length") <= 1
     tab.settle()
-    # A second at 0.15 s each.
-    assert 3 <= len(kinds(store, cell)) <= 8
+    # A second at 0.1 s each.
+    assert 3 <= len(kinds(store, cell)) <= 12
 
 
+@pytest.mark.slow
 def test_what_nobody_can_have_looked_at_is_not_confirmed(show, add, store):
     tab = show(cell := add("one"))
     time.sleep(GLANCE)
@@ -202,6 +215,7 @@ def test_what_nobody_can_have_looked_at_is_not_confirmed(show, add, store):
     assert store.cell(cell).flagged == 2
 
 
+@pytest.mark.slow
 def test_a_double_click_accepts_one_cell(show, add, store):
     cells = [add(name, WHOLE) for name in ("one", "two")]
     tab = show(cells[0])
@@ -229,17 +243,18 @@ def test_every_press_counts_however_quick(show, add, store, slowly):
     assert first(store, cell).pose.angle == 0 and standing(store, cell) == []
 
 
+@pytest.mark.slow
 def test_two_flips_are_none_and_buttons_count_too(show, add, store, slowly):
     tab = show(cell := add("one"))
     focus(tab, FLAGGED[0])
     tab.press("f")
     tab.press("f")
-    tab.press("f")
     tab.run("[1, 2, 3].forEach(() => document.querySelector('[title=\"[\"]').click())")
     tab.settle()
-    assert (first(store, cell).pose.flipped, first(store, cell).pose.angle) == (True, 15)
+    assert (first(store, cell).pose.flipped, first(store, cell).pose.angle) == (False, 15)
 
 
+@pytest.mark.slow
 def test_a_late_answer_moves_neither_the_selection_nor_what_is_typed(show, add, store, slowly):
     tab = show(cell := add("one"))
     focus(tab, FLAGGED[0])
@@ -254,6 +269,7 @@ def test_a_late_answer_moves_neither_the_selection_nor_what_is_typed(show, add, 
     assert placed[:2] == [("21", True), ("22", True)] and not placed[2][1]
 
 
+@pytest.mark.slow
 def test_the_next_to_check_is_not_one_whose_confirmation_is_on_its_way(show, add, store, slowly):
     tab = show(add("one", (FLAGGED[0], "1a.png")))
     focus(tab, FLAGGED[0])
@@ -262,6 +278,7 @@ def test_the_next_to_check_is_not_one_whose_confirmation_is_on_its_way(show, add
     assert "Nothing is left to check" in tab.status()
 
 
+@pytest.mark.slow
 def test_what_is_pressed_while_another_cell_comes_up_is_done_to_neither(show, add, store, slowly):
     cells = [add("one"), add("two")]
     tab = show(cells[0])
@@ -276,6 +293,7 @@ def test_what_is_pressed_while_another_cell_comes_up_is_done_to_neither(show, ad
 # Keyboards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "code", "held", "left"),
     [
@@ -357,6 +375,7 @@ def test_brackets_digits_and_letters_on_every_keyboard(show, add, store):
     assert tab.run("one(page.picked).angle") - before == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "code", "held"), [("q", "KeyA", 0), ("å", "KeyA", ALT), ("a", "KeyA", CTRL), ("A", "KeyA", SHIFT)]
 )
@@ -368,6 +387,7 @@ def test_a_key_that_says_something_else_accepts_nothing(show, add, key, code, he
     assert not tab.run("document.querySelector('#ask').open") and "accept" not in tab.status()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "code"), [("A", "KeyA"), ("ф", "KeyA"), ("a", "KeyQ")])
 def test_accept_on_other_keyboards(show, add, key, code):
     tab = show(add("one"))
@@ -402,6 +422,7 @@ def test_a_stale_window_changes_nothing_and_shows_what_stands(show, add, store, 
     assert first(store, cell).placed == ""
 
 
+@pytest.mark.slow
 def test_a_stale_window_accepts_nothing(show, add, store):
     cell = add("one", WHOLE)
     old, new = show(cell), show(cell)
@@ -413,6 +434,7 @@ def test_a_stale_window_accepts_nothing(show, add, store):
     assert not store.cell(cell).accepted and "changed in another window" in old.alert()
 
 
+@pytest.mark.slow
 def test_what_was_pressed_after_a_refused_change_is_dropped(show, add, store):
     cell = add("one")
     tab = show(cell)
@@ -423,6 +445,7 @@ def test_what_was_pressed_after_a_refused_change_is_dropped(show, add, store):
     assert kinds(store, cell) == ["place"] and first(store, cell).placed == "22"
 
 
+@pytest.mark.slow
 def test_a_cell_removed_in_another_window_is_gone(show, add, store):
     cells = [add("one"), add("two")]
     tab = show(cells[0])
@@ -445,17 +468,26 @@ def typing(show, add):
     return tab, cells
 
 
+@pytest.mark.slow
 def test_text_is_kept_while_it_is_typed(typing, store):
     tab, cells = typing
-    tab.write("P 7")
+    tab.write("P 7 ")
     time.sleep(0.4)
     tab.settle()
+    # What is kept of a space at the end does not push the next sign to the word before.
     assert store.cell(cells[0]).patient == "P 7"
-    tab.write(" b")
+    tab.write("b")
     assert tab.run("document.querySelector('#patient').value") == "P 7 b"
 
 
-@pytest.mark.parametrize("then", ["a correction", "another cell", "accept", "the other field"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        "a correction",
+        "another cell",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("accept", "the other field")),
+    ],
+)
 def test_text_outlives_what_comes_next(typing, store, then):
     tab, cells = typing
     tab.write("P 7")
@@ -478,6 +510,7 @@ def test_text_outlives_what_comes_next(typing, store, then):
         assert tab.run("page.open") == cells[1] and tab.run("document.querySelector('#patient').value") == ""
 
 
+@pytest.mark.slow
 def test_a_late_answer_does_not_take_the_text(typing, store, slowly):
     tab, cells = typing
     tab.run("flip(page.picked)")
@@ -490,6 +523,7 @@ def test_a_late_answer_does_not_take_the_text(typing, store, slowly):
     assert store.cell(cells[0]).patient == "P7"
 
 
+@pytest.mark.slow
 def test_text_that_another_window_refuses_stays_until_it_is_kept(typing, store):
     tab, cells = typing
     store.describe(cells[0], "P8", "")
@@ -512,9 +546,9 @@ def test_text_that_another_window_refuses_stays_until_it_is_kept(typing, store):
     ("key", "held", "said"),
     [
         ("z", 0, "nothing to take back"),
-        ("z", CTRL, "nothing to take back"),
         ("Z", SHIFT, "nothing to make again"),
-        ("y", CTRL, "nothing to make again"),
+        pytest.param("z", CTRL, "nothing to take back", marks=pytest.mark.slow),
+        pytest.param("y", CTRL, "nothing to make again", marks=pytest.mark.slow),
     ],
 )
 def test_without_a_change_nothing_is_said_to_be_taken_back(show, add, store, key, held, said):
@@ -524,6 +558,7 @@ def test_without_a_change_nothing_is_said_to_be_taken_back(show, add, store, key
     assert said in tab.status() and "Saved" not in tab.status() and store.cell(cell).version == 0
 
 
+@pytest.mark.slow
 def test_what_is_confirmed_already_is_said_to_be(show, add, store):
     tab = show(cell := add("one"))
     focus(tab, FLAGGED[0])
