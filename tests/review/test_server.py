@@ -112,7 +112,7 @@ def test_a_cell_that_cannot_be_sorted_says_why_and_the_next_is_sorted(browser, h
 
 def test_patient_and_stain_are_kept_as_plain_text(browser, cell, act):
     described = act(cell, "describe", patient=' =p7 <b>"', stain="Q\x00").json()
-    assert (described["patient"], described["stain"]) == ('p7 <b>"', "Q\N{REPLACEMENT CHARACTER}")
+    assert (described["patient"], described["stain"]) == ('=p7 <b>"', "Q\N{REPLACEMENT CHARACTER}")
 
 
 @pytest.mark.parametrize(

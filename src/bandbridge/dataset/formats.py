@@ -6,8 +6,6 @@ compared and kept, what is missing or half written is written again.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -20,7 +18,7 @@ from bandbridge.dataset.archive import Bounds, read_images
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import is_present, write_json, write_text
+from bandbridge.files import csv_lines, is_present, write_json, write_text
 from bandbridge.karyotype import CLASSES
 from bandbridge.progress import track
 
@@ -71,7 +69,7 @@ def import_distribution(
     for name, data in track(zip(names, contents, strict=True), len(names), "importing"):
         _put(destination / "images" / name, data)
     rows = _rows(names, specimens, stain or layout.stain, layout.title or source.resolve().name)
-    write_text(destination / METADATA, _as_csv(rows))
+    write_text(destination / METADATA, csv_lines(COLUMNS, rows))
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
 
@@ -180,11 +178,3 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sort key that puts "9" before "10"."""
     parts = re.split(r"(\d+)", text)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
-
-
-def _as_csv(rows: Sequence[tuple[str, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return text.getvalue()
