@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bandbridge.errors import EnvironmentFault, UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How a text begins that a spreadsheet computes, in full width too
+#: (https://owasp.org/www-community/attacks/CSV_Injection).
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -89,6 +97,56 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return ``table`` without its index as CSV that is safe to open in a spreadsheet: see :func:`guard_formula`."""
+    import pandas as pd
+
+    guarded = {
+        place: column if column.dtype.kind in "biufc" else column.map(guard_formula)
+        for place, (_, column) in enumerate(table.items())
+    }
+    header = [guard_formula(name) for name in table.columns]
+    return pd.DataFrame(guarded, index=table.index).to_csv(index=False, header=header, lineterminator="\n")
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a header and ``rows`` of texts as CSV that is safe to open in a spreadsheet."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([guard_formula(cell) for cell in row] for row in (columns, *rows))
+    return stream.getvalue()
+
+
+def guard_formula(cell: Any) -> Any:
+    """Return ``cell`` of a table with an apostrophe before it, where it is a text that a spreadsheet would compute.
+
+    A number is none, with a sign or without. :func:`unguard_formula` gives every text back as it was.
+
+    >>> [guard_formula(text) for text in ("=1+1", "-1.5", "cell 7", "'=1+1")]
+    ["'=1+1", '-1.5', 'cell 7', "''=1+1"]
+    """
+    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell.lstrip("'")) else cell
+
+
+def unguard_formula(cell: str) -> str:
+    """Return the text that :func:`guard_formula` made ``cell`` of.
+
+    >>> unguard_formula(guard_formula("@SUM(A1)"))
+    '@SUM(A1)'
+    """
+    return cell[1:] if cell.startswith("'") and _is_formula(cell.lstrip("'")) else cell
+
+
+def _is_formula(text: str) -> bool:
+    if not _FORMULA.match(text):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def read_json(path: Path) -> dict[str, Any]:

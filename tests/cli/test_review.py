@@ -103,7 +103,8 @@ def test_a_killed_server_goes_on_with_every_correction(run, chromosome_set, tmp_
         (cell,) = page.sorted_cells()
         assert (cell["name"], cell["images"], cell["state"]) == ("synthetic-g0001", 46, "ready")
         one = page.ask(f"api/cells/{cell['id']}")["chromosomes"][7]["id"]
-        moved = page.ask(f"api/cells/{cell['id']}/place", {"chromosome": one, "label": "Y"})
+        values = {"chromosome": one, "label": "Y", "version": cell["version"]}
+        moved = page.ask(f"api/cells/{cell['id']}/place", values)
         assert one in moved["order"]["Y"]
     finally:
         process.send_signal(signal.SIGKILL)

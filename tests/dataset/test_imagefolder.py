@@ -12,12 +12,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from bandbridge.dataset import imagefolder
-from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, open_dataset
+from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, open_dataset
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.files import csv_lines
 
 TABLE = "file_name,label,cell\nimages/a.png,1,c1\nimages/b.png,X,c1\n"
 
@@ -227,3 +229,173 @@ def test_real_bioimlab(real_data: Path) -> None:
     assert [counts[str(number)] for number in range(1, 23)] == [238] * 22
     assert (counts["X"], counts["Y"]) == (193, 45)
     assert samples["cell"].nunique() == 119
+
+
+# Tables as spreadsheets and other systems leave them
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file_name,label,,\nimages/a.png,1,,\nimages/b.png,X,,\n,,,\n , ,,\n",
+        "\n,,\nfile_name,label,\nimages/a.png,1,\n\nimages/b.png,X,note\n",
+        ",file_name,label\n0,images/a.png,1\n1,images/b.png,X\n",
+        "file_name,label\nimages/a.png,1,,,\nimages/b.png,X,\n",
+        "file_name,label,,\nimages/a.png,1\nimages/b.png,X\n",
+        "file_name,label\nimages\\a.png,1\n.\\images\\b.png,X\n",
+        "file_name,label\n./images/a.png,1\nimages//b.png,X\n",
+        "file_name,label\nImages/A.PNG,1\nIMAGES\\b.Png,X\n",
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_meant_is_read(tmp_path: Path, table: str, packed: bool) -> None:
+    files = FILES | {"metadata.csv": table.encode()}
+    opened = open_dataset(zip_of(tmp_path / "a.zip", files) if packed else folder_of(tmp_path / "a", files))
+    assert opened.samples["label"].tolist() == ["1", "X"]
+    assert [opened.read_bytes(name) for name in opened.samples["file_name"]] == [png(1), png(2)]
+
+
+def test_letters_that_a_file_system_takes_apart(tmp_path: Path) -> None:
+    apart, composed = "images/a\u0308.png", "images/\u00e4.png"
+    table = f"file_name,label\n{composed},1\n".encode()
+    folder = folder_of(tmp_path, {"metadata.csv": table, apart: png(3)})
+    assert open_dataset(folder).samples["file_name"].tolist() == [apart]
+
+
+def test_a_name_that_works_as_it_is_written_stays_so(tmp_path: Path) -> None:
+    # What a set is by content includes the names in its table: finished runs must find it unchanged.
+    folder = folder_of(tmp_path, FILES | {"metadata.csv": b"file_name,label\n./images/a.png,1\nimages/b.png,X\n"})
+    assert open_dataset(folder).samples["file_name"].tolist() == ["./images/a.png", "images/b.png"]
+
+
+def test_names_that_mean_nothing_say_why_with_the_row_of_the_spreadsheet(tmp_path: Path) -> None:
+    rows = ["", "C:\\cells\\a.png,1", "\\\\server\\cells\\a.png,1", "/data/a.png,1", "..\\a.png,1", ",1"]
+    rows += ["images/A.png,1", ".\\images\\b.png,X", "images/B.PNG,X"]
+    files = {name: data for name, data in FILES.items() if not name.endswith("a.png")}
+    files |= {"images/a.PNG": png(1), "images/a.png": png(2)}
+    with pytest.raises(ManyErrors, match=r"8 of 8 rows of metadata\.csv cannot be used") as caught:
+        open_dataset(folder_of(tmp_path, files | {"metadata.csv": "\n".join(["file_name,label", *rows]).encode()}))
+    told = caught.value.problems
+    assert [line.partition(":")[0] for line in told] == [f"row {number}" for number in range(3, 11)]
+    for line in told[:3]:
+        assert "leads out of the dataset: it is a path of one computer" in line
+    assert told[3].endswith("leads out of the dataset") and told[4] == "row 7: no file is named"
+    assert told[5] == "row 8: images/A.png is not there; images/a.PNG and images/a.png are called nearly so"
+    assert told[6:] == [f"row {number}: images/b.png is listed 2 times" for number in (9, 10)]
+
+
+def test_columns_called_alike_are_still_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column twice"):
+        open_dataset(folder_of(tmp_path, FILES | {"metadata.csv": b"file_name,label,label,,\nimages/a.png,1,2,,\n"}))
+
+
+# The other forms of Hugging Face's imagefolder
+
+
+def parquet(**columns: list) -> bytes:
+    data = io.BytesIO()
+    pd.DataFrame(columns).to_parquet(data)
+    return data.getvalue()
+
+
+LINES = b'{"file_name": "images/a.png", "label": 1, "cell": null}\n\n{"file_name": "images/b.png", "label": "X"}\n'
+FORMS = {
+    "lines": {"metadata.jsonl": LINES},
+    "parquet": {"metadata.parquet": parquet(file_name=["images/a.png", "images/b.png"], label=["1", "X"])},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("top", [None, "", "my set/"])
+def test_tables_of_other_kinds(tmp_path: Path, form: str, top: str | None) -> None:
+    files = {name: data for name, data in FILES.items() if name != "metadata.csv"} | FORMS[form]
+    place = folder_of(tmp_path / "set", files) if top is None else zip_of(tmp_path / "set.zip", files, top)
+    opened = open_dataset(place)
+    assert holds_table(place) and tuple(opened.samples.columns) == COLUMNS
+    assert opened.samples[["file_name", "label", "cell"]].to_numpy().tolist() == [
+        ["images/a.png", "1", ""],
+        ["images/b.png", "X", ""],
+    ]
+    assert opened.read_bytes("images/b.png") == png(2)
+
+
+SPLITS = {
+    "train/metadata.csv": b"file_name,label\na.png,1\n./c/b.png,X\n",
+    "train/a.png": png(1),
+    "train/c/b.png": png(2),
+    "test/metadata.jsonl": b'{"file_name": "a.png", "label": "Y"}\n',
+    "test/a.png": png(3),
+}
+
+
+@pytest.mark.parametrize("home", ["", "data/"])
+@pytest.mark.parametrize("top", [None, "", "my set/"])
+def test_a_table_in_each_split(tmp_path: Path, home: str, top: str | None) -> None:
+    files = {home + name: data for name, data in SPLITS.items()}
+    place = folder_of(tmp_path / "set", files) if top is None else zip_of(tmp_path / "set.zip", files, top)
+    opened = open_dataset(place)
+    assert opened.samples["file_name"].tolist() == [
+        f"{home}{name}" for name in ("test/a.png", "train/a.png", "train/c/b.png")
+    ]
+    assert opened.samples["label"].tolist() == ["Y", "1", "X"] and holds_table(place)
+    assert [opened.read_bytes(name) for name in opened.samples["file_name"]] == [png(3), png(1), png(2)]
+
+
+def test_rows_of_splits_are_told_with_their_table(tmp_path: Path) -> None:
+    wrong = {
+        "train/metadata.csv": b"file_name,label\na.png,1\n/train/a.png,1\n",
+        "test/metadata.jsonl": b'{"file_name": "z.png", "label": "1"}',
+    }
+    with pytest.raises(ManyErrors, match=r"test/metadata\.jsonl and train/metadata\.csv") as caught:
+        open_dataset(folder_of(tmp_path, SPLITS | wrong))
+    assert caught.value.problems == [
+        "test/metadata.jsonl, line 1: test/z.png is not there",
+        "train/metadata.csv, row 3: '/train/a.png' leads out of the dataset: it is a path of one computer, "
+        "not one that begins in the set",
+    ]
+
+
+def test_the_root_s_own_table_comes_first(tmp_path: Path) -> None:
+    assert len(open_dataset(folder_of(tmp_path, FILES | SPLITS | {"metadata.jsonl": b"{}"})).samples) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"q/metadata.csv": b"", "g/metadata.csv": b""}, "There is one in g, q: name that folder"),
+        ({"data-00000-of-00001.arrow": b""}, "save each as a file"),
+        ({"data/train-00000-of-00001.parquet": b""}, "save each as a file"),
+        ({"1/a.png": b""}, "data import"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_no_such_set_says_what_to_do(tmp_path: Path, files: dict[str, bytes], words: str, packed: bool) -> None:
+    place = zip_of(tmp_path / "a.zip", files) if packed else folder_of(tmp_path / "a", files)
+    with pytest.raises(UserError, match=r"holds no metadata\.csv") as caught:
+        open_dataset(place)
+    assert words in caught.value.remedy and not holds_table(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("metadata.jsonl", b'{"file_name": "images/a.png", "label"\n[1]\n', "line 1: .*\n.*line 2: not an object"),
+        ("metadata.jsonl", b'{"file_name": "images/a.png", "label": ["1"]}\n', "line 1: label is no text"),
+        ("metadata.jsonl", b'{"file_name": "images/a.png"}\n', "lacks the column label"),
+        ("metadata.jsonl", b"\n\n", "lacks the column"),
+        ("metadata.jsonl", b"\xff\xfe", "not readable"),
+        ("metadata.parquet", b"PAR1", "not a readable table"),
+        ("metadata.parquet", parquet(image=[{"bytes": b"x", "path": "a.png"}], label=["1"]), "names no files"),
+    ],
+)
+def test_broken_tables_of_other_kinds(tmp_path: Path, name: str, data: bytes, words: str) -> None:
+    files = {each: content for each, content in FILES.items() if each != "metadata.csv"}
+    with pytest.raises(UserError, match=words):
+        open_dataset(folder_of(tmp_path, files | {name: data}))
+
+
+def test_a_guarded_formula_is_read_as_the_name_that_it_was(tmp_path: Path) -> None:
+    table = csv_lines(("file_name", "label", "cell"), [("images/a.png", "1", "=1+1"), ("images/b.png", "X", "'@a")])
+    assert "'=1+1" in table
+    folder = folder_of(tmp_path, FILES | {"metadata.csv": table.encode()})
+    assert open_dataset(folder).samples["cell"].tolist() == ["=1+1", "'@a"]

@@ -105,5 +105,11 @@ def cell(hand_in):
 
 @pytest.fixture
 def act(browser):
-    """Return a function that asks for an action of a cell and returns the answer."""
-    return lambda cell, action, **values: browser.post(f"/api/cells/{cell}/{action}", json=values, headers=OWN)
+    """Return a function that asks for an action of a cell as it stands and returns the answer."""
+
+    def ask(cell: int, action: str, **values: object):
+        versions = {one["id"]: one["version"] for one in browser.get("/api/state").json()["cells"]}
+        version = versions.get(cell, 0)
+        return browser.post(f"/api/cells/{cell}/{action}", json={"version": version, **values}, headers=OWN)
+
+    return ask

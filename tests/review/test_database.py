@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
 from bandbridge.review.database import DATABASE, Store
-from bandbridge.review.schema import Incoming
+from bandbridge.review.schema import Incoming, StaleError
 
 CLASSES = ("1", "2", "X")
 
@@ -111,6 +114,81 @@ def test_a_sheet_of_other_images_is_refused(store):
     with pytest.raises(ValueError, match="not of its images"):
         store.save_sheet(other, sheet_of(), "m")
     assert store.cell(other).state == "waiting"
+
+
+def changes(store, cell, version):
+    """Return every way in which a person changes a cell, by name, resting on ``version``."""
+    first, _ = store.sheet(cell).ids
+    return {
+        "place": lambda: store.change(cell, "place", ("X", 1), first, version),
+        "turn": lambda: store.change(cell, "turn", (10.0, 0, 1.0), first, version),
+        "accept": lambda: store.change(cell, "accept", (1,), version=version),
+        "undo": lambda: store.undo(cell, version),
+        "redo": lambda: store.redo(cell, version),
+        "describe": lambda: store.describe(cell, "p8", "Q", version),
+        "remove": lambda: store.remove(cell, version),
+        "retry": lambda: store.retry(cell, version),
+    }
+
+
+KINDS = ("place", "turn", "accept", "undo", "redo", "describe", "remove", "retry")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_that_rests_on_what_is_no_more_is_refused(store, cell, kind):
+    first, second = store.sheet(cell).ids
+    store.change(cell, "place", ("2", 1), first)
+    store.change(cell, "place", ("2", 1), second)
+    store.undo(cell)
+    now = store.cell(cell)
+    events = store.history(cell)
+    for old in (now.version - 1, now.version + 1):
+        with pytest.raises(StaleError, match="changed in another window"):
+            changes(store, cell, old)[kind]()
+    assert store.cell(cell) == now and store.history(cell) == events
+    changes(store, cell, now.version)[kind]()
+    with pytest.raises((StaleError, KeyError)):
+        changes(store, cell, now.version)[kind]() if kind != "remove" else store.remove(cell, now.version)
+
+
+def test_of_many_at_once_one_changes_the_cell(store, cell):
+    first, _ = store.sheet(cell).ids
+    start = threading.Barrier(8)
+
+    def place(number: int) -> bool:
+        start.wait()
+        try:
+            return store.change(cell, "place", (("2", "X")[number % 2], 1), first, 0) is not None
+        except StaleError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(place, range(8))) == 1
+    assert len(store.history(cell)) == 1 and store.cell(cell).version == 1
+
+
+def test_what_changes_nothing_is_no_change(store, cell):
+    first, second = store.sheet(cell).ids
+    assert store.undo(cell) is None and store.redo(cell) is None and store.cell(cell).version == 0
+    for kind, values, of in (("place", ("2", 1), second), ("turn", (5.0, 1, 1.0), first), ("accept", (1,), None)):
+        assert store.change(cell, kind, values, of) is not None
+        version = store.cell(cell).version
+        assert store.change(cell, kind, values, of) is None and store.cell(cell).version == version
+    assert len(store.history(cell)) == 3
+
+
+def test_a_database_of_the_version_before_is_brought_up(store, cell, tmp_path):
+    store.change(cell, "place", ("2", 1), store.sheet(cell).ids[0])
+    known = store.sheet(cell).record
+    store.close()
+    with sqlite3.connect(store.folder / DATABASE) as database:
+        database.execute("ALTER TABLE cells DROP COLUMN version")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    for _ in range(2):
+        opened = Store(store.folder)
+        assert opened.sheet(cell).record == dataclasses.replace(known, version=0)
+        opened.close()
 
 
 WRITER = """

@@ -41,7 +41,8 @@ def test_deep_images_of_what_is_handed_in_have_one_scale(store, options, shift):
 
 
 def test_files_that_systems_leave_behind_are_no_problem(store):
-    files = [HandedIn(name, b"junk") for name in ("c/.DS_Store", "c/Thumbs.db", "c/desktop.ini")]
+    names = ("c/.DS_Store", "c/Thumbs.db", "c/desktop.ini", "c/._1a.png", "__MACOSX/c/1a.png", "c/@eaDir/1a.png/S.jpg")
+    files = [HandedIn(name, b"junk") for name in names]
     assert sort_into_cells(files, store).problems == []
 
 
@@ -81,12 +82,11 @@ def test_a_flat_archive_is_one_cell_of_its_name_and_errors_call_it_by_that(store
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
-        ("=HYPERLINK(1)", "HYPERLINK(1)"),
-        (" -+@=x", "x"),
+        (" =1+1 ", "=1+1"),
         ("a\nb\x00\u202ec", "a\N{REPLACEMENT CHARACTER}b" + "\N{REPLACEMENT CHARACTER}" * 2 + "c"),
         ("x" * 300, "x" * 200),
         ("Zelle 7 – äö", "Zelle 7 – äö"),
     ],
 )
-def test_names_are_made_fit_for_pages_and_tables(given, kept):
+def test_names_are_made_fit_for_pages(given, kept):
     assert clean(given) == kept

@@ -87,7 +87,8 @@ def test_everything_is_there_again_after_a_restart(browser, cell, act, review):
     again = Review(review.store, Worker(review.store, review.worker.analyst, "another model"))
     with TestClient(make_app(again, Door(KEY, frozenset({"localhost"}))), "http://localhost") as other:
         other.get(f"/?key={KEY}")
-        assert sheet_of(other, cell) == moved and moved["model"] == "the model"
+        shown = sheet_of(other, cell)
+        assert shown == {name: moved[name] for name in shown} and moved["model"] == "the model"
 
 
 def test_cells_left_waiting_are_sorted_on_the_next_start(store, review, tmp_path):
@@ -111,7 +112,46 @@ def test_a_cell_that_cannot_be_sorted_says_why_and_the_next_is_sorted(browser, h
 
 def test_patient_and_stain_are_kept_as_plain_text(browser, cell, act):
     described = act(cell, "describe", patient=' =p7 <b>"', stain="Q\x00").json()
-    assert (described["patient"], described["stain"]) == ('p7 <b>"', "Q\N{REPLACEMENT CHARACTER}")
+    assert (described["patient"], described["stain"]) == ('=p7 <b>"', "Q\N{REPLACEMENT CHARACTER}")
+
+
+@pytest.mark.parametrize(
+    ("action", "values"),
+    [
+        ("place", {"label": "X"}),
+        ("turn", {"angle": 5}),
+        ("accept", {"accepted": True}),
+        ("undo", {}),
+        ("redo", {}),
+        ("describe", {"patient": "p1"}),
+        ("remove", {}),
+        ("retry", {}),
+    ],
+)
+def test_every_action_says_which_version_it_changes_and_a_stale_one_is_refused(browser, cell, act, action, values):
+    old = sheet_of(browser, cell)
+    one = by_file(old, "Xa.png")["id"]
+    act(cell, "describe", patient="p9")
+    now = sheet_of(browser, cell)
+    assert now["version"] == old["version"] + 1
+    for version, status, words in (
+        (old["version"], 409, "another window"),
+        (None, 400, "version"),
+        (True, 400, "version"),
+    ):
+        refused = act(cell, action, chromosome=one, **values, version=version)
+        assert refused.status_code == status and words in refused.json()["message"]
+    assert sheet_of(browser, cell) == now
+    assert act(cell, action, chromosome=one, **values, version=now["version"]).status_code == 200
+
+
+def test_what_was_not_done_is_not_told_as_done(browser, cell, act):
+    for action in ("undo", "redo"):
+        assert not act(cell, action).json()["done"]
+    one = by_file(sheet_of(browser, cell), "Xa.png")["id"]
+    assert [act(cell, "place", chromosome=one, label="X").json()["done"] for _ in range(2)] == [True, False]
+    assert [act(cell, "undo").json()["done"] for _ in range(2)] == [True, False]
+    assert [act(cell, "accept", accepted=True).json()["done"] for _ in range(2)] == [True, False]
 
 
 # Files that are refused

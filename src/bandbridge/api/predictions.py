@@ -117,12 +117,11 @@ class Predictions:
 
         Returns the folder. Raises :class:`EnvironmentFault` when it cannot be written.
         """
-        from bandbridge.files import replacing, write_text
+        from bandbridge.files import csv_text, write_text
 
         folder = Path(folder)
         for name, frame in (("predictions.csv", self._table), ("cells.csv", self.cells())):
-            with replacing(folder / name) as temporary:
-                frame.to_csv(temporary, index=False)
+            write_text(folder / name, csv_text(frame))
         write_text(folder / "predictions.json", self.as_json())
         if karyograms:
             self._draw(folder / "karyograms")

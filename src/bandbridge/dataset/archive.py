@@ -21,7 +21,9 @@ from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, is_inside, read_boun
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
-_NOT_IMAGES = frozenset({"__MACOSX", ".DS_Store"})
+#: Folders that systems put beside what people keep: of macOS (archives), of Synology (thumbnails), of Windows.
+_LEFT_BEHIND = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information"})
+_LEFT_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,36 @@ def read_images(source: Path, bounds: Bounds | None = None) -> Iterator[tuple[st
         raise UserError(f"{source} is damaged: {fault}", "Download it again.") from fault
 
 
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or any(part in _NOT_IMAGES for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+def is_left_behind(name: str) -> bool:
+    """Say whether ``name`` (relative, with "/") is what a system left, not a person: hidden, a resource fork, a cache.
+
+    >>> [is_left_behind(name) for name in ("__MACOSX/c1/1a.png", "c1/._1a.png", "c1/1a.png")]
+    [True, True, False]
+    """
+    parts = PurePosixPath(name).parts
+    hidden = any((part.startswith(".") and part != "..") or part.lower() in _LEFT_BEHIND for part in parts)
+    return hidden or PurePosixPath(name).name.lower() in _LEFT_FILES
+
+
+def is_image(name: str) -> bool:
+    """Say whether ``name`` (relative to what was handed in, with "/") is an image's; its content may still be none.
+
+    The one rule of all intakes, for folders and archives alike.
+    """
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_left_behind(name)
+
+
+def image_files(folder: Path) -> list[str]:
+    """Return the names of all images in ``folder`` and below, relative to it with "/", sorted as paths are."""
+    found = sorted(
+        path for path in folder.rglob("*") if is_image(path.relative_to(folder).as_posix()) and path.is_file()
+    )
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def _read_folder(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source).as_posix()
-        if not _is_image(name) or not path.is_file():
-            continue
-        yield name, read_bounded(path, bounds.member)
+    for name in image_files(source):
+        yield name, read_bounded(source / name, bounds.member)
 
 
 def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
@@ -132,7 +152,7 @@ def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
         entries = archive.infolist()
         _refuse(source, [why for entry in entries if (why := _zip_fault(entry))])
         for entry in entries:
-            if entry.is_dir() or not _is_image(entry.filename):
+            if entry.is_dir() or not is_image(entry.filename):
                 continue
             meter.check_member(entry.filename, entry.file_size)
             meter.add(entry.file_size)
@@ -157,7 +177,7 @@ def _read_tar(source: Path, bounds: Bounds, packed: bool) -> Iterator[tuple[str,
         with tarfile.open(fileobj=metered, mode="r|") as archive:
             for member in archive:
                 _refuse(source, [why for why in [_tar_fault(member)] if why])
-                if not member.isfile() or not _is_image(member.name):
+                if not member.isfile() or not is_image(member.name):
                     continue
                 meter.check_member(member.name, member.size)
                 file = archive.extractfile(member)

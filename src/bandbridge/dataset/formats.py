@@ -6,12 +6,10 @@ compared and kept, what is missing or half written is written again.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,7 +20,7 @@ from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.dataset.planes import choose_plane
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import is_present, write_json, write_text
+from bandbridge.files import csv_lines, is_present, write_json, write_text
 from bandbridge.karyotype import CLASSES
 from bandbridge.progress import track
 
@@ -98,7 +96,11 @@ def import_distribution(
         stain or layout.stain,
         layout.title or source.resolve().name,
     )
-    write_text(destination / METADATA, _as_csv(rows, stated))
+    if any(stated.values()):
+        table = csv_lines((*COLUMNS, BITS), [(*row, stated[row[0]]) for row in rows])
+    else:
+        table = csv_lines(COLUMNS, rows)
+    write_text(destination / METADATA, table)
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
 
@@ -211,12 +213,3 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 def _as_png_name(name: str) -> str:
     return PurePosixPath(name).with_suffix(".png").as_posix()
-
-
-def _as_csv(rows: Sequence[tuple[str, ...]], stated: Mapping[str, str]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    any_stated = any(stated.values())
-    writer.writerow((*COLUMNS, BITS) if any_stated else COLUMNS)
-    writer.writerows((*row, stated[row[0]]) if any_stated else row for row in rows)
-    return text.getvalue()

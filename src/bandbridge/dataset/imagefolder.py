@@ -1,23 +1,23 @@
 """A dataset as it lies on disk: a folder or a zip of images with a ``metadata.csv`` beside them.
 
-The layout is Hugging Face's ``imagefolder``. Reading a zip needs no unpacking: its directory is read once,
-and each image is then fetched by its offset with a file handle of its own, so one :class:`ImageFolder` may be
-used from many threads and processes at a time.
+The layout is Hugging Face's ``imagefolder``; :mod:`bandbridge.dataset.metadata` has its other forms. Reading a zip
+needs no unpacking: its directory is read once, and each image is then fetched by its offset with a file handle of its
+own, so one :class:`ImageFolder` may be used from many threads and processes at a time.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import html
 import io
+import os
 import struct
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -26,20 +26,29 @@ import pandas as pd
 
 from bandbridge.dataset.depth import SetDepth, read_bits
 from bandbridge.dataset.findings import counted
+from bandbridge.dataset.metadata import (
+    BITS,
+    COLUMNS,
+    METADATA,
+    TABLES,
+    Row,
+    find_file,
+    folded,
+    is_inside,
+    read_table,
+    remedy_without_table,
+    tables_among,
+)
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 
-COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
-#: An optional column: how many bits the values of a file of 16 bits a sample use.
-BITS = "bits"
-METADATA = "metadata.csv"
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
 _MAX_METADATA_BYTES = 512 * 2**20
 _TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove it, and its row of metadata.csv."
 _DAMAGED_REMEDY = "The zip is damaged: copy it again."
-_IMPORT_REMEDY = f"Make one with 'bandbridge data import', or write the columns {','.join(COLUMNS)}."
+_IN_FOLDER = tuple(f"/{name}" for name in TABLES)
 
 
 class ZipMember(NamedTuple):
@@ -164,9 +173,9 @@ class ImageFolder:
 def open_dataset(path: Path | str) -> ImageFolder:
     """Open a folder or zip that holds ``metadata.csv``, in the zip's root or in its one top folder.
 
-    Raises :class:`UserError` when there is no such path, no ``metadata.csv``, a needed column (file_name,
-    label) is missing; and, many at once, for empty labels, rows given twice, names that lead outside and
-    absent files.
+    ``metadata.jsonl``, ``metadata.parquet`` and a table in each split folder are read, too. Raises :class:`UserError`
+    when there is no such path, no table, a needed column (file_name, label) is missing; and, many at once, for empty
+    labels, rows given twice, names that lead outside and absent files.
 
     >>> open_dataset("sets/mine")
     Traceback (most recent call last):
@@ -178,100 +187,90 @@ def open_dataset(path: Path | str) -> ImageFolder:
     path = Path(path)
     if not is_present(path):
         raise UserError(f"no such dataset: {path}", "Give a folder or a zip that holds metadata.csv.")
+    members = None if path.is_dir() else _zip_directory(path)
+    names = _names_in_folder(path) if members is None else members
+    tables = tables_among(names)
+    if not tables:
+        raise UserError(f"{path} holds no {METADATA}", remedy_without_table(names))
+    rows = []
+    for table in tables:
+        data = (
+            read_bounded(path / table, _MAX_METADATA_BYTES)
+            if members is None
+            else _read_member(path, table, members[table], _MAX_METADATA_BYTES)
+        )
+        rows += read_table(table, data, str(path))
+    return _with_files_found(ImageFolder(path, pd.DataFrame(), members), rows, tables)
+
+
+def holds_table(path: Path) -> bool:
+    """Say whether there is a dataset in the folder or zip ``path``: whether :func:`open_dataset` finds its table."""
     if path.is_dir():
-        if not (path / METADATA).is_file():
-            raise UserError(f"{path} holds no {METADATA}", _IMPORT_REMEDY)
-        table = read_bounded(path / METADATA, _MAX_METADATA_BYTES)
-        members = None
-    else:
-        members = _zip_directory(path)
-        if METADATA not in members:
-            raise UserError(f"{path} holds no {METADATA}", _IMPORT_REMEDY)
-        table = _read_member(path, METADATA, members[METADATA], _MAX_METADATA_BYTES)
-    rows = _parse_metadata(table, path)
-    folder = ImageFolder(path, rows[list(COLUMNS)], members, bits=_bits_of(rows, path))
-    _check_rows(folder)
-    return folder
-
-
-def is_inside(name: str) -> bool:
-    """Say whether ``name`` is a plain relative path: no root, no drive, no ``..``, no backslash, no NUL."""
-    pure = PurePosixPath(name)
-    plain = bool(pure.parts) and not any(sign in name for sign in ("\\", "\0"))
-    return plain and not pure.is_absolute() and ".." not in pure.parts and not _has_drive(name)
-
-
-def _has_drive(name: str) -> bool:
-    return len(name) >= 2 and name[1] == ":" and name[0].isalpha()
-
-
-def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
-    place = f"{path}: {METADATA}"
+        return bool(tables_among(_names_in_folder(path)))
     try:
-        lines = csv.reader(io.StringIO(table.decode("utf-8-sig"), newline=""), strict=True)
-        header, *rows = [[text.strip() for text in line] for line in lines if line] or [[]]
-    except (csv.Error, UnicodeDecodeError) as fault:
-        raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
-    missing = [column for column in ("file_name", "label") if column not in header]
-    if missing:
-        raise UserError(f"{place} lacks the column {' and '.join(missing)}", _remedy_for_header(header))
-    if len(set(header)) < len(header):
-        raise UserError(f"{place} has a column twice: {', '.join(header)}", "Keep one of each.")
-    if not rows:
-        raise UserError(f"{place} lists no image", _IMPORT_REMEDY)
-    odd = [f"row {row}: {','.join(line)}" for row, line in enumerate(rows, 2) if len(line) != len(header)]
-    if odd:
-        headline = f"{place} has rows with more or fewer than the {len(header)} columns of its header:"
-        raise ManyErrors(headline, odd, "Quote texts that hold commas.")
-    return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=[*COLUMNS, BITS], fill_value="")
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError):
+        return False  # whoever reads it says what is wrong with it
+    prefix = _top_folder(names)
+    return bool(tables_among([name.removeprefix(prefix) for name in names]))
 
 
-def _bits_of(rows: pd.DataFrame, path: Path) -> dict[str, int]:
-    found, odd = {}, []
-    for row, (name, text) in enumerate(zip(rows["file_name"], rows[BITS], strict=True), start=2):
-        try:
-            bits = read_bits(text)
-        except ValueError:
-            odd.append(f"row {row}: {text!r}")
-            continue
-        if bits is not None:
-            found[name] = bits
-    if odd:
-        headline = f"{path}: {METADATA} has bits that are no numbers from 8 to 16:"
-        raise ManyErrors(headline, odd, "Write how many bits the camera used, or leave the column out.")
+def _names_in_folder(path: Path) -> list[str]:
+    """Return the names of the files in the folder ``path`` that may be tables: in its root, and in folders below."""
+    found = [name for name in TABLES if (path / name).is_file()]
+    if not found:
+        kinds = [f"metadata{PurePosixPath(name).suffix}" for name in TABLES]
+        globs = [f"{depth}{name}" for depth in ("*/", "*/*/") for name in kinds] + [
+            "*.arrow",
+            "*.parquet",
+            "*/*.parquet",
+        ]
+        found = sorted({file.relative_to(path).as_posix() for one in globs for file in path.glob(one)})
     return found
 
 
-def _remedy_for_header(header: list[str]) -> str:
-    """Say what is wrong with a header that lacks a needed column, where that can be seen."""
-    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(header) == 1 and sign in header[0]:
-            return f"Its columns stand between {name}: save it with commas."
-    if {"file_name", "label"} <= {column.lower() for column in header}:
-        return f"Write the names of its columns in small letters: {','.join(COLUMNS)}."
-    return f"It has: {', '.join(header) or 'no column'}. {_IMPORT_REMEDY}"
+def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -> ImageFolder:
+    """Return ``folder`` with ``rows`` of its tables as samples, each with the file that it means.
 
+    Raises :class:`ManyErrors` for all that mean none.
+    """
 
-def _check_rows(folder: ImageFolder) -> None:
-    problems = []
-    names = folder.samples["file_name"].tolist()
-    times = Counter(names)
-    for row, (name, label) in enumerate(zip(names, folder.samples["label"], strict=True), start=2):
-        if not is_inside(name):
-            problems.append(f"row {row}: {name!r} leads out of the dataset")
-        elif times[name] > 1:
-            problems.append(f"row {row}: {name} is listed {times[name]} times")
-        elif not label:
-            problems.append(f"row {row}: {name} has no label")
-        elif not _is_there(folder, name):
-            problems.append(f"row {row}: {name} is not there")
+    def is_there(name: str) -> bool:
+        return (folder.path / name).is_file() if folder.members is None else name in folder.members
+
+    @cache
+    def others() -> dict[str, list[str]]:
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in _all_files(folder.path) if folder.members is None else folder.members:
+            alike[folded(name)].append(name)
+        return alike
+
+    found = [find_file(row.texts["file_name"], is_there, others) for row in rows]
+    files = [PurePosixPath(name).as_posix() for name, _ in found]
+    times = Counter(files)
+    problems: list[str] = []
+    bits: dict[str, int] = {}
+    for row, file, (_, fault) in zip(rows, files, found, strict=True):
+        if not fault and times[file] > 1:
+            fault = f"{file} is listed {times[file]} times"
+        elif not fault and not row.texts["label"]:
+            fault = f"{file} has no label"
+        try:
+            bits |= {} if (stated := read_bits(row.texts[BITS])) is None else {file: stated}
+        except ValueError:
+            fault = fault or f"bits {row.texts[BITS]!r} is no whole number from 8 to 16"
+        problems += [f"{row.place}: {fault}"] if fault else []
     if problems:
-        headline = f"{folder.path}: {len(problems)} of {len(names)} rows of {METADATA} cannot be used"
+        headline = f"{folder.path}: {len(problems)} of {len(rows)} rows of {' and '.join(tables)} cannot be used"
         raise ManyErrors(headline, problems, "Correct these rows, or restore the files they name.")
+    texts = [row.texts | {"file_name": name} for row, (name, _) in zip(rows, found, strict=True)]
+    return replace(folder, samples=pd.DataFrame(texts, columns=list(COLUMNS), dtype=str), bits=bits)
 
 
-def _is_there(folder: ImageFolder, name: str) -> bool:
-    return (folder.path / name).is_file() if folder.members is None else name in folder.members
+def _all_files(path: Path) -> Iterator[str]:
+    for directory, _, files in os.walk(path, followlinks=True):
+        yield from ((Path(directory) / file).relative_to(path).as_posix() for file in files)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -290,7 +289,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 
 def _zip_directory(path: Path) -> dict[str, ZipMember]:
-    """Read the directory of a zip: name -> member, names as seen from ``metadata.csv``."""
+    """Read the directory of a zip: name -> member, names as seen from its table."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -324,11 +323,15 @@ def _odd_packing(entry: zipfile.ZipInfo) -> str:
 
 
 def _top_folder(names: list[str]) -> str:
-    """Return ``"name/"`` when ``metadata.csv`` lies in one top folder and not in the root, else ``""``."""
-    if METADATA in names:
+    """Return ``"name/"`` when the table lies in one top folder and not in the root, else ``""``."""
+    if any(name in names for name in TABLES):
         return ""
-    holders = [name.removesuffix(METADATA) for name in names if name.count("/") == 1 and name.endswith("/" + METADATA)]
-    return holders[0] if len(holders) == 1 else ""
+    holders = {name.partition("/")[0] + "/" for name in names if name.count("/") == 1 and name.endswith(_IN_FOLDER)}
+    if not holders and not tables_among(names):
+        # A set in splits may have been packed with its own folder.
+        tops = {name.partition("/")[0] + "/" for name in names if "/" in name and PurePosixPath(name).name in TABLES}
+        holders = {top for top in tops if tables_among([name.removeprefix(top) for name in names])}
+    return holders.pop() if len(holders) == 1 else ""
 
 
 def _read_member(path: Path, name: str, member: ZipMember, limit: int) -> bytes:

@@ -6,7 +6,6 @@ so that a cell's images depend neither on how many cells are drawn nor on the or
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import shutil
@@ -32,7 +31,7 @@ from bandbridge.dataset.drawing import (
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import is_present, write_json, write_text
+from bandbridge.files import csv_lines, is_present, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
 from bandbridge.progress import note, track
 
@@ -270,11 +269,7 @@ def _write_cell(folder: Path, chromosomes: list[DrawnChromosome]) -> None:
 
 
 def _metadata(stain: Stain, cells: int, seed: int) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(stain, cells, seed))
-    return text.getvalue()
+    return csv_lines(COLUMNS, _rows(stain, cells, seed))
 
 
 def _rows(stain: Stain, cells: int, seed: int) -> Iterator[tuple[str, ...]]:

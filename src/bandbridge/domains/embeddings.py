@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandbridge.dataset.archive import IMAGE_SUFFIXES
-from bandbridge.dataset.imagefolder import COLUMNS, METADATA, ImageFolder, open_dataset
+from bandbridge.dataset.archive import image_files
+from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, open_dataset
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
@@ -145,14 +145,14 @@ def open_natural(path: Path) -> ImageFolder:
 
     Raises :class:`UserError` when there is neither.
     """
-    if not path.is_dir() or (path / METADATA).is_file():
+    if not path.is_dir() or holds_table(path):
         return open_dataset(path)
     import pandas as pd
 
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = image_files(path)
     if not files:
         raise UserError(f"{path} holds no images", "Give a folder of natural images, such as Imagenette's val folder.")
-    rows = [{"file_name": file.relative_to(path).as_posix(), "label": file.parent.name} for file in files]
+    rows = [{"file_name": name, "label": (path / name).parent.name} for name in files]
     return ImageFolder(path, pd.DataFrame(rows, dtype=str).reindex(columns=list(COLUMNS), fill_value=""))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.cluster_intervals import Estimate
 from bandbridge.evaluation.pooled import Unit
-from bandbridge.files import write_json, write_text
+from bandbridge.files import csv_text, write_json, write_text
 
 #: The estimates in reading order, and what each is called.
 TITLES = {
@@ -142,7 +142,7 @@ class Evaluation:
         folder = Path(folder)
         frames = {"evaluation": self.table(), "classes": self.per_class, "cells": self.worst_cells}
         for name, frame in frames.items():
-            write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+            write_text(folder / f"{name}.csv", csv_text(frame))
         write_json(folder / "evaluation.json", self.as_dict())
         write_text(folder / "evaluation.txt", f"{self}\n")
         return folder

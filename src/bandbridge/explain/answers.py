@@ -19,7 +19,7 @@ from bandbridge.explain.gradcam import NO_EVIDENCE
 from bandbridge.explain.images import AskedImage
 from bandbridge.explain.overlay import COLOUR_MAPS, display_factor, enlarge, overlay
 from bandbridge.explain.seen import SeeingClassifier
-from bandbridge.files import file_stems, replacing, write_json
+from bandbridge.files import csv_text, file_stems, replacing, write_json, write_text
 
 #: What the classes asked about are called, in the order of the picture.
 ROLES = ("predicted", "true", "asked")
@@ -126,8 +126,7 @@ def explain_images(
     table = pd.DataFrame(rows)
     if table.empty:
         return table, problems
-    with replacing(out / "explanations.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(out / "explanations.csv", csv_text(table))
     write_json(out / "explanations.json", {**_describe(classifier), **asdict(question), "images": _plain(rows)})
     return table, problems
 

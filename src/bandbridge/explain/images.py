@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bandbridge.dataset.archive import IMAGE_SUFFIXES
+from bandbridge.dataset.archive import image_files, is_image
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import (
     MAX_IMAGE_BYTES,
-    METADATA,
     ImageFolder,
+    holds_table,
     is_present,
     open_dataset,
     read_bounded,
 )
+from bandbridge.dataset.metadata import TABLES
 from bandbridge.dataset.read_prepared import mates_of
 from bandbridge.errors import UserError
 from bandbridge.explain.cases import draw_images
@@ -75,21 +76,17 @@ def gather_images(
 def _beside(path: Path, depth: SetDepth, expected: int | None) -> list[np.ndarray]:
     """The other images of the folder of ``path``, uint8 [H, W] each; those that cannot be read are left out."""
     found = []
-    for other in _images_in(path.parent, "*"):
-        if other != path:
+    for other in sorted(path.parent.iterdir()):
+        if other != path and is_image(other.name) and other.is_file():
             with suppress(UserError):
                 found.append(_gray(other, depth, expected))
     return found
 
 
-def _images_in(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.suffix.lower() in IMAGE_SUFFIXES)
-
-
 def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for file in _images_in(folder, "**/*"):
+    for name in image_files(folder):
         with suppress(UserError):
-            yield str(file), read_bounded(file, MAX_IMAGE_BYTES)
+            yield str(folder / name), read_bounded(folder / name, MAX_IMAGE_BYTES)
 
 
 def _gray(path: Path, depth: SetDepth | None, expected: int | None) -> np.ndarray:
@@ -112,8 +109,8 @@ class _Finder:
             if archive is None:
                 return []
             return self._listed(self._open(archive), place.relative_to(archive).as_posix())
-        if place.is_dir() and not (place / METADATA).is_file():
-            files = [str(file) for file in _images_in(place, "**/*")]
+        if place.is_dir() and not holds_table(place):
+            files = [str(place / name) for name in image_files(place)]
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
             depth = SetDepth(partial(_read_all, place))
             return [self._in_folder(Path(name), place, depth) for name in drawn]
@@ -130,8 +127,10 @@ class _Finder:
         return sorted(draw_images(rows, self._limit, self._seed)["image"])
 
     def _lone(self, path: Path, depth: SetDepth | None = None) -> AskedImage:
-        """An image file; its label stands in the nearest metadata.csv above it, if that lists it."""
-        home = next((parent for parent in path.absolute().parents if (parent / METADATA).is_file()), None)
+        """An image file; its label stands in the nearest table above it, if that lists it."""
+        home = next(
+            (parent for parent in path.absolute().parents if any((parent / name).is_file() for name in TABLES)), None
+        )
         if home is not None:
             listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
             if listed:

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bandbridge.dataset.archive import IMAGE_SUFFIXES, read_images
+from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
 from bandbridge.dataset.by_cell import group_by_cell
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
-from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, ImageFolder, open_dataset, read_bounded
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError
 
 #: Images that are decoded ahead of the classifier.
@@ -53,11 +53,11 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     cell is the folder that an image lies in, or a single image. Raises :class:`UserError` when there is nothing.
     """
     if place.is_dir():
-        found = hand_over_dataset(open_dataset(place)) if (place / METADATA).is_file() else _folder(place)
+        found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
         found = [Handed(place.name, "", "", partial(read_bounded, place, MAX_IMAGE_BYTES))]
     elif place.is_file():
-        found = hand_over_dataset(open_dataset(place)) if _has_metadata(place) else _archive(place)
+        found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _archive(place)
     else:
         raise UserError(f"{place} does not exist", "Name a folder, a zip, a dataset or an image.")
     if not found:
@@ -92,11 +92,9 @@ def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
 
 
 def _folder(place: Path) -> list[Handed]:
-    files = sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-    names = [file.relative_to(place).as_posix() for file in files]
     return [
-        Handed(name, _cell_of(name), "", partial(read_bounded, file, MAX_IMAGE_BYTES))
-        for name, file in zip(names, files, strict=True)
+        Handed(name, _cell_of(name), "", partial(read_bounded, place / name, MAX_IMAGE_BYTES))
+        for name in image_files(place)
     ]
 
 
@@ -104,16 +102,6 @@ def _archive(place: Path) -> list[Handed]:
     # Read as a stream within bounds, and kept packed: a cell's images are small.
     contents = dict(read_images(place))
     return [Handed(name, _cell_of(name), "", partial(contents.__getitem__, name)) for name in sorted(contents)]
-
-
-def _has_metadata(place: Path) -> bool:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(place) as archive:
-            return any(PurePosixPath(name).name == METADATA for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False  # read_images says what is wrong with it
 
 
 def _cell_of(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bandbridge.files import write_text
+from bandbridge.files import csv_text, write_text
 
 MISSING = "–"
 DAGGER = "†"
@@ -97,7 +97,7 @@ def to_markdown(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Return the machine values at full precision, one header line; missing values are empty."""
-    return table.data.to_csv(index=False, lineterminator="\n")
+    return csv_text(table.data)
 
 
 def to_latex(table: Table) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 import zipfile
@@ -14,7 +12,7 @@ from typing import NamedTuple
 
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import UserError
-from bandbridge.files import replacing, write_text
+from bandbridge.files import csv_lines, replacing, write_text
 from bandbridge.review.database import Store
 from bandbridge.review.schema import StoredSheet
 
@@ -52,9 +50,9 @@ def export_accepted(store: Store) -> Export:
         new_rows, new_told = _write_cell(store, stored, cell, folder)
         rows += new_rows
         told += new_told
-    write_text(folder / CORRECTIONS, _table(_CORRECTION_COLUMNS, told))
+    write_text(folder / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
     # Last: a folder without it is no dataset, so one cut short is never taken for whole.
-    write_text(folder / METADATA, _table(COLUMNS, rows))
+    write_text(folder / METADATA, csv_lines(COLUMNS, rows))
     archive = folder.with_name(f"{name}.zip")
     with replacing(archive) as temporary:
         _pack(folder, temporary)
@@ -113,14 +111,6 @@ def _free_name(folder: Path) -> str:
     while (folder / name).exists():
         name, number = f"{base}-{number}", number + 1
     return name
-
-
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def _pack(folder: Path, archive: Path) -> None:

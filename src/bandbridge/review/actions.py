@@ -1,4 +1,8 @@
-"""What the page may ask to have done with a cell, each a function of values and a plain answer."""
+"""What the page may ask to have done with a cell, each a function of values and a plain answer.
+
+Every request says in ``version`` which version of the cell it rests on, and is refused where another change came since.
+Every answer says in ``done`` whether anything was changed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from bandbridge.karyogram.sheet import Chromosome, Pose
 from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
 from bandbridge.review.picture import tile
-from bandbridge.review.schema import StoredSheet
+from bandbridge.review.schema import Event, StaleError, StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
 from bandbridge.review.worker import Worker
 
@@ -92,56 +96,60 @@ def _tile_size(image: str, pose: Pose, read: Callable[[str], np.ndarray]) -> tup
 
 
 def _place(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
-    stored, label = _correctable(review, cell), values.get("label")
+    stored, label = _correctable(review, cell, values), values.get("label")
     if not isinstance(label, str) or label not in ("", *stored.sheet.classes):
         raise HTTPException(400, f"there is no class {str(label)[:20]!r}")
-    review.store.change(cell, "place", (label, 1), _number(stored, values))
-    return show(review, cell)
+    number = _number(stored, values)
+    return _show_after(review, cell, review.store.change(cell, "place", (label, 1), number, stored.record.version))
 
 
 def _turn(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     pose = read_pose(values)
-    stored = _correctable(review, cell)
+    stored = _correctable(review, cell, values)
     # A person is certain which arm is up.
-    review.store.change(cell, "turn", (pose.angle, int(pose.flipped), 1.0), _number(stored, values))
-    return show(review, cell)
+    turned = (pose.angle, int(pose.flipped), 1.0)
+    number = _number(stored, values)
+    return _show_after(review, cell, review.store.change(cell, "turn", turned, number, stored.record.version))
 
 
 def _accept(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     accepted = values.get("accepted")
     if not isinstance(accepted, bool):
         raise HTTPException(400, "accepted is true or false")
-    if read_sheet(review, cell).record.accepted != accepted:
-        review.store.change(cell, "accept", (int(accepted),))
-    return show(review, cell)
-
-
-def _undo(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
-    event = review.store.undo(cell)
-    return {**show(review, cell), "chromosome": event.chromosome if event else None}
+    return _show_after(review, cell, review.store.change(cell, "accept", (int(accepted),), version=_version(values)))
 
 
-def _redo(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
+def _undo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
-    event = review.store.redo(cell)
-    return {**show(review, cell), "chromosome": event.chromosome if event else None}
+    return _show_after(review, cell, review.store.undo(cell, _version(values)))
+
+
+def _redo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    read_sheet(review, cell)
+    return _show_after(review, cell, review.store.redo(cell, _version(values)))
+
+
+def _show_after(review: Review, cell: int, event: Event | None) -> dict[str, Any]:
+    """Return what the page shows of a cell after ``event``, and which chromosome it was about."""
+    done = {"done": event is not None, "chromosome": event.chromosome if event else None}
+    return {**show(review, cell), **done}
 
 
 def _name(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     patient, stain = (clean(str(values.get(key, ""))[:_LONGEST_TEXT]) for key in ("patient", "stain"))
     read_sheet(review, cell)
-    review.store.describe(cell, patient, stain)
-    return show(review, cell)
+    review.store.describe(cell, patient, stain, _version(values))
+    return {**show(review, cell), "done": True}
 
 
-def _remove(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
-    review.store.remove(cell)
+def _remove(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    review.store.remove(_listed(review, cell), _version(values))
     return describe(review)
 
 
-def _retry(review: Review, cell: int, _: dict[str, Any]) -> dict[str, Any]:
-    review.store.retry(cell)
+def _retry(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    review.store.retry(_listed(review, cell), _version(values))
     review.worker.submit(cell)
     return describe(review)
 
@@ -158,8 +166,25 @@ ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-def _correctable(review: Review, cell: int) -> StoredSheet:
+def _version(values: dict[str, Any]) -> int:
+    version = values.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise HTTPException(400, "the request does not say which version of the cell it changes: load the page again")
+    return version
+
+
+def _listed(review: Review, cell: int) -> int:
+    try:
+        return review.store.cell(cell).id
+    except KeyError:
+        raise absent("cell") from None
+
+
+def _correctable(review: Review, cell: int, values: dict[str, Any]) -> StoredSheet:
     stored = read_sheet(review, cell)
+    # The store looks again as it writes; what is checked here, is checked of the version that was shown.
+    if stored.record.version != _version(values):
+        raise StaleError
     if stored.record.accepted:
         raise HTTPException(409, "this cell is accepted; open it again (key a) to correct it")
     return stored

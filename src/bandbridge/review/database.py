@@ -3,6 +3,10 @@
 Pictures lie as PNG files named by the hash of their pixels, everything else in one SQLite database. Every correction
 is one transaction, on the disk before the caller is answered, together with what was there before: undoing goes back
 step by step, and the whole history stays. One program at a time may open a work folder.
+
+Several pages may show one cell. Whoever changes it says which version of the cell the change rests on; where another
+change has come since, :class:`~bandbridge.review.schema.StaleError` is raised and nothing is changed. Without a
+version a change is made to whatever stands.
 """
 
 from __future__ import annotations
@@ -29,10 +33,12 @@ from bandbridge.review.schema import (
     REDO,
     SAVE,
     SCHEMA,
+    UPGRADES,
     VERSION,
     CellRecord,
     Event,
     Incoming,
+    StaleError,
     StoredSheet,
     read_chromosome,
     read_event,
@@ -81,12 +87,15 @@ class Store:
             if version == 0:
                 for statement in SCHEMA.split(";\n"):
                     self._database.execute(statement)
-                self._database.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
+            elif not 1 <= version <= VERSION:
                 raise UserError(
                     f"{self.folder / DATABASE} was written by another version of bandbridge",
                     "Use that version, or another folder with --work.",
                 )
+            else:
+                for old in range(version, VERSION):
+                    self._database.execute(UPGRADES[old])
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     def _refusal(self, fault: sqlite3.Error) -> UserError:
         if "locked" in str(fault):
@@ -174,14 +183,18 @@ class Store:
         """Return (file, hash) of the images of a cell."""
         return [(row["file"], row["image"]) for row in self._rows(CHROMOSOMES, cell)]
 
-    def describe(self, cell: int, patient: str, stain: str) -> None:
+    def describe(self, cell: int, patient: str, stain: str, version: int | None = None) -> None:
         """Set what a cell's patient and stain are called."""
         with self._transaction():
+            self._check(cell, version)
+            self._advance(cell)
             self._database.execute("UPDATE cells SET patient = ?, stain = ? WHERE id = ?", (patient, stain, cell))
 
-    def remove(self, cell: int) -> None:
+    def remove(self, cell: int, version: int | None = None) -> None:
         """Take a cell off the list. Nothing of it is deleted: given again, it comes back with its corrections."""
         with self._transaction():
+            self._check(cell, version)
+            self._advance(cell)
             self._database.execute("UPDATE cells SET removed = 1 WHERE id = ?", (cell,))
 
     # Sheets
@@ -203,9 +216,11 @@ class Store:
         with self._transaction():
             self._database.execute("UPDATE cells SET state = 'failed', problem = ? WHERE id = ?", (problem, cell))
 
-    def retry(self, cell: int) -> None:
+    def retry(self, cell: int, version: int | None = None) -> None:
         """Let a failed cell wait to be classified again."""
         with self._transaction():
+            self._check(cell, version)
+            self._advance(cell)
             self._database.execute("UPDATE cells SET state = 'waiting' WHERE id = ? AND state = 'failed'", (cell,))
 
     def sheet(self, cell: int) -> StoredSheet:
@@ -229,17 +244,30 @@ class Store:
 
     # Corrections
 
-    def change(self, cell: int, kind: str, values: Sequence[Any], chromosome: int | None = None) -> Event:
-        """Make one change and return it, once it is safe on the disk.
+    def _check(self, cell: int, version: int | None) -> None:
+        """Refuse a change that rests on an older ``version`` of a cell."""
+        if self.cell(cell).version != version and version is not None:
+            raise StaleError
+
+    def _advance(self, cell: int) -> None:
+        self._database.execute("UPDATE cells SET version = version + 1 WHERE id = ?", (cell,))
+
+    def change(
+        self, cell: int, kind: str, values: Sequence[Any], chromosome: int | None = None, version: int | None = None
+    ) -> Event | None:
+        """Make one change and return it, once it is safe on the disk; None when everything was so already.
 
         kind: ``place`` (class, 1), ``turn`` (angle, flipped, certainty), or ``accept`` (1 or 0) without a chromosome.
         Raises KeyError when the cell or the chromosome in it does not exist.
         """
         table, names = CHANGES[kind]
         with self._transaction():
-            self.cell(cell)
+            self._check(cell, version)
             before = self._current(table, names, cell, chromosome)
             after = dict(zip(names, values, strict=True))
+            if before == after:
+                return None
+            self._advance(cell)
             self._set(table, after, cell, chromosome)
             texts = (json.dumps(before), json.dumps(after), datetime.now(UTC).isoformat(timespec="milliseconds"))
             made = self._database.execute(
@@ -248,21 +276,23 @@ class Store:
             ).lastrowid
         return Event(made or 0, chromosome, kind, before, after, texts[2], False)
 
-    def undo(self, cell: int) -> Event | None:
+    def undo(self, cell: int, version: int | None = None) -> Event | None:
         """Take back the last change to a cell that still stands, and return it; None when there is none."""
-        return self._step(cell, "SELECT * FROM events WHERE cell = ? AND undone = 0 ORDER BY id DESC LIMIT 1", "before")
+        query = "SELECT * FROM events WHERE cell = ? AND undone = 0 ORDER BY id DESC LIMIT 1"
+        return self._step(cell, query, "before", version)
 
-    def redo(self, cell: int) -> Event | None:
+    def redo(self, cell: int, version: int | None = None) -> Event | None:
         """Make again the change that was taken back last, unless another came since; None when there is none."""
-        return self._step(cell, REDO, "after")
+        return self._step(cell, REDO, "after", version)
 
-    def _step(self, cell: int, query: str, side: str) -> Event | None:
+    def _step(self, cell: int, query: str, side: str, version: int | None) -> Event | None:
         with self._transaction():
-            self.cell(cell)
+            self._check(cell, version)
             found = self._rows(query, *[cell] * query.count("?"))
             if not found:
                 return None
             event = read_event(found[0])
+            self._advance(cell)
             self._set(CHANGES[event.kind][0], getattr(event, side), cell, event.chromosome)
             self._database.execute("UPDATE events SET undone = ? WHERE id = ?", (side == "before", event.id))
         return event

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from bandbridge.dataset.archive import Bounds, read_images
+from bandbridge.dataset.archive import Bounds, is_left_behind, read_images
 from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError, SetDepth
-from bandbridge.dataset.imagefolder import METADATA, open_dataset
+from bandbridge.dataset.imagefolder import holds_table, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.review.database import Store
 from bandbridge.review.schema import Incoming
@@ -24,7 +24,6 @@ MAX_UPLOAD_BYTES = 512 * 2**20
 MAX_FILES = 4000
 _LONGEST_NAME = 200
 _TOLD = ("cell", "patient", "stain")
-_QUIETLY_SKIPPED = frozenset({"thumbs.db", "desktop.ini"})
 _SINGLE = "Hand in single, cut-out chromosomes as PNG, TIFF, BMP or JPEG, or a zip of them."
 
 
@@ -74,7 +73,7 @@ def _known_rows(path: Path) -> tuple[dict[str, dict[str, str]], Mapping[str, int
 
     A table without labels, as of images not yet looked at, is none: folders then name the cells.
     """
-    if path.is_dir() and not (path / METADATA).is_file():
+    if path.is_dir() and not holds_table(path):
         return {}, {}
     try:
         dataset = open_dataset(path)
@@ -109,7 +108,7 @@ def sort_into_cells(
     with quiet_pillow():
         for one in files:
             path = PurePosixPath(one.name)
-            if path.name.startswith(".") or path.name.lower() in _QUIETLY_SKIPPED:
+            if is_left_behind(one.name):
                 continue
             key = (clean(one.cell) or clean("/".join(path.parts[:-1])), clean(one.patient), clean(one.stain))
             file = _free_name(clean(path.name), images[key])
@@ -143,9 +142,9 @@ def _keep(one: HandedIn, shown: str, depth: SetDepth, expected: int | None, stor
 
 
 def clean(text: str) -> str:
-    """Return ``text`` fit to be shown and to stand in a table: no control signs, no formula, 200 signs at most."""
+    """Return ``text`` fit to be shown: no control signs, 200 signs at most."""
     printable = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-    return printable.strip().lstrip("=+-@").strip()[:_LONGEST_NAME]
+    return printable.strip()[:_LONGEST_NAME]
 
 
 def _free_name(file: str, taken: dict[str, str]) -> str:

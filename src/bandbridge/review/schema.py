@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bandbridge.errors import UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
 
 State = Literal["waiting", "ready", "failed"]
@@ -18,13 +19,14 @@ CHANGES = {
     "turn": ("chromosomes", ("angle", "flipped", "certainty")),
     "accept": ("cells", ("accepted",)),
 }
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL, patient TEXT NOT NULL,
     stain TEXT NOT NULL, notes TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', problem TEXT NOT NULL DEFAULT '',
     model TEXT NOT NULL DEFAULT '', classes TEXT NOT NULL DEFAULT '[]', findings TEXT NOT NULL DEFAULT '[]',
-    accepted INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0);
+    accepted INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE chromosomes (
     id INTEGER PRIMARY KEY, cell INTEGER NOT NULL REFERENCES cells, file TEXT NOT NULL, image TEXT NOT NULL,
     predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
@@ -36,6 +38,18 @@ CREATE TABLE events (
     kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX events_of_cell ON events (cell, undone, id);
 """
+#: What makes a database of an older version one of the next.
+UPGRADES = {1: "ALTER TABLE cells ADD COLUMN version INTEGER NOT NULL DEFAULT 0"}
+
+
+class StaleError(UserError):
+    """A change rests on a state of its cell that another change has replaced."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing was saved: this cell was changed in another window since this page showed it",
+            "It is shown as it is now: look again, then repeat what still holds",
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,10 @@ class Incoming:
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell as listed. problem: why it could not be classified. model: what classified it. flagged: still to check."""
+    """A cell as listed. problem: why it could not be classified. model: what classified it. flagged: still to check.
+
+    version: grows with every change that a person makes.
+    """
 
     id: int
     name: str
@@ -64,6 +81,7 @@ class CellRecord:
     accepted: bool
     images: int
     flagged: int
+    version: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +130,8 @@ def which(table: str, cell: int, chromosome: int | None) -> tuple[str, tuple[int
 
 def read_record(row: sqlite3.Row) -> CellRecord:
     """Return a row of ``CELLS``."""
-    plain = {name: row[name] for name in ("id", "name", "patient", "stain", "state", "problem", "model", "images")}
+    names = ("id", "name", "patient", "stain", "state", "problem", "model", "images", "version")
+    plain = {name: row[name] for name in names}
     return CellRecord(
         **plain, notes=tuple(json.loads(row["notes"])), accepted=bool(row["accepted"]), flagged=row["flagged"] or 0
     )

@@ -25,6 +25,7 @@ from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
 from bandbridge.review.picture import close_up, encode_png, tile
+from bandbridge.review.schema import StaleError
 from bandbridge.review.uploads import Upload, take_in
 
 _STATIC = {
@@ -77,7 +78,7 @@ async def _http_fault(_: Request, fault: HTTPException) -> Response:
 
 
 async def _user_fault(_: Request, error: UserError) -> Response:
-    status = 500 if isinstance(error, EnvironmentFault) else 400
+    status = 500 if isinstance(error, EnvironmentFault) else 409 if isinstance(error, StaleError) else 400
     return JSONResponse({"message": error.message, "remedy": error.remedy}, status)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bandbridge.files import write_json, write_text
+from bandbridge.files import csv_text, write_json, write_text
 from bandbridge.report.caution import KINDS, Caution, kind_of
 from bandbridge.report.rendering import Table, markdown_text
 
@@ -56,7 +56,7 @@ def write_cautions(folder: Path, cautions: Sequence[Caution]) -> list[Path]:
     records = caution_records(cautions)
     frame = pd.DataFrame([{**one, "details": "\n".join(one["details"])} for one in records], columns=list(_FIELDS))
     write_text(paths[0], _page(cautions))
-    write_text(paths[1], frame.to_csv(index=False, lineterminator="\n"))
+    write_text(paths[1], csv_text(frame))
     write_json(paths[2], records)
     return paths
 

@@ -2,8 +2,16 @@
 // The review page. Whatever comes from files is only ever set as text; nothing is shown as done before it is saved.
 
 const $ = (id) => document.getElementById(id);
-const LIMITS = { longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 5 };
-const page = { state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0 };
+// look: how long (ms) a chromosome, a cell or a question must have been shown before it can be decided: an eye needs as
+// long to see it, and browsers hold their own questions back for a second, too.
+const LIMITS = {
+  longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 5, typing: 300, look: { chromosome: 300, cell: 1000 },
+};
+// pending: a chromosome (or null) for each change on its way. round: counts refusals. typed: texts not saved yet, by cell.
+const page = {
+  state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0,
+  pending: [], round: 0, typed: new Map(), since: { chromosome: 0, cell: 0 },
+};
 
 function make(tag, values = {}, ...children) {
   const node = document.createElement(tag);
@@ -20,11 +28,13 @@ function make(tag, values = {}, ...children) {
 
 // Talking to the server
 
-class Refusal extends Error {}
+class Refusal extends Error {
+  constructor(message, status = 0) { super(message); this.status = status; }
+}
 
 async function ask(address, values) {
   const options = values === undefined ? {} : {
-    method: "POST", headers: { "content-type": "application/json", "x-bandbridge": "review" }, body: JSON.stringify(values),
+    method: "POST", headers: { "content-type": "application/json", "x-bandbridge": "review" }, body: JSON.stringify(values), keepalive: true,
   };
   let answer;
   try {
@@ -33,17 +43,29 @@ async function ask(address, values) {
     throw new Refusal("The program does not answer: this was not saved. Start 'bandbridge review' again, then repeat it.");
   }
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "));
+  if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "), answer.status);
   return content;
 }
 
 // One at a time, in the order of the keys.
 function inTurn(task) {
-  page.queue = page.queue.then(task).catch((error) => {
+  page.queue = page.queue.then(task).catch(async (error) => {
     if (!(error instanceof Refusal)) throw error;
-    complain([error.message]);
+    const told = [error.message];
+    await lookAgain(error).catch((fault) => told.push(fault.message));
+    if (page.typed.has(page.open)) told.push("What you typed about this cell is not saved. It still stands there: press Keep to save it.");
+    complain(told);
   });
   return page.queue;
+}
+
+// Where the cell is no longer what this page shows, show it as it is now.
+async function lookAgain(error) {
+  if (error.status !== 409 && error.status !== 404) return;
+  await refresh();
+  const cell = page.state.cells.find((item) => item.id === page.open);
+  if (cell && cell.state === "ready") take(await ask(`/api/cells/${cell.id}`));
+  beginLooking();
 }
 
 function say(text) { $("status").textContent = text; }
@@ -107,7 +129,9 @@ async function openCell(id) {
   history.replaceState(null, "", id === null ? "/" : `/#cell=${id}`);
   const cell = page.state.cells.find((one) => one.id === id);
   if (cell && cell.state === "ready") {
-    take(await ask(`/api/cells/${id}`));
+    const answer = await ask(`/api/cells/${id}`);
+    beginLooking();
+    take(answer);
     const first = page.sheet.chromosomes.find((one) => one.open) || one(order()[0]);
     if (first) pick(first.id);
     say(`Cell ${cell.name}: ${cell.images} images, ${cell.flagged} to check.`);
@@ -137,7 +161,7 @@ const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `
 // Shows what a request answered, unless another cell has been opened meanwhile.
 function take(sheet) {
   const cell = page.state.cells.find((item) => item.id === sheet.id);
-  if (cell) Object.assign(cell, { accepted: sheet.accepted, flagged: sheet.flagged });
+  if (cell) Object.assign(cell, { accepted: sheet.accepted, flagged: sheet.flagged, version: sheet.version });
   if (sheet.id !== page.open) { showCells(); return; }
   page.sheet = sheet;
   if (!one(page.picked)) page.picked = order()[0] ?? null;
@@ -168,8 +192,7 @@ function show() {
   fit();
   showFindings();
   showDetail();
-  $("patient").value = sheet.patient;
-  $("stain").value = sheet.stain;
+  showAbout();
   $("sorted-by").textContent = sheet.model;
   if (held) back();
 }
@@ -179,6 +202,18 @@ function showRow(groups) {
     const letter = make("span", { class: "letter", "aria-hidden": "true", text: group.name === "sex" ? "" : group.name });
     return make("div", { class: "group", role: "none" }, letter, ...group.labels.map(showClass));
   }));
+}
+
+// What is being typed stays as it is, until it is saved and the field is left.
+function showAbout() {
+  const { id } = page.sheet;
+  const texts = page.typed.get(id) || page.sheet;
+  for (const name of ["patient", "stain"]) {
+    const field = $(name);
+    if (field === document.activeElement && field.dataset.cell === String(id)) continue;
+    field.value = texts[name];
+    field.dataset.cell = id;
+  }
 }
 
 const signOf = (finding) => (finding.possible ? "?" : finding.extra ? "▲" : "▼");
@@ -259,6 +294,7 @@ function fits(scale, width, height) {
 }
 
 function pick(id) {
+  if (page.picked !== id) page.since.chromosome = performance.now();
   page.picked = id;
   page.entry = "";
   page.cam = "";
@@ -320,10 +356,10 @@ function showDetail() {
   })));
   const tools = make("div", { class: "row" },
     make("button", { type: "button", text: "Unplace", title: "u", disabled: locked, onclick: () => place(item.id, "") }),
-    make("button", { type: "button", text: "Flip", title: "f", disabled: locked, onclick: () => turn(item, item.angle, !item.flipped) }),
-    make("button", { type: "button", text: "⟲", "aria-label": "Turn left by 5 degrees", title: "[", disabled: locked, onclick: () => turnBy(item, LIMITS.step) }),
-    make("button", { type: "button", text: "⟳", "aria-label": "Turn right by 5 degrees", title: "]", disabled: locked, onclick: () => turnBy(item, -LIMITS.step) }),
-    make("button", { type: "button", text: "Confirm", title: "Enter", disabled: locked || !item.placed, onclick: () => place(item.id, item.placed) }));
+    make("button", { type: "button", text: "Flip", title: "f", disabled: locked, onclick: () => flip(item.id) }),
+    make("button", { type: "button", text: "⟲", "aria-label": "Turn left by 5 degrees", title: "[", disabled: locked, onclick: () => turnBy(item.id, LIMITS.step) }),
+    make("button", { type: "button", text: "⟳", "aria-label": "Turn right by 5 degrees", title: "]", disabled: locked, onclick: () => turnBy(item.id, -LIMITS.step) }),
+    make("button", { type: "button", text: "Confirm", title: "Enter", disabled: locked || !item.placed, onclick: () => confirmPlace(item.id) }));
   $("detail").replaceChildren(left, make("div", {}, make("h2", { text: "Likeliest classes" }), ranked, pad, tools));
 }
 
@@ -352,29 +388,56 @@ function camPicture(item, label) {
 
 // Corrections
 
-// The cell is the one shown when the key was pressed, whatever is shown when its turn comes.
-function act(action, values, then) {
-  const cell = page.sheet.id;
+const versionOf = (id) => page.state.cells.find((item) => item.id === id)?.version;
+
+// A change of the cell, and mostly of a chromosome, that was shown when the key fell; what it comes to is computed when
+// its turn comes. It is dropped when a refusal or another cell came in between: it was meant for what is not there.
+function act(action, values, then, { cell = page.sheet.id, chromosome = null, anywhere = false } = {}) {
+  const { round } = page;
+  page.pending.push(chromosome);
   return inTurn(async () => {
-    const answer = await ask(`/api/cells/${cell}/${action}`, values);
-    take(answer);
-    await then(answer);
+    try {
+      if (round !== page.round) return;
+      if (!anywhere && page.sheet?.id !== cell) { say("Another cell has come up meanwhile: look, then press again."); return; }
+      const before = one(chromosome);
+      const asked = values(before);
+      if (asked === null) return;
+      const answer = await ask(`/api/cells/${cell}/${action}`, { chromosome, ...asked, version: versionOf(cell) });
+      take(answer);
+      await then(answer, before);
+    } catch (error) {
+      page.round += 1;
+      throw error;
+    } finally {
+      page.pending.splice(page.pending.indexOf(chromosome), 1);
+    }
   });
 }
 
-function pickAgain(sheet, id) { if (sheet.id === page.open && id) pick(id); }
+const beginLooking = () => { page.since = { chromosome: performance.now(), cell: performance.now() }; };
+
+// Whether it has been shown long enough to have been looked at. One asked too early begins anew, so that a key which
+// falls over and over, as a held one does over a remote desktop, never decides.
+function looked(what) {
+  const long = performance.now() - page.since[what] >= LIMITS.look[what];
+  if (!long) { page.since[what] = performance.now(); say(`This ${what} has only just come up: look, then press again.`); }
+  return long;
+}
 
 function place(id, label) {
-  const item = one(id);
   page.entry = "";
   showEntry();
-  if (isClosed()) return null;
-  return act("place", { chromosome: id, label }, (sheet) => {
-    pickAgain(sheet, id);
+  return act("place", () => (isClosed() ? null : { label }), (sheet, item) => {
     const what = label === "" ? "placed nowhere" : label === item.placed ? `confirmed in ${label}` : `placed in ${label}`;
+    if (!sheet.done) { say(`${item.file} is ${what} already.`); return; }
     const was = label !== item.placed && item.placed ? `, was in ${item.placed}` : "";
     say([`${item.file} ${what}${was}.`, countText(sheet, label, item.placed), "Saved."].filter(Boolean).join(" "));
-  });
+  }, { chromosome: id });
+}
+
+function confirmPlace(id) {
+  const { placed } = one(id);
+  return looked("chromosome") ? place(id, placed) : null;
 }
 
 function isClosed() {
@@ -387,51 +450,92 @@ function countText(sheet, ...touched) {
   return found.length ? `${found.map((item) => item.text).join("; ")}.` : "";
 }
 
-function turn(item, angle, flipped) {
-  if (isClosed()) return null;
-  return act("turn", { chromosome: item.id, angle, flipped: flipped ? "1" : "0" }, (sheet) => {
-    pickAgain(sheet, item.id);
-    say(`${item.file} turned. Saved.`);
-  });
+function turn(id, pose) {
+  return act("turn", (item) => {
+    if (isClosed()) return null;
+    const { angle, flipped } = { ...item, ...pose(item) };
+    return { angle: angle > 180 ? angle - 360 : angle < -180 ? angle + 360 : angle, flipped: flipped ? "1" : "0" };
+  }, (_, item) => say(`${item.file} turned. Saved.`), { chromosome: id });
 }
 
-function turnBy(item, step) {
-  const angle = item.angle + step;
-  return turn(item, angle > 180 ? angle - 360 : angle < -180 ? angle + 360 : angle, item.flipped);
-}
+const turnBy = (id, step) => turn(id, (item) => ({ angle: item.angle + step }));
+const flip = (id) => turn(id, (item) => ({ flipped: !item.flipped }));
+
+const STEPS = {
+  undo: { done: "The last change is taken back.", nothing: "There is nothing to take back." },
+  redo: { done: "The change is made again.", nothing: "There is nothing to make again." },
+};
 
 function step(action) {
-  return act(action, {}, (sheet) => {
-    pickAgain(sheet, sheet.chromosome);
-    say(action === "undo" ? "The last change is taken back." : "The change is made again.");
+  const from = page.picked;
+  return act(action, () => ({}), (sheet) => {
+    if (sheet.chromosome && page.picked === from) pick(sheet.chromosome);
+    say(sheet.done ? `${STEPS[action].done} Saved.` : STEPS[action].nothing);
   });
 }
 
 function accept() {
+  const cell = page.sheet.id;
+  if (!looked("cell")) return null;
+  // In turn: what was confirmed just before counts.
+  return inTurn(() => { if (page.sheet?.id === cell) askToAccept(); });
+}
+
+function askToAccept() {
   const { accepted, flagged, findings, notes, order: places } = page.sheet;
-  if (accepted) return setAccepted(false);
+  if (accepted) { setAccepted(false); return; }
   const open = [...notes, ...findings.map((item) => item.text)];
   if (flagged) open.push(`${many(flagged, "chromosome")} flagged and not confirmed`);
   if (places[""].length) open.push(`${many(places[""].length, "chromosome")} not placed`);
-  if (!open.length) return setAccepted(true);
+  if (!open.length) { setAccepted(true); return; }
+  const cell = page.sheet.id;
   const list = make("ul", {}, ...open.map((text) => make("li", { text })));
-  confirm("Accept this cell with", list, "Accept as it is (a)", () => setAccepted(true));
+  confirm("Accept this cell with", list, "Accept as it is (a)", () => setAccepted(true, cell));
 }
 
-function setAccepted(accepted) {
-  return act("accept", { accepted }, async (sheet) => {
-    const next = accepted && page.state.cells.find((cell) => cell.state === "ready" && !cell.accepted);
+function setAccepted(accepted, cell = page.sheet.id) {
+  return act("accept", () => ({ accepted }), async (sheet) => {
+    page.since.cell = performance.now();
+    const next = accepted && page.state.cells.find((item) => item.state === "ready" && !item.accepted);
     if (next && sheet.id === page.open) await openCell(next.id);
-    const done = accepted ? `${sheet.name} is accepted. Saved.` : `${sheet.name} is open again.`;
+    const done = accepted ? `${sheet.name} is accepted. Saved.` : `${sheet.name} is open again. Saved.`;
     say(next ? `${done} Now ${next.name}: ${next.flagged} to check.` : done);
-  });
+  }, { cell });
+}
+
+// What is typed about a cell is kept at once.
+
+let typingTimer = 0;
+function typeAbout() {
+  // The fields may still show the cell that the typing began with.
+  page.typed.set(Number($("patient").dataset.cell), { patient: $("patient").value, stain: $("stain").value, sent: false });
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => keepTyped(), LIMITS.typing);
+}
+
+// Texts that were refused are sent again only where a person asks for it.
+function keepTyped(refused = false) {
+  clearTimeout(typingTimer);
+  for (const [cell, texts] of page.typed) {
+    if (texts.sent && !refused) continue;
+    texts.sent = true;
+    act("describe", () => ({ patient: texts.patient, stain: texts.stain }), () => {
+      if (page.typed.get(cell) === texts) page.typed.delete(cell);
+      if (page.sheet?.id === cell) showAbout();
+      say("Kept.");
+    }, { cell, anywhere: true });
+  }
 }
 
 let afterYes = null;
+let readTimer = 0;
 function confirm(title, body, yes, then) {
   $("ask-title").textContent = title;
   $("ask-body").replaceChildren(body);
   $("ask-yes").textContent = yes;
+  $("ask-yes").disabled = true;
+  clearTimeout(readTimer);
+  readTimer = setTimeout(() => { $("ask-yes").disabled = false; }, LIMITS.look.cell);
   afterYes = then;
   $("ask").showModal();
   $("ask-no").focus();
@@ -442,7 +546,7 @@ function remove() {
   const text = make("p", { text: "Nothing is deleted: handed in again, the same images come back with their corrections." });
   const cell = page.open;
   confirm(`Remove ${name} from the list?`, text, "Remove", () => inTurn(async () => {
-    await ask(`/api/cells/${cell}/remove`, {});
+    await ask(`/api/cells/${cell}/remove`, { version: versionOf(cell) });
     if (page.open === cell) page.open = null;
     await refresh();
     say(`${name} is off the list.`);
@@ -467,7 +571,7 @@ function enter() {
   const item = one(page.picked);
   if (!item) return;
   if (!page.entry) {
-    if (item.placed) place(item.id, item.placed); else say("It is placed nowhere: type a class first.");
+    if (item.placed) confirmPlace(item.id); else say("It is placed nowhere: type a class first.");
   } else if (page.sheet.classes.includes(page.entry)) place(item.id, page.entry);
   else { say(`There is no class ${page.entry}.`); page.entry = ""; showEntry(); }
 }
@@ -477,7 +581,7 @@ function nextFlagged(step) {
   const from = ids.indexOf(page.picked);
   for (let far = 1; far <= ids.length; far += 1) {
     const item = one(ids[(from + step * far + ids.length * 2) % ids.length]);
-    if (item.open) { pick(item.id); say(`${item.file}: ${item.reasons.join("; ")}.`); return; }
+    if (item.open && !page.pending.includes(item.id)) { pick(item.id); say(`${item.file}: ${item.reasons.join("; ")}.`); return; }
   }
   say("Nothing is left to check.");
 }
@@ -499,33 +603,62 @@ function across(step) {
   }
 }
 
-const correct = (then) => () => { const item = one(page.picked); if (item) then(item); };
+const correct = (then) => () => { if (one(page.picked)) then(page.picked); };
 const KEYS = {
   ArrowLeft: () => along(-1), ArrowRight: () => along(1), ArrowUp: () => across(-1), ArrowDown: () => across(1),
   Home: () => pick(order()[0]), End: () => pick(order().at(-1)),
   n: () => nextFlagged(1), p: () => nextFlagged(-1), Enter: enter,
-  u: correct((item) => place(item.id, "")), f: correct((item) => turn(item, item.angle, !item.flipped)),
-  "[": correct((item) => turnBy(item, LIMITS.step)), "]": correct((item) => turnBy(item, -LIMITS.step)),
-  z: () => step("undo"), Z: () => step("redo"), a: accept,
+  u: correct((id) => place(id, "")), f: correct(flip),
+  "[": correct((id) => turnBy(id, LIMITS.step)), "]": correct((id) => turnBy(id, -LIMITS.step)),
+  z: () => step("undo"), "Shift+z": () => step("redo"), a: () => accept(),
   ",": () => inTurn(() => openCell(neighbour(-1).id)), ".": () => inTurn(() => openCell(neighbour(1).id)),
   Escape: () => { page.entry = ""; showEntry(); }, Backspace: () => { page.entry = page.entry.slice(0, -1); showEntry(); },
 };
+const EDITING = { z: () => step("undo"), "Shift+z": () => step("redo"), y: () => step("redo") };
+// Held down, a key may move, or turn by degrees as fast as that is saved; it decides nothing.
+const WHILE_HELD = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "n", "p", "[", "]"]);
+const PLACES = { BracketLeft: "[", BracketRight: "]", Comma: ",", Period: "." };
+
+// The command that a key stands for. Where the layout has no such sign (AZERTY has its digits, Cyrillic its letters, a
+// German one its brackets elsewhere), the place of the key on a US keyboard counts; never against a letter of its own.
+function commandOf(event) {
+  let name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const [, letter, digit] = /^(?:Key([A-Z])|Digit([0-9]))$/.exec(event.code) || [];
+  const foreign = (name.length === 1 || name === "Dead") && !/^[a-z0-9?]$/.test(name) && !(name in KEYS);
+  if (foreign && letter && name > "~") name = letter.toLowerCase();
+  else if (foreign && !event.shiftKey) name = digit || PLACES[event.code] || name;
+  return event.shiftKey && /^[a-wz]$/.test(name) ? `Shift+${name}` : name;
+}
+
+// Option and AltGr make signs, such as the brackets of a German keyboard: they are no command of their own then.
+const makesSign = (event) => event.getModifierState("AltGraph") || (event.altKey && event.key.length === 1 && !/^[a-z0-9]$/i.test(event.key));
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const target = event.target;
-  if ($("ask").open && event.key === "a" && $("ask-yes").textContent.includes("(a)")) { event.preventDefault(); $("ask-yes").click(); return; }
-  if (target.closest("input, textarea, select, dialog, summary")) return;
-  const single = event.key.length === 1;
+  const text = target.closest("input:not([type=checkbox]), textarea, select");
+  if (event.repeat && event.key === "Enter") event.preventDefault();
+  if (event.isComposing || text) return;
+  const signed = makesSign(event);
+  const name = signed ? event.key : commandOf(event);
+  if (event.repeat && (!WHILE_HELD.has(name) || (page.pending.length && "[]".includes(name)))) return;
+  if (!signed && (event.ctrlKey || event.metaKey || event.altKey)) {
+    if (event.altKey || !page.sheet || !(name in EDITING) || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    EDITING[name]();
+    return;
+  }
+  if ($("ask").open && name === "a" && $("ask-yes").textContent.includes("(a)")) { event.preventDefault(); $("ask-yes").click(); return; }
+  if (target.closest("input, dialog, summary")) return;
+  const single = event.key.length === 1 || event.key === "Dead";
   if (single && !$("single-keys").checked) return;
-  if (event.key === "?") { event.preventDefault(); $("keys").showModal(); return; }
+  if (name === "?") { event.preventDefault(); $("keys").showModal(); return; }
   if (!page.sheet) return;
   const onButton = target.closest("button, a") && !target.closest(".one");
   // Enter on a button presses that button, unless a class was typed; arrows scroll the panel.
   const typed = page.entry && ["Enter", "Escape", "Backspace"].includes(event.key);
   if (!single && !typed && (onButton || target.closest("#panel"))) return;
-  if (/^[0-9xyXY]$/.test(event.key)) { event.preventDefault(); type(event.key); return; }
-  const known = KEYS[event.key];
+  if (/^[0-9xy]$/.test(name)) { event.preventDefault(); type(name); return; }
+  const known = KEYS[name];
   if (known) { event.preventDefault(); known(); }
 }
 
@@ -649,7 +782,7 @@ function listen() {
     help: () => $("keys").showModal(), export: exportAccepted, remove, "trouble-remove": remove,
     "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
     "ask-yes": () => { $("ask").close(); if (afterYes) afterYes(); },
-    retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, {}); $("trouble").hidden = true; await refresh(); }),
+    retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, { version: versionOf(page.open) }); $("trouble").hidden = true; await refresh(); }),
     "add-files": () => $("files").click(), "choose-files": () => $("files").click(),
     "add-folder": () => $("folder").click(), "choose-folder": () => $("folder").click(),
   };
@@ -663,8 +796,12 @@ function listen() {
   }
   $("about").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (page.sheet) act("describe", { patient: $("patient").value, stain: $("stain").value }, () => say("Kept."));
+    keepTyped(true);
   });
+  $("about").addEventListener("input", typeAbout);
+  $("about").addEventListener("focusout", () => { keepTyped(); setTimeout(() => { if (page.sheet) showAbout(); }); });
+  window.addEventListener("pagehide", () => keepTyped());
+  window.addEventListener("beforeunload", (event) => { keepTyped(); if (page.pending.length || page.typed.size) event.preventDefault(); });
   try { $("single-keys").checked = localStorage.getItem("single-keys") !== "off"; } catch { /* a browser without storage starts with keys on */ }
   $("single-keys").addEventListener("change", () => { try { localStorage.setItem("single-keys", $("single-keys").checked ? "on" : "off"); } catch { /* kept for this visit only */ } });
   let depth = 0;

@@ -1,0 +1,240 @@
+"""The table of a dataset, in each of the forms that Hugging Face's ``imagefolder`` reads, as spreadsheets leave it.
+
+A set holds ``metadata.csv``, ``metadata.jsonl`` or ``metadata.parquet``; or each of its split folders (``train``,
+``test``, ...) holds one of its own, whose file names begin in that folder
+(https://huggingface.co/docs/datasets/image_dataset). The rows of all splits are one set here: folds are made anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from bandbridge.errors import ManyErrors, UserError
+from bandbridge.files import unguard_formula
+
+COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
+#: An optional column: how many bits the values of a file of 16 bits a sample use.
+BITS = "bits"
+METADATA = "metadata.csv"
+#: Where a folder holds several, the first counts.
+TABLES = (METADATA, "metadata.jsonl", "metadata.parquet")
+#: Folders that may hold the splits.
+_HOMES = ("", "data/")
+_SPLIT = re.compile(r"(^|[^a-z])(train|training|test|testing|eval|evaluation|val|valid|validation|dev)([^a-z]|$)")
+_READ = (*COLUMNS, BITS)
+_NEEDED = ("file_name", "label")
+_IMPORT_REMEDY = f"Make one with 'bandbridge data import', or write the columns {','.join(COLUMNS)}."
+_PACKED_REMEDY = (
+    "Hugging Face datasets has packed these images into its tables: save each as a file, beside a "
+    "metadata.csv with the columns file_name and label."
+)
+
+
+class Row(NamedTuple):
+    """A row of a table: where it stands, in words, and its texts by column."""
+
+    place: str
+    texts: dict[str, str]
+
+
+def tables_among(names: Collection[str]) -> list[str]:
+    """Return which of ``names`` are the tables of a set: one in its root, or one in each of its split folders.
+
+    ``names`` are files with "/", relative to the set; of folders no deeper than two are looked at.
+    """
+    held = {name for name in names if PurePosixPath(name).name in TABLES}
+    if root := next((name for name in TABLES if name in held), None):
+        return [root]
+    for home in _HOMES:
+        folders = sorted({name.removeprefix(home).partition("/")[0] for name in held if name.startswith(home)})
+        first = (
+            next((name for table in TABLES if (name := f"{home}{folder}/{table}") in held), None)
+            for folder in folders
+            if _SPLIT.search(folder.lower())
+        )
+        if found := [name for name in first if name]:
+            return found
+    return []
+
+
+def remedy_without_table(names: Iterable[str]) -> str:
+    """Say what to do about a set without a table, from the ``names`` of what it holds, in the root and below."""
+    names = list(names)
+    holders = sorted({PurePosixPath(name).parent.as_posix() for name in names if PurePosixPath(name).name in TABLES})
+    if holders:
+        shown = ", ".join(holders[:5]) + (", ..." if len(holders) > 5 else "")
+        return (
+            f"There is one in {shown}: name that folder, or call the folders train, test and so on to have them as one."
+        )
+    if any(name.endswith((".arrow", ".parquet")) for name in names):
+        return _PACKED_REMEDY
+    return _IMPORT_REMEDY
+
+
+def read_table(name: str, data: bytes, path: str) -> list[Row]:
+    """Return the rows of the table ``name`` of the set ``path``; file names are then relative to the set.
+
+    Rows without a text are none, columns without a name are left out. Raises :class:`UserError` for a table that
+    cannot be read, lists nothing or lacks a needed column; :class:`ManyErrors` for rows that do not fit it.
+    """
+    place = f"{path}: {name}"
+    read = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[PurePosixPath(name).suffix]
+    header, rows = read(data, place)
+    rows = [row for row in rows if any(row.texts.values())]
+    missing = [column for column in _NEEDED if column not in header]
+    if missing:
+        raise UserError(f"{place} lacks the column {' and '.join(missing)}", _remedy_for_header(header))
+    if not rows:
+        raise UserError(f"{place} lists no image", _IMPORT_REMEDY)
+    home = PurePosixPath(name).parent
+    prefix = "" if home.as_posix() == "." else f"{name}, "
+    found = []
+    for where, texts in rows:
+        file = texts["file_name"]
+        # An absolute path stays one; what leads nowhere is told later, with all other rows.
+        inner = (home / file.replace("\\", "/")).as_posix() if prefix and file else file
+        found.append(
+            Row(f"{prefix}{where}", {column: texts.get(column, "") for column in _READ} | {"file_name": inner})
+        )
+    return found
+
+
+def _read_csv(data: bytes, place: str) -> tuple[list[str], list[Row]]:
+    try:
+        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as fault:
+        raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
+    numbered = [(number, [text.strip() for text in line]) for number, line in enumerate(lines, 1)]
+    (_, header), *rows = [(number, line) for number, line in numbered if any(line)] or [(1, [])]
+    named = [column for column in header if column]
+    if len(set(named)) < len(named):
+        raise UserError(f"{place} has a column twice: {', '.join(named)}", "Keep one of each.")
+    least = max((position for position, column in enumerate(header, 1) if column), default=0)
+    odd = [f"row {number}: {','.join(line)}" for number, line in rows if len(line) < least or any(line[len(header) :])]
+    if odd:
+        headline = f"{place} has rows with more or fewer than the {least} columns of its header:"
+        raise ManyErrors(headline, odd, "Quote texts that hold commas.")
+    return named, [
+        Row(
+            f"row {number}",
+            {column: unguard_formula(text) for column, text in zip(header, line, strict=False) if column},
+        )
+        for number, line in rows
+    ]
+
+
+def _read_jsonl(data: bytes, place: str) -> tuple[list[str], list[Row]]:
+    rows, problems = [], []
+    header: dict[str, None] = {}
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{place} is not readable: {fault}", "Save it as UTF-8.") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("not an object")
+            header |= dict.fromkeys(values)
+            rows.append(_as_row(f"line {number}", values))
+        except (ValueError, RecursionError) as fault:
+            problems.append(f"line {number}: {fault}")
+    if problems:
+        raise ManyErrors(f"{place} has lines that are no rows of a table:", problems, 'Write {"file_name": ..., ...}.')
+    return list(header), rows
+
+
+def _read_parquet(data: bytes, place: str) -> tuple[list[str], list[Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        kept = table.select([name for name in table.column_names if name in _READ])
+        rows = [_as_row(f"row {number}", values) for number, values in enumerate(kept.to_pylist(), 1)]
+    except (pa.ArrowException, OSError, ValueError) as fault:
+        raise UserError(f"{place} is not a readable table: {fault}", f"Save it as {METADATA}.") from None
+    if "file_name" not in table.column_names and any(pa.types.is_struct(field.type) for field in table.schema):
+        raise UserError(f"{place} names no files", _PACKED_REMEDY)
+    return table.column_names, rows
+
+
+def _as_row(place: str, values: dict[str, Any]) -> Row:
+    """Return a row of typed values as texts; ValueError for one that is no text and no number."""
+    texts = {}
+    for column in _READ:
+        value = values.get(column)
+        if value is None or value != value:
+            value = ""
+        elif isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"{column} is no text")
+        texts[column] = str(value).strip()
+    return Row(place, texts)
+
+
+def _remedy_for_header(header: list[str]) -> str:
+    """Say what is wrong with a header that lacks a needed column, where that can be seen."""
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and sign in header[0]:
+            return f"Its columns stand between {name}: save it with commas."
+    if set(_NEEDED) <= {column.lower() for column in header}:
+        return f"Write the names of its columns in small letters: {','.join(COLUMNS)}."
+    return f"It has: {', '.join(header) or 'no column'}. {_IMPORT_REMEDY}"
+
+
+# Names of files, as people and systems write them
+
+
+def is_inside(name: str) -> bool:
+    """Say whether ``name`` is a plain relative path: no root, no drive, no ``..``, no backslash, no NUL."""
+    return "\\" not in name and not fault_of_name(name)
+
+
+def fault_of_name(name: str) -> str:
+    """Say why ``name``, with "/" or "\\", is no path below the set; "" where it is one."""
+    plain = name.replace("\\", "/")
+    if not plain:
+        return "no file is named"
+    if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
+        return f"{name!r} leads out of the dataset: it is a path of one computer, not one that begins in the set"
+    parts = PurePosixPath(plain).parts
+    return f"{name!r} leads out of the dataset" if not parts or ".." in parts or "\0" in name else ""
+
+
+def find_file(
+    name: str, is_there: Callable[[str], bool], others: Callable[[], dict[str, list[str]]]
+) -> tuple[str, str]:
+    """Return the file of a set that ``name`` means, and "", or what is wrong with it.
+
+    A name that works as it is written stays so: it is part of what the set is. Else backslashes, ``./`` and another
+    case, or another form of the same letters, are taken as meant. others: gives the files by their :func:`folded` name.
+    """
+    if is_inside(name) and is_there(name):
+        return name, ""
+    if fault := fault_of_name(name):
+        return name, fault
+    plain = PurePosixPath(name.replace("\\", "/")).as_posix()
+    if is_there(plain):
+        return plain, ""
+    alike = sorted(others().get(folded(plain), []))
+    if len(alike) == 1:
+        return alike[0], ""
+    return name, f"{name} is not there" + (f"; {' and '.join(alike)} are called nearly so" if alike else "")
+
+
+def folded(name: str) -> str:
+    """Return ``name`` without the differences that some file systems do not keep: case, and composed letters.
+
+    >>> folded("Images/Ä.PNG") == folded("images/a\\u0308.png")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
