@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandbridge.cli.predict import warn_of_upright_training
+from bandbridge.cli.predict import BitDepth, warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
 
@@ -33,6 +33,7 @@ def review(
     work: Annotated[Path, typer.Option(help="Folder that keeps images, corrections and exports.")] = Path(
         "results/review"
     ),
+    bit_depth: BitDepth = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -48,7 +49,7 @@ def review(
     from bandbridge.review.guard import Door
     from bandbridge.review.server import make_app
 
-    opened = _open(model, cells, work, device)
+    opened = _open(model, cells, work, device, bit_depth)
     try:
         listening = _listen(host, port)
         found = listening.getsockname()[1]
@@ -83,7 +84,7 @@ def _require_extra() -> None:
         ) from fault
 
 
-def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
+def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
     from bandbridge.review.actions import Review
     from bandbridge.review.analyst import open_analyst
@@ -95,11 +96,12 @@ def _open(model: Path, cells: Path | None, work: Path, device: str) -> Review:
     analyst, described = open_analyst([model], device)
     warn_of_upright_training(analyst.ensemble, "turn them first, or train with more flips,")
     store = Store(work)
-    opened = Review(store, Worker(store, analyst, described))
+    bits = analyst.ensemble.bits
+    opened = Review(store, Worker(store, analyst, described), expected_bits=bits, bit_depth=bit_depth)
     if cells is not None:
         try:
             note(f"reading {cells}")
-            found = sort_into_cells(read_handed_in(cells), store)
+            found = sort_into_cells(read_handed_in(cells), store, expected=bits, bit_depth=bit_depth)
             if not found.cells:
                 raise UserError(f"{cells} holds no cell", "Give a folder or zip with a folder of images for each cell.")
             for problem in found.problems:

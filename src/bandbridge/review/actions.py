@@ -30,11 +30,16 @@ _LONGEST_TEXT = 100
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """What the server works with. bounds: what an archive handed in may unpack to."""
+    """What the server works with. bounds: what an archive handed in may unpack to.
+
+    expected_bits, bit_depth: of images of 16 bits, as the model's training had them and as a person states them.
+    """
 
     store: Store
     worker: Worker
     bounds: Bounds = field(default_factory=lambda: Bounds(total=2**30))
+    expected_bits: int | None = None
+    bit_depth: int | None = None
 
 
 def absent(what: str) -> HTTPException:

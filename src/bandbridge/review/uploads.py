@@ -26,7 +26,8 @@ class Upload(NamedTuple):
 def take_in(review: Review, files: list[Upload]) -> dict[str, Any]:
     """Sort uploaded ``files`` into cells and have them classified; returns as :func:`add_cells` does."""
     refused: list[str] = []
-    found = sort_into_cells(_read_uploads(review, files, refused), review.store)
+    uploads, depth = _read_uploads(review, files, refused), review.bit_depth
+    found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth)
     return add_cells(review, Sorted(found.cells, refused + found.problems))
 
 
