@@ -104,6 +104,8 @@ def test_the_other_images_of_a_cell_are_images(tmp_path: Path) -> None:
     for name in IMAGES:
         if name.endswith(".tif"):
             (place / name).write_bytes(png())
+    # Where a program has kept a copy of its own, that is no second chromosome.
+    (place / "1" / ".c1-a.png.swp.png").write_bytes(png())
     found, _, _ = gather_images([place], None, 100, 0)
     assert [len(one.mates()) for one in found] == [1, 1, 0]
 
