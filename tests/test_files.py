@@ -1,12 +1,26 @@
 """Writing whole or not at all, and hashing by value."""
 
 import hashlib
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import bandbridge
 from bandbridge.errors import EnvironmentFault
-from bandbridge.files import canonical_json, content_hash, file_stems, is_present, replacing, write_text
+from bandbridge.files import (
+    canonical_json,
+    content_hash,
+    csv_lines,
+    csv_text,
+    file_stems,
+    guard_formula,
+    is_present,
+    replacing,
+    unguard_formula,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -49,3 +63,49 @@ def test_names_that_come_out_alike_do_not_share_a_file():
     found = list(file_stems(names, "sheet"))
     assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2"]
     assert len(set(found)) == len(names)
+
+
+FORMULAS = (
+    "=1+1",
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    '=HYPERLINK("x")',
+    " =1",
+    "\t=1",
+    "\uff1d1+1",
+    "- 1 x",
+    "=cmd|' /C x'!A0",
+)
+PLAIN = ("", "cell 7", "-", "+", "-1.5", "+3", "1e-3", "-inf", "a=b", "12-3", "'", "'a", "–", "'-1")
+
+
+@pytest.mark.parametrize(
+    "text", [*FORMULAS, *PLAIN, *(f"'{text}" for text in FORMULAS), *(f"''{text}" for text in FORMULAS)]
+)
+def test_a_name_that_a_spreadsheet_would_compute_is_guarded_and_comes_back(text):
+    guarded = guard_formula(text)
+    assert guarded == (text if text in PLAIN else f"'{text}") and unguard_formula(guarded) == text
+
+
+def test_tables_are_written_guarded_in_texts_and_headers_and_numbers_as_they_are():
+    names = ["=1+1", "-1", None, "x"]
+    table = pd.DataFrame(
+        {"cell": names, "@f": [-0.5, 1.0, float("nan"), 0.1 + 0.2], "kind": pd.Categorical(["+a", "b", "+a", "b"])}
+    )
+    table["cell"] = table["cell"].astype(object)
+    lines = csv_text(table).splitlines()
+    assert lines[0] == "cell,'@f,kind" and lines[1:] == [
+        "'=1+1,-0.5,'+a",
+        "-1,1.0,b",
+        ",,'+a",
+        "x,0.30000000000000004,b",
+    ]
+    assert csv_lines(("a", "=b"), [("@x", "1")]) == "a,'=b\n'@x,1\n"
+
+
+def test_no_table_is_written_past_the_guard():
+    root = Path(bandbridge.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.relative_to(root) != Path("files.py"):
+            assert not re.search(r"\.to_csv\(|csv\.(writer|DictWriter)", path.read_text(encoding="utf-8")), path

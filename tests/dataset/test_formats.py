@@ -192,6 +192,13 @@ def test_class_folders_with_and_without_cells(tmp_path: Path) -> None:
     assert set(open_dataset(tmp_path / "set").samples["stain"]) == {"R"}
 
 
+def test_cells_named_like_formulas_are_guarded_in_the_table_and_read_back(tmp_path: Path) -> None:
+    source = as_folder(tmp_path / "source", {"2/=1+1/a.png": image(1), "X/@c9/=b.png": image(2)})
+    import_distribution("folder", source, tmp_path / "set")
+    assert "'=1+1" in (tmp_path / "set" / "metadata.csv").read_text()
+    assert open_dataset(tmp_path / "set").samples["cell"].tolist() == ["=1+1", "@c9"]
+
+
 def test_class_folders_of_other_things_keep_their_names(tmp_path: Path) -> None:
     source = as_folder(tmp_path / "source", {"cat/a.png": image(1), "dog/b.png": image(2)})
     import_distribution("folder", source, tmp_path / "set")

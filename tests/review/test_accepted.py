@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,20 @@ def test_the_table_of_corrections_tells_what_the_model_thought(store, cells):
         ("Xa.png", "X", "", "person"),
     ]
     assert [bool(row["file_name"]) for row in first] == [True, True, True, False]
+
+
+def test_names_like_formulas_are_guarded_in_the_tables_and_read_back_as_they_are(store):
+    held = (("=1+1.png", store.put_image(picture(1))),)
+    cell, _ = store.add_cell(Incoming("@c1", held, "-7+1", "G"))
+    sheet = NamedAnalyst().sheet("@c1", [("1a.png", picture(1))])
+    store.save_sheet(cell, replace(sheet, chromosomes=(replace(sheet.chromosomes[0], file="=1+1.png"),)), "m1")
+    store.change(cell, "accept", (1,))
+    made = export_accepted(store)
+    for table in ("metadata.csv", "corrections.csv"):
+        for row in csv.reader((made.folder / table).read_text().splitlines()):
+            assert not any(text[:1] in ("=", "@", "-") for text in row), row
+    samples = open_dataset(made.folder).samples
+    assert samples[["cell", "patient"]].to_numpy().tolist() == [["@c1", "-7+1"]]
 
 
 def test_a_second_export_leaves_the_first_alone(store, cells):

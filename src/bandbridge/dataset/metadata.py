@@ -124,7 +124,7 @@ def _read_csv(data: bytes, place: str) -> tuple[list[str], list[Row]]:
     return named, [
         Row(
             f"row {number}",
-            {column: unguard_formula(text) for column, text in zip(header, line, strict=False) if column},
+            {column: unguard_formula(text).strip() for column, text in zip(header, line, strict=False) if column},
         )
         for number, line in rows
     ]
