@@ -107,7 +107,7 @@ def test_the_other_images_of_a_cell_are_images(tmp_path: Path) -> None:
     # Where a program has kept a copy of its own, that is no second chromosome.
     (place / "1" / ".c1-a.png.swp.png").write_bytes(png())
     found, _, _ = gather_images([place], None, 100, 0)
-    assert [len(one.mates()) for one in found] == [1, 1, 0]
+    assert [len(one.mates(None)) for one in found] == [1, 1, 0]
 
 
 def test_names_of_images() -> None:
