@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,6 +23,7 @@ from bandbridge.report.context import APPROACH_TITLES, FAMILY_TITLES, Arm, Table
 from bandbridge.report.contrasts import COMPARISONS, comparison_title, comparisons_of
 from bandbridge.report.effects import COMPARISON, Effects
 from bandbridge.report.figures.illustration import Illustration
+from bandbridge.report.figures.styles import PlainFigure, short_name
 
 #: Colour (Okabe & Ito 2008, told apart with any colour vision) and marker of each family.
 STYLES = {"traditional": ("#0072B2", "o"), "modern": ("#D55E00", "s"), "other": ("#009E73", "^")}
@@ -123,18 +125,16 @@ def _illustration(
 
 def _draw(panels: Sequence[_Panel], label: str) -> Figure:
     """Panels two by two, each with its labels above it, and one legend below."""
-    longest = max(
-        TextPath((0, 0), name, size=_FONT).get_extents().width
-        for panel in panels
-        for name in panel.points["architecture"]
-    )
+    names = {name for panel in panels for name in panel.points["architecture"]}
+    with matplotlib.rc_context({"text.parse_math": False}):
+        longest = max(TextPath((0, 0), short_name(name), size=_FONT).get_extents().width for name in names)
     band = (longest * math.sin(_TILT) + 2 * _LEADER) / _POINTS + 0.3
     right = longest * math.cos(_TILT) / _POINTS
     columns = min(2, len(panels))
     lines = math.ceil(len(panels) / columns)
     width = columns * (_LEFT + _PANEL[0] + right)
     height = lines * (band + _PANEL[1] + _UNDER) + 0.3
-    figure = Figure(figsize=(width, height))
+    figure = PlainFigure(figsize=(width, height))
     for index, panel in enumerate(panels):
         line, column = divmod(index, columns)
         left = _LEFT + column * (_LEFT + _PANEL[0] + right)
@@ -142,7 +142,14 @@ def _draw(panels: Sequence[_Panel], label: str) -> Figure:
         axes = figure.add_axes((left / width, bottom / height, _PANEL[0] / width, _PANEL[1] / height))
         _draw_panel(axes, panel.points)
         axes.set_ylabel(label if column == 0 else "", fontsize=8)
-        axes.text(0, 1 + (band - 0.2) / _PANEL[1], panel.title, transform=axes.transAxes, fontsize=9, fontweight="bold")
+        axes.text(
+            0,
+            1 + (band - 0.2) / _PANEL[1],
+            short_name(panel.title, 64),
+            transform=axes.transAxes,
+            fontsize=9,
+            fontweight="bold",
+        )
     families = [family for family in STYLES if any(family in set(panel.points["family"]) for panel in panels)]
     handles = _legend(families, any(panel.points["published_low_pp"].notna().any() for panel in panels))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, frameon=False)
@@ -175,7 +182,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
             zorder=3,
         )
         axes.plot(row["x"], row["mean_pp"], marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
-    axes.set_xlabel(r"$\log_{10}$(#parameters)", fontsize=8)
+    axes.set_xlabel("log₁₀(#parameters)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     _draw_labels(axes, points)
@@ -211,7 +218,7 @@ def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
         axes.text(
             place,
             1 + 1.15 * step,
-            row["architecture"],
+            short_name(row["architecture"]),
             transform=above,
             rotation=math.degrees(_TILT),
             rotation_mode="anchor",
