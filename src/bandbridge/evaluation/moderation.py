@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammaln, stdtr
+from scipy.special import gammaln, stdtr, stdtrit
 
 from bandbridge.evaluation.comparison import TTest, t_test
 
@@ -55,11 +55,6 @@ class Spread:
         """Return what a variance of ``df`` degrees of freedom says by itself."""
         return cls(np.array([variance]), np.array([float(df)]), np.ones(1))
 
-    @property
-    def expected(self) -> tuple[float, float]:
-        """A variance and degrees of freedom that stand for all: weighted harmonic means, as precisions add."""
-        return 1 / float(self.weight @ (1 / self.variance)), 1 / float(self.weight @ (1 / self.df))
-
     def times(self, factor: float) -> Spread:
         """Return the same of ``factor`` times the variance."""
         return Spread(factor * self.variance, self.df, self.weight)
@@ -69,17 +64,20 @@ class Spread:
         return float(2 * self.weight @ stdtr(self.df, -abs(mean) / np.sqrt(factor * self.variance)))
 
     def test(self, mean: float, factor: float, level: float = 0.95) -> TTest:
-        """Return interval and test of a ``mean`` whose own variance is ``factor`` times this one."""
-        variance, df = self.expected
-        if not math.isfinite(mean) or not variance > 0:
-            return TTest(mean, *[math.nan] * 5)
+        """Return interval and test of a ``mean`` whose own variance is ``factor`` times this one.
+
+        The degrees of freedom are the harmonic mean of those mixed; ``t`` is that of Student's law of so many whose
+        interval is as wide.
+        """
         if len(self.weight) == 1:
-            return t_test(mean, factor * variance, df, level)
+            return t_test(mean, factor * float(self.variance[0]), float(self.df[0]), level)
         upper = math.sqrt(factor * float(self.variance.max()))
         while self.p(upper, factor) > 1 - level:
             upper *= 2
         margin = float(brentq(lambda value: self.p(value, factor) - (1 - level), 0.0, upper, rtol=1e-10))
-        return TTest(mean, mean - margin, mean + margin, mean / math.sqrt(factor * variance), df, self.p(mean, factor))
+        df = 1 / float(self.weight @ (1 / self.df))
+        t = mean / margin * float(stdtrit(df, 0.5 + level / 2))
+        return TTest(mean, mean - margin, mean + margin, t, df, self.p(mean, factor))
 
 
 def fewest_folds(comparisons: int) -> int:

@@ -104,8 +104,9 @@ def _moderated(comparisons: pd.DataFrame, test_share: float) -> pd.DataFrame:
         spreads = moderate(comparisons.loc[tested, "sd_pp"].to_numpy(dtype=np.float64) ** 2, folds - 1)
         for row, spread in zip(tested, spreads, strict=True):
             test = spread.test(comparisons.loc[row, "mean_pp"], 1 / folds + test_share)
-            variance, df = spread.expected
-            found = detectable_difference(math.sqrt(variance), folds, test_share, df=df)
+            # The deviation that Student's law would have for an interval as wide.
+            deviation = test.mean / test.t / math.sqrt(1 / folds + test_share)
+            found = detectable_difference(abs(deviation), folds, test_share, df=test.df)
             comparisons.loc[row, _MODERATED] = [test.low, test.high, test.p, found]
     return comparisons
 

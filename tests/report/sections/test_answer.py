@@ -231,6 +231,6 @@ def test_the_question_of_the_paper_comes_before_the_same_without_imagenet():
             "arms": (Arm("q", "scratch"), Arm("q", "imagenet"), Arm("q", "two-step", "g"), Arm("q", "domain", "g")),
         }
     )
-    answers = answer_study(ONE, make_effects([single("A", (0.5, 2.0), (0.1, 3.0))]), context)
+    answers = answer_study(ONE, make_effects([single("A", (0.5, 2.0), (0.1, 3.0), folds=3)]), context)
     assert [answer.approach for answer in answers] == ["Two-step", "Domain"]
     assert [answer.verdict for answer in answers] == ["helps", "unknown"]
