@@ -165,7 +165,7 @@ class _Measure:
         folds = [record[name] for name in self.fold_columns] if pairs else []
         row |= _fold_tests(np.array(folds, dtype=np.float64), self.test_share)
         numbers, frame = self._pooled(named, architecture, pairs)
-        return row | numbers, frame
+        return row | numbers | {name: record.get(name, math.nan) for name in self.fold_columns}, frame
 
     def families(
         self, group: pd.DataFrame, named: dict[str, str], pairs: dict[str, PairedPredictions]

@@ -20,7 +20,7 @@ from bandbridge.report.scores import KEY
 from bandbridge.report.tables.effects import ALPHA, p_text
 from bandbridge.report.tables.published import reported
 
-Verdict = Literal["helps", "hurts", "leans-help", "leans-hurt", "depends", "unclear", "unknown"]
+Verdict = Literal["helps", "hurts", "leans-help", "leans-hurt", "depends", "unclear", "unknown", "alone"]
 #: Intervals wider than this, in percentage points, say nothing: Macro-F1 itself has no more room.
 _USELESS = 100.0
 
@@ -35,7 +35,8 @@ class Answer:
     few groups to resample (their p value then speaks), of new trainings where there are too few folds; ``depends``
     where single architectures differ clearly (Holm), some up and some down; ``unclear`` where the interval of new cells
     includes zero; ``unknown`` where planned folds are missing, or where too few patients or cells are all that was held
-    out. claim: the verdict in words. sentence: the numbers behind it, and what would give those that are withheld.
+    out; ``alone`` where nothing is compared (:mod:`bandbridge.report.sections.own_results`). claim: the verdict in
+    words. sentence: the numbers behind it, and what would give those that are withheld.
     """
 
     task: str
@@ -134,6 +135,7 @@ def _claim(verdict: Verdict, via: str, reference: Arm, evidence: _Evidence | Non
         "depends": f"It depends on the architecture: {detour} helps some and hurts others.",
         "unclear": f"No clear difference: {detour} neither helps nor hurts as far as these data can tell.",
         "unknown": unknown,
+        "alone": "",
     }[verdict]
 
 
