@@ -7,9 +7,9 @@ five such steps to the number of pixels that are missing to the next multiple of
 the worst, 31 px; one less is 1 px off.
 
 Measured with genuine weights on 300 photographs of Imagenette, each resized (``benchmarks/image_sizes.py``):
-tf_mobilenetv3_small_100 names 57.7% right at 224 px and 57.0% at 256 px. Between them, with 1 to 8 px missing it is 54.7
-to 58.0%, with 9 to 16 px 50.7 to 55.0%, with 17 to 24 px 48.7 to 55.0%, with 25 to 31 px 44.7 to 51.3%. So a quarter of
-the step is let pass, and more is told.
+tf_mobilenetv3_small_100 names 57.7% right at 224 px and 57.0% at 256 px. Between them, with 1 to 8 px missing it is
+54.7 to 58.0%, with 9 to 16 px 50.7 to 55.0%, with 17 to 24 px 48.7 to 55.0%, with 25 to 31 px 44.7 to 51.3%. So a
+quarter of the step is let pass, and more is told.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def size_note(architecture: Architecture, image_size: int) -> str:
         return ""
     nearest = max(step, (image_size + step // 2) // step * step)
     return (
-        f"{architecture.name} pads images as TensorFlow does: at {image_size} px its layers look {shift} px beside where "
-        f"its ImageNet weights learned to. The nearest good size is {nearest} (multiples of {step} are good, and up to "
-        f"{int(_TOLERATED * step)} px less)."
+        f"{architecture.name} pads images as TensorFlow does: at {image_size} px its layers look {shift} px beside "
+        f"where its ImageNet weights learned to. The nearest good size is {nearest} (multiples of {step} are good, and "
+        f"up to {int(_TOLERATED * step)} px less)."
     )
 
 

@@ -82,7 +82,7 @@ def _measure(folds: Sequence[RunPredictions], checkpoint: str) -> tuple[Estimate
     units = Units.named(frame[unit])
     share = units.share(guess == truth, everything)
     macro_f1 = estimate_macro_f1(units.class_counts(truth, guess, len(classes), everything))
-    of = counted(len(truth), "held-out image") + ("" if unit == "image" else f" of {counted(units.count, unit)}")
+    of = f"{len(truth):,} held-out images" + ("" if unit == "image" else f" of {counted(units.count, unit)}")
     return share, macro_f1, of
 
 
