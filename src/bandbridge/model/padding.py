@@ -9,7 +9,8 @@ the worst, 31 px; one less is 1 px off.
 Measured with genuine weights on 300 photographs of Imagenette, each resized (``benchmarks/image_sizes.py``):
 tf_mobilenetv3_small_100 names 57.7% right at 224 px and 57.0% at 256 px. Between them, with 1 to 8 px missing it is
 54.7 to 58.0%, with 9 to 16 px 50.7 to 55.0%, with 17 to 24 px 48.7 to 55.0%, with 25 to 31 px 44.7 to 51.3%. So a
-quarter of the step is let pass, and more is told.
+quarter of the step is let pass, and more is told. On 100 of them the means of these groups fall from 60.3 to 55.6% for
+tf_mobilenetv3_large_minimal_100 and from 60.9 to 58.1% for mobilenetv2_100 with this padding.
 """
 
 from __future__ import annotations
