@@ -96,3 +96,11 @@ def test_a_unit_is_a_cell_or_an_image_without_one(sets, tmp_path):
 def test_a_folder_without_images_is_no_domain(tmp_path):
     with pytest.raises(UserError, match="holds no images"):
         open_natural(tmp_path)
+
+
+@pytest.mark.parametrize(("size", "said"), [(225, True), (48, True), (224, False), (64, False)])
+def test_a_size_that_padding_shifts_is_told_before_images_are_embedded(tmp_path, capsys, size, said) -> None:
+    architecture = find_architecture("tf_mobilenetv3_small_100")
+    with pytest.raises(UserError):  # the folder holds no weights
+        open_extractor(architecture, size, tmp_path, "cpu")
+    assert ("nearest good size" in capsys.readouterr().err) == said

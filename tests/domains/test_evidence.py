@@ -13,6 +13,7 @@ from scipy.stats import kendalltau, permutation_test, spearmanr
 from bandbridge.domains.evidence import Agreement, Gain, agreements, common_cells, fold_gains, measured_gains
 from bandbridge.evaluation.comparison import corrected_resampled_t
 from bandbridge.evaluation.mixed import crossed_effects
+from bandbridge.evaluation.moderation import moderate
 
 NAN = math.nan
 
@@ -62,17 +63,35 @@ def test_candidates_are_compared_on_what_all_of_them_have() -> None:
     assert gains["G"].architectures == ("a", "b") and gains["G"].folds == 2
     assert gains["G"].mean == pytest.approx((3 + 2 + 4 + 2) / 4)
     assert gains["H"].mean == pytest.approx((1 - 1 - 1 + 1) / 4, abs=1e-9)
-    expected = crossed_effects(np.array([[3, 2], [4, 2]]), 1 / 4).overall
-    assert (gains["G"].low, gains["G"].high) == pytest.approx((expected.low, expected.high))
+    assert math.isnan(gains["G"].low) and "too few folds" in gains["G"].verdict
 
 
-def test_one_architecture_has_the_corrected_t_interval_and_one_fold_none() -> None:
-    table = pd.DataFrame([[3.0, 2.0, 1.0]], index=["a"])
-    gain = measured_gains({"G": table}, folds=5)["G"]
-    expected = corrected_resampled_t(np.array([3.0, 2, 1]), 1 / 4)
+def test_the_scatter_is_moderated_over_the_candidates() -> None:
+    rng = np.random.default_rng(3)
+    tables = {name: pd.DataFrame(rng.normal(size=(2, 5)), index=["a", "b"]) for name in "GHI"}
+    found = measured_gains(tables, folds=5)
+    means = [table.mean().to_numpy() for table in tables.values()]
+    spreads = moderate(np.array([one.var(ddof=1) for one in means]), 4)
+    for (name, table), spread in zip(tables.items(), spreads, strict=True):
+        expected = crossed_effects(table.to_numpy(), 1 / 4, spread=spread).overall
+        assert (found[name].low, found[name].high) == pytest.approx((expected.low, expected.high))
+
+
+def test_one_architecture_by_itself_has_the_corrected_t_interval_and_few_folds_none() -> None:
+    folds = np.array([3.0, 2, 1, 2, 4, 1])
+    table = pd.DataFrame([folds], index=["a"])
+    gain = measured_gains({"G": table}, folds=10)["G"]
+    expected = corrected_resampled_t(folds, 1 / 9)
     assert (gain.mean, gain.low, gain.high) == pytest.approx((expected.mean, expected.low, expected.high))
-    single = measured_gains({"G": table[[1]]}, folds=5)["G"]
-    assert single.mean == 2 and math.isnan(single.low) and "without an interval" in single.verdict
+    for count in (1, 2, 5):
+        few = measured_gains({"G": table[list(range(count))]}, folds=10)["G"]
+        assert few.mean == folds[:count].mean() and math.isnan(few.low) and "without an interval" in few.verdict
+
+
+@pytest.mark.parametrize("agreeing", [[16.64, 16.75], [5.0, 5.01]])
+def test_two_folds_that_happen_to_agree_are_no_reason_to_train(agreeing: list[float]) -> None:
+    tables = {"G": pd.DataFrame([agreeing], index=["a"]), "H": pd.DataFrame([[1.0, 4.0]], index=["a"])}
+    assert all(math.isnan(gain.low) for gain in measured_gains(tables, folds=2).values())
 
 
 def test_candidates_without_a_common_fold_are_not_compared() -> None:

@@ -112,12 +112,17 @@ def test_a_blank_image_has_no_chromosome() -> None:
 
 
 def test_a_mean_over_cells_counts_each_cell_once() -> None:
-    values = np.array([1.0, 3.0, np.nan, 5.0, 9.0, 10.0])
-    cells = ["a", "a", "a", "b", "c", "c"]
-    means = np.array([2.0, 5.0, 9.5])
+    values = np.array([1.0, 3.0, np.nan, 5.0, 9.0, 10.0, *range(17)])
+    cells = ["a", "a", "a", "b", "c", "c", *(f"d{number:02}" for number in range(17))]
+    means = np.array([2.0, 5.0, 9.5, *range(17)])
     found = mean_over_cells(values, cells, np.random.default_rng(3))
     assert found == percentile_bootstrap(means, 2000, generator=np.random.default_rng(3))
-    assert found.mean == pytest.approx(5.5) and found.low < 5.5 < found.high
+    assert found.mean == pytest.approx(means.mean()) and found.low < found.mean < found.high
+
+
+def test_nineteen_cells_have_a_mean_and_no_interval() -> None:
+    found = mean_over_cells(np.arange(19.0), [f"c{number}" for number in range(19)], np.random.default_rng(0))
+    assert found.mean == 9 and np.isnan(found.low) and np.isnan(found.high)
 
 
 def test_one_cell_has_no_interval_and_no_value_no_mean() -> None:

@@ -161,6 +161,7 @@ def test_the_attention_table_is_the_mean_over_cells_of_what_is_measured(study, s
 
 def test_intervals_and_differences_are_over_cells(study, small_study, monkeypatch) -> None:
     """With made-up measurements, one of them missing: means, chance and differences written out."""
+    monkeypatch.setattr("bandbridge.explain.attention.FEWEST_RESAMPLED", 2)
     kept, given = [], {}
     real = survey._draw
 

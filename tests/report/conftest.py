@@ -93,6 +93,8 @@ def _write_set(folder: Path, members: Sequence[Image]) -> None:
 def _finish(study: Study, run, folder: Path, machine: dict) -> None:
     """Write what a finished run leaves; the last epoch of "domain" is right a little more often."""
     write_json(folder / "environment.json", machine)
+    epochs = [{"epoch": epoch, "training_loss": 1 / epoch, "training_accuracy": 0.5} for epoch in (1, 2)]
+    write_json(folder / "history.json", epochs)
     task = study.tasks[run.task]
     if task.dataset is not None and task.split is not None and run.fold is not None:
         _, held_out = task.split.rows(run.fold)

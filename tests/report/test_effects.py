@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score
 
 from bandbridge.evaluation.comparison import detectable_difference, holm
 from bandbridge.evaluation.mixed import crossed_effects
+from bandbridge.evaluation.moderation import moderate
 from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
 from bandbridge.report.effects import Effects, measure_effects
@@ -128,13 +129,41 @@ def test_the_pooled_difference_is_that_of_all_images_together() -> None:
     assert (found["unit"], found["groups"], found["images"]) == ("cell", 30, 180)
 
 
-def test_a_row_does_not_depend_on_the_rest() -> None:
+def test_a_row_does_not_depend_on_the_rest_but_for_what_all_tell_together() -> None:
     alone = measure(make_runs(["VGG-16"])).comparisons
-    columns = [name for name in alone.columns if not name.endswith("_holm")]
+    columns = [name for name in alone.columns if not name.endswith("_holm") and not name.startswith("moderated_")]
     complete = alone.loc[alone["groups"] > 0, columns]
     pd.testing.assert_frame_equal(
         complete, whole().comparisons.loc[lambda data: data.architecture == "VGG-16", columns]
     )
+
+
+def test_the_spread_of_new_trainings_is_that_which_all_comparisons_tell() -> None:
+    found = whole().comparisons
+    differences = np.array([fold_differences(name) for name in found["architecture"]])
+    spreads = list(moderate(differences.var(axis=1, ddof=1), 2))
+    for spread, own, line in zip(spreads, differences, found.to_dict("records"), strict=True):
+        expected = spread.test(own.mean(), 1 / 3 + 1 / 4)
+        ends = [line[f"moderated_{name}"] for name in ("low_pp", "high_pp", "p")]
+        assert ends == pytest.approx([expected.low, expected.high, expected.p])
+        assert line["moderated_over"] == 3
+    widths, own = (
+        (found[f"{name}_high_pp"] - found[f"{name}_low_pp"]).to_numpy() for name in ("moderated", "corrected")
+    )
+    # All are believed more than they would be alone, but for those whose folds agree most.
+    assert widths[own.argmax()] < 0.8 * own.max() and widths[own.argmin()] > 0.95 * own.min()
+
+
+def test_fewer_than_twenty_groups_have_no_interval_anywhere() -> None:
+    effects = measure(make_runs(folds=(0,)), replace(CONTEXT, folds=(0,)))
+    assert set(effects.comparisons["groups"]) == {10}
+    for frame, names in (
+        (effects.comparisons, ("pooled_low_pp", "pooled_high_pp", "accuracy_pooled_low_pp", "accuracy_pooled_high_pp")),
+        (effects.classes, ("low_pp", "high_pp")),
+    ):
+        assert frame[list(names)].isna().all(axis=None)
+        assert frame["p" if "p" in frame else "pooled_p"].between(0, 1).all()
+    assert any("Fewer than 20 groups" in note for note in comparison_table(effects, CONTEXT).notes)
 
 
 def test_a_missing_fold_leaves_its_architecture_out_by_name() -> None:
@@ -147,7 +176,7 @@ def test_a_missing_fold_leaves_its_architecture_out_by_name() -> None:
     assert two["corrected_p_holm"].to_list() == pytest.approx(holm(two["corrected_p"].to_numpy()))
     assert effects.mixed["left_out"].to_list() == ["VGG-16"]
     assert any("left out for missing folds: VGG-16" in note for note in mixed_table(effects, CONTEXT).notes)
-    assert texts(comparison_table(effects, CONTEXT))[0][3:] == ["–"] * 8
+    assert texts(comparison_table(effects, CONTEXT))[0][3:] == ["–"] * 9
 
 
 def test_the_mixed_view_is_that_of_the_table_of_folds() -> None:
@@ -186,7 +215,8 @@ def test_the_tables_name_protocol_checkpoint_and_groups() -> None:
         assert table.rows[0].section == "Q-band"
     notes = " ".join(tables[0].notes)
     assert "Q-band: 30 cells with 180 images" in notes
-    assert "(1/3 + 0.25) times" in notes and "4.3 standard errors" in notes
+    assert "(1/3 + 0.25) times" in notes and "all 3 comparisons of the study" in notes
+    assert "3 folds and 3 comparisons cannot tell" in notes and "5 folds or more would do" in notes
     assert "share cells" not in notes
     assert "share cells" in " ".join(comparison_table(whole(), replace(CONTEXT, protocol="paper")).notes)
     assert [line[0] for line in texts(tables[1])] == ["All (3)", "Traditional CNNs (2)"]
@@ -205,17 +235,19 @@ def test_an_architecture_is_named_once_for_its_comparisons() -> None:
 def test_two_folds_are_called_too_few() -> None:
     context = replace(CONTEXT, folds=(0, 1))
     effects = measure(make_runs(folds=(0, 1)), context)
-    assert any("12.7 standard errors" in note for note in comparison_table(effects, context).notes)
-    assert any("some 90%" in note for note in mixed_table(effects, context).notes)
+    assert any("2 folds and 3 comparisons cannot tell" in note for note in comparison_table(effects, context).notes)
+    assert any("6 folds or more would do" in note for note in mixed_table(effects, context).notes)
 
 
 def test_one_fold_has_pooled_intervals_alone() -> None:
     context = replace(CONTEXT, folds=(0,))
-    effects = measure(make_runs(folds=(0,)), context)
+    # Each image by itself: ten cells of one fold would be too few.
+    runs = [make_run(name, approach, 0, "image") for name in ("VGG-16", "ViT-S/16") for approach in SHARES]
+    effects = measure(runs, context)
     assert effects.mixed.empty and mixed_table(effects, context) is None
     table = comparison_table(effects, context)
-    assert texts(table)[0][3:8] == ["–"] * 5
-    assert "–" not in texts(table)[0][8:]
+    assert texts(table)[0][3:9] == ["–"] * 6
+    assert "–" not in texts(table)[0][9:]
     assert table.notes[0].startswith("One fold has no scatter")
 
 

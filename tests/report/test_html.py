@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -261,3 +263,41 @@ def test_cautions_lie_beside_the_page(content, written):
     records = json.loads(page.with_name("cautions.json").read_text(encoding="utf-8"))
     assert [record["code"] for record in records] == [caution.code for caution in content.cautions]
     assert "BB009" in page.with_name("table2.md").read_text(encoding="utf-8")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MEASURE = """<script>addEventListener("load", () => {
+  const found = [...document.querySelectorAll(".table .scroll")].map((one) => [one.clientWidth, one.scrollWidth]);
+  document.body.insertAdjacentHTML("beforeend", `<pre id="measured">${JSON.stringify(found)}</pre>`);
+});</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_laptops_window_shows_every_column(tmp_path):
+    """Three tables as wide as a study makes them: intervals, long names, cells of many words."""
+    names = ["tf_mobilenetv3_large_minimal_100.in1k", "Two-step via the hospital's own G-band minus ImageNet"]
+    wide = {
+        "comparison": [*names, "+16.70", *["-110.12 to +123.45"] * 4, "<0.001", "0.123", "13.96", "+15.22", "0.009"],
+        "classes": ["x" * 60, names[1], *["21: +12.34 (-10.12 to +13.45)"] * 4, "10 up, 12 down"],
+        "similarity": ["gband65.zip – bioimlab.zip", *["0.1740 [0.1680, 0.1810]", "<0.001"] * 4],
+    }
+    tables = [
+        Table(
+            name,
+            name,
+            "S",
+            tuple(Column(f"Corrected t, {i}%", "Folds") for i in range(len(cells))),
+            (row, row, row),
+            None,
+        )
+        for name, cells in wide.items()
+        for row in [Row(tuple(map(Cell, cells)))]
+    ]
+    path = tmp_path / "wide.html"
+    path.write_text(render(_with(*tables)).replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900", "--dump-dom"]
+    shown = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    measured = json.loads(re.findall(r'id="measured">(.*?)</pre>', shown)[-1])  # the first is in the script itself
+    assert len(measured) == 3
+    assert all(inside <= room for room, inside in measured), dict(zip(wide, measured, strict=True))

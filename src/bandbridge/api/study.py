@@ -38,7 +38,7 @@ class Plan:
 
     table: a row for each with ``run`` (its name), ``id``, ``parent`` (name and id, "" without one), ``state`` (done,
     paused, failed or pending), ``epochs`` finished ``of_epochs``, and whether another study made it (``shared``).
-    summary: how many there are and how many intermediate models cost nothing extra.
+    summary: how many there are, how many intermediate models cost nothing extra, and what to know before training.
     """
 
     table: pd.DataFrame
@@ -195,7 +195,15 @@ class Study:
         if parents:
             own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
             lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
-        return "\n".join([*lines, *self._otherwise_prepared(selected)])
+        return "\n".join([*lines, *self._otherwise_prepared(selected), *self._unsuited_sizes(selected)])
+
+    def _unsuited_sizes(self, selected: Sequence[PlannedRun]) -> list[str]:
+        """Say which architectures see images of this size elsewhere than their weights learned to."""
+        from bandbridge.model.padding import size_note
+
+        waiting = dict.fromkeys(run.architecture for run in distinct(selected) if self.state(run).kind != "done")
+        notes = (size_note(self._planned.architectures[name], self._planned.spec.image_size) for name in waiting)
+        return [note_ for note_ in notes if note_]
 
     def _otherwise_prepared(self, selected: Sequence[PlannedRun]) -> list[str]:
         """Say which runs would be trained again for another preparation of the images, so that nobody is surprised."""

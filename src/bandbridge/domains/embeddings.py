@@ -19,8 +19,9 @@ from bandbridge.errors import UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.channels import as_channels
+from bandbridge.model.padding import size_note
 from bandbridge.model.weights import Weights, load_imagenet_weights
-from bandbridge.progress import track
+from bandbridge.progress import note, track
 from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.device import open_fabric
 
@@ -70,8 +71,12 @@ def open_extractor(
 ) -> Extractor:
     """Build ``architecture`` with its ImageNet weights, to embed images of ``image_size`` px.
 
-    Raises :class:`UserError` when the weights cannot be had or the model cannot take the size.
+    Says so where another size would suit the model better. Raises :class:`UserError` when the weights cannot be had or
+    the model cannot take the size.
     """
+    unsuited = size_note(architecture, image_size)
+    if unsuited:
+        note(unsuited)
     # The head is built only so that weights with and without one load alike; it is dropped at once.
     model = create_model(architecture, 2, image_size, torch.Generator().manual_seed(0))
     weights = load_imagenet_weights(model, architecture, weights_dir)

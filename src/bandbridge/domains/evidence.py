@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from bandbridge.evaluation.comparison import corrected_resampled_t, paired_differences
+from bandbridge.evaluation.comparison import paired_differences
 from bandbridge.evaluation.mixed import crossed_effects
+from bandbridge.evaluation.moderation import fewest_folds, moderate
 
 #: Below this many candidates even a perfect order comes about by chance more often than once in twenty.
 FEWEST_CANDIDATES = 4
@@ -39,7 +40,7 @@ class Gain:
     def verdict(self) -> str:
         """What the interval says, in words."""
         if math.isnan(self.low):
-            return "without an interval: one fold, or folds that agree"
+            return "without an interval: too few folds, or folds that agree"
         if self.low > 0:
             return "helped"
         return "harmed" if self.high < 0 else "not told from zero: the interval includes 0"
@@ -107,8 +108,10 @@ def measured_gains(differences: Mapping[str, pd.DataFrame], folds: int) -> dict[
     """Return the gain of each candidate over the architectures and folds that all of them have.
 
     ``differences``: of :func:`fold_gains`, by candidate; those without any are left out. ``folds``: of the whole
-    cross-validation, trained or not. Several architectures are a second random effect beside the folds; one alone has
-    the corrected resampled t interval. Returns nothing when the candidates have no fold of one architecture in common.
+    cross-validation, trained or not. Intervals are for new trainings, whose scatter is moderated over the candidates;
+    several architectures are a second random effect beside the folds. There are none below
+    :func:`~bandbridge.evaluation.moderation.fewest_folds`. Returns nothing when the candidates have no fold of one
+    architecture in common.
     """
     tables = {name: table for name, table in differences.items() if table.size}
     if not tables:
@@ -117,7 +120,7 @@ def measured_gains(differences: Mapping[str, pd.DataFrame], folds: int) -> dict[
     if not architectures:
         return {}
     share = 1 / (folds - 1)
-    return {name: _gain(table.loc[architectures, common_folds], share) for name, table in tables.items()}
+    return _gains({name: table.loc[architectures, common_folds] for name, table in tables.items()}, share)
 
 
 def common_cells(tables: Sequence[pd.DataFrame]) -> tuple[list[str], list[int]]:
@@ -164,16 +167,29 @@ def _cells(table: pd.DataFrame) -> set[tuple[str, int]]:
     return {(str(name), int(fold)) for fold in table.columns for name in table.index[table[fold].notna()]}
 
 
-def _gain(table: pd.DataFrame, test_share: float) -> Gain:
-    values = table.to_numpy(dtype=float)
-    low = high = math.nan
-    if min(values.shape) >= 2:
-        test = crossed_effects(values, test_share).overall
-        low, high = test.low, test.high
-    elif values.shape[1] >= 2:
-        test = corrected_resampled_t(values[0], test_share)
-        low, high = test.low, test.high
-    return Gain(float(values.mean()), low, high, tuple(map(str, table.index)), values.shape[1])
+def _gains(tables: Mapping[str, pd.DataFrame], test_share: float) -> dict[str, Gain]:
+    """The gains of ``tables`` of one shape; how far new trainings scatter is told by all of them together."""
+    values = {name: table.to_numpy(dtype=float) for name, table in tables.items()}
+    ends = dict.fromkeys(values, (math.nan, math.nan))
+    # The scatter of the fold means is that of a single architecture's folds. Folds that agree to rounding tell nothing.
+    told = {name: own for name, own in values.items() if own.shape[1] > 1 and not _agree(own.mean(axis=0))}
+    folds = next((own.shape[1] for own in told.values()), 0)
+    if told and folds >= fewest_folds(len(told)):
+        spreads = moderate(np.array([own.mean(axis=0).var(ddof=1) for own in told.values()]), folds - 1)
+        for (name, own), spread in zip(told.items(), spreads, strict=True):
+            if len(own) > 1:
+                test = crossed_effects(own, test_share, spread=spread).overall
+            else:
+                test = spread.test(float(own.mean()), 1 / folds + test_share)
+            ends[name] = (test.low, test.high)
+    return {
+        name: Gain(float(own.mean()), *ends[name], tuple(map(str, tables[name].index)), own.shape[1])
+        for name, own in values.items()
+    }
+
+
+def _agree(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) <= 1e-9 * np.abs(values).max())
 
 
 def _agreement(values: np.ndarray, gains: np.ndarray) -> Agreement:

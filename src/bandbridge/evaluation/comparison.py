@@ -134,16 +134,22 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def detectable_difference(
-    deviation: float, folds: int, test_share: float = 0.0, *, power: float = 0.8, alpha: float = 0.05
+    deviation: float,
+    folds: int,
+    test_share: float = 0.0,
+    *,
+    df: float | None = None,
+    power: float = 0.8,
+    alpha: float = 0.05,
 ) -> float:
     """Return the smallest true mean difference that the two-sided t test over ``folds`` folds finds with ``power``.
 
     Found means rejected at ``alpha``, on the right side. ``deviation`` is the standard deviation of the fold
     differences, taken for the true one, and the result is in its unit; ``test_share`` 0 asks for Student's test,
-    n_test / n_train for the corrected one. Under a true difference d the statistic follows the noncentral t with
-    folds - 1 degrees of freedom and noncentrality d / (``deviation`` * sqrt(1 / folds + ``test_share``)). NaN where
-    the deviation is NaN or zero or there are fewer than two folds: nothing can be said. Raises :class:`ValueError`
-    unless 0 < alpha < power < 1.
+    n_test / n_train for the corrected one. Under a true difference d the statistic follows the noncentral t with ``df``
+    degrees of freedom, folds - 1 unless given, and noncentrality
+    d / (``deviation`` * sqrt(1 / folds + ``test_share``)). NaN where the deviation is NaN or zero or there are fewer
+    than two folds: nothing can be said. Raises :class:`ValueError` unless 0 < alpha < power < 1.
     """
     from scipy.stats import nct  # half a second, which predicting does without
 
@@ -151,7 +157,7 @@ def detectable_difference(
         raise ValueError("the power must lie between alpha and 1, and alpha above 0")
     if folds < 2 or not deviation > 0:
         return math.nan
-    df = folds - 1
+    df = folds - 1 if df is None else df
     critical = float(stdtrit(df, 1 - alpha / 2))
 
     def shortfall(noncentrality: float) -> float:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bandbridge.evaluation.comparison import TTest, t_test
+from bandbridge.evaluation.comparison import TTest
+from bandbridge.evaluation.moderation import Spread
 
 #: Standard errors below this part of the largest difference are rounding.
 _ROUNDING = 1e-9
@@ -28,7 +29,7 @@ class CrossedEffects:
 
     ``architecture_sd``, ``fold_sd`` and ``rest_sd`` are square roots of the method-of-moments variance components, 0
     for a component whose estimate is negative, in the unit of the differences. ``helped`` counts the architectures
-    whose own mean is above zero.
+    whose own mean is above zero, ``fold_mean_variance`` is the sample variance of the fold means.
     """
 
     overall: TTest
@@ -38,9 +39,12 @@ class CrossedEffects:
     helped: int
     architectures: int
     folds: int
+    fold_mean_variance: float
 
 
-def crossed_effects(differences: np.ndarray, test_share: float = 0.0, level: float = 0.95) -> CrossedEffects:
+def crossed_effects(
+    differences: np.ndarray, test_share: float = 0.0, level: float = 0.95, spread: Spread | None = None
+) -> CrossedEffects:
     """Return the grand mean of ``differences``, float [I, J] with both at least 2, under two crossed random effects.
 
     The squared standard error is that of the architecture means plus that of the fold means, the latter by the factor
@@ -50,6 +54,9 @@ def crossed_effects(differences: np.ndarray, test_share: float = 0.0, level: flo
     interval is rather too wide, because Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2:110-114), used
     here, do not hold for differences of mean squares. With two folds they are still too many: an interval of 95%
     then covers some 90%.
+
+    ``spread`` is what other comparisons too say of the variance of the fold means
+    (:func:`bandbridge.evaluation.moderation.moderate`); None: what these folds say by themselves.
 
     Interval and test are NaN where the row means agree and the column means too. Raises :class:`ValueError` for
     fewer than two rows or columns, values that are not finite or a negative ``test_share``.
@@ -64,14 +71,16 @@ def crossed_effects(differences: np.ndarray, test_share: float = 0.0, level: flo
     rest = differences - of_rows[:, None] - of_columns + mean
     rest_variance = float(np.sum(rest**2)) / ((rows - 1) * (columns - 1))
     row_variance, column_variance = float(of_rows.var(ddof=1)), float(of_columns.var(ddof=1))
+    known = spread if spread is not None else Spread.alone(column_variance, columns - 1)
     return CrossedEffects(
-        overall=_overall(differences, row_variance / rows, (1 / columns + test_share) * column_variance, level),
+        overall=_overall(differences, row_variance / rows, known.times(1 / columns + test_share), level),
         architecture_sd=math.sqrt(max(row_variance - rest_variance / columns, 0)),
         fold_sd=math.sqrt(max(column_variance - rest_variance / rows, 0)),
         rest_sd=math.sqrt(rest_variance),
         helped=int(np.sum(of_rows > 0)),
         architectures=rows,
         folds=columns,
+        fold_mean_variance=column_variance,
     )
 
 
@@ -85,11 +94,11 @@ def balanced(differences: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return differences.loc[~incomplete], tuple(map(str, differences.index[incomplete]))
 
 
-def _overall(differences: np.ndarray, from_rows: float, from_columns: float, level: float) -> TTest:
+def _overall(differences: np.ndarray, from_rows: float, from_columns: Spread, level: float) -> TTest:
     """The test of the grand mean, whose squared standard error is the sum of two independent parts."""
-    rows, columns = differences.shape
-    mean, variance = float(differences.mean()), from_rows + from_columns
-    if variance <= (_ROUNDING * np.abs(differences).max()) ** 2:
+    rows = len(differences)
+    mean, variance = float(differences.mean()), from_rows + from_columns.variance
+    if variance.max() <= (_ROUNDING * np.abs(differences).max()) ** 2:
         return TTest(mean, math.nan, math.nan, math.nan, math.nan, math.nan)
-    df = variance**2 / (from_rows**2 / (rows - 1) + from_columns**2 / (columns - 1))
-    return t_test(mean, variance, df, level)
+    df = variance**2 / (from_rows**2 / (rows - 1) + from_columns.variance**2 / from_columns.df)
+    return Spread(variance, df, from_columns.weight).test(mean, 1.0, level)

@@ -13,8 +13,9 @@ resample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -89,6 +90,15 @@ class PooledComparison:
     accuracy: PooledDifference
     by_class: ClassDifferences
 
+    def without_intervals(self) -> PooledComparison:
+        """Return the same without its intervals (NaN): differences and p values, which few groups leave right."""
+        macro_f1, accuracy = (
+            replace(one, difference=Interval(one.difference.mean, math.nan, math.nan))
+            for one in (self.macro_f1, self.accuracy)
+        )
+        unknown = np.full_like(self.by_class.low, np.nan)
+        return PooledComparison(macro_f1, accuracy, replace(self.by_class, low=unknown, high=unknown))
+
 
 def pair_predictions(
     approach: Sequence[RunPredictions], reference: Sequence[RunPredictions], checkpoint: str
@@ -143,8 +153,9 @@ def compare_pooled(
 
     Macro-F1 is over all C classes (0/0 counts as 0), from the counts of all images together: not the mean of the
     folds' Macro-F1. Each of the ``iterations`` resamples draws G groups with replacement, the same for both
-    approaches and for all architectures, and the interval is of percentiles. The p value is (1 + m) / (1 +
-    ``iterations``) for m of as many random swaps of whole groups with at least the observed difference. Raises
+    approaches and for all architectures, and the interval is of percentiles: of fewer groups than
+    :data:`~bandbridge.evaluation.cluster_intervals.FEWEST_RESAMPLED` too narrow to be told. The p value is (1 + m) /
+    (1 + ``iterations``) for m of as many random swaps of whole groups with at least the observed difference. Raises
     :class:`ValueError` for fewer than two groups.
     """
     if pairs.groups < 2 or iterations < 1 or not 0 < level < 1:

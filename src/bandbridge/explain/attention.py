@@ -16,6 +16,7 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from bandbridge.dataset.by_cell import prepare_cell
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask, prepare_image
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.comparison import Interval, percentile_bootstrap
 from bandbridge.explain.overlay import Placement, place
 from bandbridge.karyogram.arms import Arms, find_centromere
@@ -118,11 +119,11 @@ def mean_over_cells(
 ) -> Interval:
     """Return the mean of ``values``, float [N], over cells, and its 95% percentile bootstrap over them.
 
-    Each cell counts once, by the mean of its images; NaN values are left out. The interval is NaN with fewer than two
-    cells, and all is NaN without any value.
+    Each cell counts once, by the mean of its images; NaN values are left out. The interval is NaN with fewer cells than
+    :data:`~bandbridge.evaluation.cluster_intervals.FEWEST_RESAMPLED`, and all is NaN without any value.
     """
     frame = pd.DataFrame({"value": values, "cell": list(cells)}).dropna(subset="value")
     means = frame.groupby("cell", sort=True)["value"].mean().to_numpy(dtype=np.float64)
-    if len(means) < 2:
+    if len(means) < FEWEST_RESAMPLED:
         return Interval(float(means.mean()) if len(means) else float("nan"), float("nan"), float("nan"))
     return percentile_bootstrap(means, iterations, generator=generator)

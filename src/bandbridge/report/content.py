@@ -17,18 +17,23 @@ from bandbridge.report.sections.cautions import find_cautions
 from bandbridge.report.sections.domains import domains_section
 from bandbridge.report.sections.eyes import eyes_section
 from bandbridge.report.sections.numbers import design_section, errors_section, performance_section, training_section
+from bandbridge.report.sections.own_results import compares_nothing, own_results
 from bandbridge.report.sections.repetition import repetition_section
-from bandbridge.report.study import study_environments, study_material
+from bandbridge.report.study import Material, study_environments, study_material
 from bandbridge.report.tables.cautions import noted
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
+
+#: The question of a study that has one approach, or several of which none is compared with another.
+_ALONE = "How good is the classifier?"
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
     """A whole report. ``finished`` of ``planned`` runs are behind it.
 
-    ``opening`` is the picture of the answer and ``headline`` the sentence above it; none before a pair is finished.
+    ``question`` is what the answers are to. ``opening`` is the picture of the answer and ``headline`` the sentence
+    above it; none before a pair is finished.
     """
 
     title: str
@@ -39,6 +44,7 @@ class Content:
     answers: tuple[Answer, ...]
     cautions: tuple[Caution, ...]
     sections: tuple[Section, ...]
+    question: str = "Does the intermediate staining domain help here?"
     headline: str = ""
     opening: Illustration | None = None
 
@@ -85,12 +91,21 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
         protocol_text=made.context.protocol_text,
         finished=len(environments),
         planned=len(study.runs),
-        answers=tuple(answer_study(made.scores, made.effects, made.context)) if len(made.scores) else (),
+        answers=tuple(_answers(made)),
         cautions=cautions,
         sections=tuple(_noted(section, cautions) for section in sections if section.blocks),
+        question=_ALONE if compares_nothing(whole) else Content.question,
         headline=answer_sentence(steps, whole),
         opening=answer_figure(steps, whole),
     )
+
+
+def _answers(made: Material) -> list[Answer]:
+    if made.scores.empty:
+        return []
+    if compares_nothing(made.context.covering(made.scores)):
+        return own_results(made.runs, made.context)
+    return answer_study(made.scores, made.effects, made.context)
 
 
 def _noted(section: Section, cautions: Sequence[Caution]) -> Section:

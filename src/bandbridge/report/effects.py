@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.comparison import TTest, corrected_resampled_t, detectable_difference, holm
 from bandbridge.evaluation.mixed import CrossedEffects, balanced, crossed_effects
+from bandbridge.evaluation.moderation import moderate
 from bandbridge.evaluation.pooled import (
     PairedPredictions,
     PooledComparison,
@@ -40,7 +42,9 @@ class Effects:
 
     ``comparisons`` has a row for each task, architecture and comparison, the numbers NaN where a planned fold is
     missing; ``mixed`` one for each task, comparison and family of architectures ("all": every one); ``classes`` one
-    for each class of a comparison and architecture ("all": their mean). ``test_share`` is n_test / n_train.
+    for each class of a comparison and architecture ("all": their mean). ``test_share`` is n_test / n_train. In both of
+    the first two ``moderated_over`` counts the comparisons that tell how far new trainings scatter: all rows, and all
+    of a family.
     """
 
     comparisons: pd.DataFrame
@@ -75,20 +79,55 @@ def measure_effects(
                 row, frame = measure.comparison(record, named, pairs.get(record["architecture"]))
                 rows.append(row)
                 of_classes.append(frame)
-            for row, frame in measure.families(group, named, pairs):
-                mixed.append(row)
-                of_classes += [frame] if row["family"] == ALL else []
+            for family, frame in measure.families(group, named, pairs):
+                mixed.append(family)
+                of_classes += [frame] if family.row["family"] == ALL else []
     classes = pd.concat(of_classes, ignore_index=True) if of_classes else pd.DataFrame()
-    return Effects(_adjusted(pd.DataFrame(rows)), pd.DataFrame(mixed), classes, context.checkpoint, measure.test_share)
+    comparisons = _adjusted(_moderated(pd.DataFrame(rows), measure.test_share))
+    whole = pd.DataFrame(_mixed_rows(mixed, measure.test_share))
+    return Effects(comparisons, whole, classes, context.checkpoint, measure.test_share)
+
+
+_MODERATED = [f"moderated_{name}" for name in ("low_pp", "high_pp", "p", "detectable_pp")]
+
+
+def _moderated(comparisons: pd.DataFrame, test_share: float) -> pd.DataFrame:
+    """The comparisons with the interval and test for new trainings whose spread all of them tell together."""
+    if comparisons.empty:
+        return comparisons
+    # Folds that all differ by the same have no test of their own: their spread is a coincidence of rounding.
+    tested = comparisons.index[comparisons["corrected_p"].notna()]
+    comparisons[_MODERATED] = np.nan
+    comparisons["moderated_over"] = len(tested)
+    if len(tested):
+        folds = int(comparisons.loc[tested[0], "folds"])
+        spreads = moderate(comparisons.loc[tested, "sd_pp"].to_numpy(dtype=np.float64) ** 2, folds - 1)
+        for row, spread in zip(tested, spreads, strict=True):
+            test = spread.test(comparisons.loc[row, "mean_pp"], 1 / folds + test_share)
+            # The deviation that Student's law would have for an interval as wide.
+            deviation = test.mean / test.t / math.sqrt(1 / folds + test_share)
+            found = detectable_difference(abs(deviation), folds, test_share, df=test.df)
+            comparisons.loc[row, _MODERATED] = [test.low, test.high, test.p, found]
+    return comparisons
 
 
 def _adjusted(comparisons: pd.DataFrame) -> pd.DataFrame:
     """The comparisons with p values adjusted over the architectures of each task and comparison."""
     if len(comparisons):
         groups = comparisons.groupby(COMPARISON, sort=False)
-        for name in ("corrected_p", "pooled_p"):
+        for name in ("corrected_p", "moderated_p", "pooled_p"):
             comparisons[f"{name}_holm"] = groups[name].transform(lambda values: holm(values.to_numpy()))
     return comparisons
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Architectures over which a comparison is averaged: what is said of them, and their ``differences`` [I, J]."""
+
+    row: dict[str, Any]
+    differences: np.ndarray
+    left_out: tuple[str, ...]
+    pooled: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +165,12 @@ class _Measure:
         folds = [record[name] for name in self.fold_columns] if pairs else []
         row |= _fold_tests(np.array(folds, dtype=np.float64), self.test_share)
         numbers, frame = self._pooled(named, architecture, pairs)
-        return row | numbers, frame
+        return row | numbers | {name: record.get(name, math.nan) for name in self.fold_columns}, frame
 
     def families(
         self, group: pd.DataFrame, named: dict[str, str], pairs: dict[str, PairedPredictions]
-    ) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-        """The rows over architectures, all of them and each family of two or more, with those of their classes."""
+    ) -> Iterator[tuple[_Family, pd.DataFrame]]:
+        """All architectures and each family of two or more, with the rows of their classes."""
         table = group.set_index("architecture")[self.fold_columns]
         families = {ALL: list(table.index)}
         for label in self.context.architectures:
@@ -142,9 +181,9 @@ class _Measure:
             # One family alone would say what all of them say.
             if min(kept.shape) < 2 or (family != ALL and len(members) == len(table)):
                 continue
-            effects = crossed_effects(kept.to_numpy(dtype=np.float64), self.test_share)
             numbers, frame = self._pooled(named, family, stack_architectures([pairs[name] for name in kept.index]))
-            yield named | {"family": family} | _mixed_row(effects, left_out) | numbers, frame
+            differences = kept.to_numpy(dtype=np.float64)
+            yield _Family(named | {"family": family}, differences, left_out, numbers), frame
 
     def _pooled(
         self, named: dict[str, str], architecture: str, pairs: PairedPredictions | None
@@ -155,6 +194,8 @@ class _Measure:
             return row | dict.fromkeys(_POOLED, np.nan), pd.DataFrame()
         seed = int(content_hash([self.context.seed, "pooled", architecture, *named.values()])[:16], 16)
         result = compare_pooled(pairs, self.context.bootstrap_iterations, generator=np.random.default_rng(seed))
+        if pairs.groups < FEWEST_RESAMPLED:
+            result = result.without_intervals()
         row = {"unit": pairs.unit, "groups": pairs.groups, "images": len(pairs.truth)}
         row |= dict(zip(_POOLED, (*_in_points(result.macro_f1), *_in_points(result.accuracy)), strict=True))
         return row, _class_rows({**named, "architecture": architecture}, pairs.classes, result)
@@ -176,6 +217,22 @@ def _fold_tests(differences: np.ndarray, test_share: float) -> dict[str, float]:
         found = detectable_difference(deviation, len(differences), share) if tested else math.nan
         row[f"{name}_detectable_pp"] = found
     return row
+
+
+def _mixed_rows(families: Sequence[_Family], test_share: float) -> Iterator[dict[str, Any]]:
+    """A row for each of ``families``: the spread of the fold means is told by all that average alike, "all" or one."""
+    alone = [crossed_effects(family.differences, test_share) for family in families]
+    for family, own in zip(families, alone, strict=True):
+        alike = [
+            other.fold_mean_variance
+            for one, other in zip(families, alone, strict=True)
+            if one.row["family"] == family.row["family"] and not math.isnan(other.overall.p)
+        ]
+        effects = own
+        if own.fold_mean_variance > 0 and own.fold_mean_variance in alike and min(alike) > 0:
+            spread = list(moderate(np.array(alike), own.folds - 1))[alike.index(own.fold_mean_variance)]
+            effects = crossed_effects(family.differences, test_share, spread=spread)
+        yield family.row | _mixed_row(effects, family.left_out) | {"moderated_over": len(alike)} | family.pooled
 
 
 def _mixed_row(effects: CrossedEffects, left_out: tuple[str, ...]) -> dict[str, Any]:

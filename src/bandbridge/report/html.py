@@ -41,6 +41,7 @@ def render(content: Content) -> str:
         "approach": _approach_title,
         "seen": _seen,
         "minus": _minus,
+        "longest_word": _longest_word,
         "anchored": _anchored,
         "linked": partial(_linked, codes={caution.code for caution in content.cautions}),
     }
@@ -77,6 +78,11 @@ def _kind(block: object) -> str:
 def _minus(text: str) -> str:
     """The sign of a negative number as the sign it is; the files keep the hyphen that programs read."""
     return re.sub(r"(?<![\w)-])-(?=\d)", "−", text)
+
+
+def _longest_word(text: str) -> int:
+    """The characters of the longest part of ``text`` that a browser would keep on one line."""
+    return max(map(len, re.split(r"[\s-]", text)))
 
 
 def _anchored(cautions: Sequence[Caution]) -> list[tuple[Caution, bool]]:

@@ -117,11 +117,28 @@ def test_the_numbers_are_those_of_table_2():
         assert shown[before].startswith(f"{step.start:.2f}") and shown[after].startswith(f"{step.end:.2f}")
 
 
-def step(start: float, end: float, architecture: str = "A", approach: str = "two-step", unit: str = "cell") -> Step:
+def step(
+    start: float,
+    end: float,
+    architecture: str = "A",
+    approach: str = "two-step",
+    unit: str = "cell",
+    groups: int = 119,
+    folds: int = 2,
+) -> Step:
     reference = {"two-step": "imagenet", "domain": "scratch"}[approach]
     gain = end - start
     return Step(
-        Arm("q", approach, "g"), Arm("q", reference), architecture, start, end, gain - 4.0, gain + 4.0, unit=unit
+        Arm("q", approach, "g"),
+        Arm("q", reference),
+        architecture,
+        start,
+        end,
+        gain - 4.0,
+        gain + 4.0,
+        unit,
+        groups,
+        folds,
     )
 
 

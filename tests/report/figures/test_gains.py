@@ -37,11 +37,11 @@ CONTEXT = TableContext(
 
 
 def make_effects(half_width: float = 2.0) -> Effects:
-    """Gains of -1 to +1, published intervals half as wide as the corrected ones."""
+    """Gains of -1 to +1, published intervals half as wide as the moderated ones."""
     rows = [
         {"task": task, "architecture": name, "approach": "two-step", "intermediate": other, "reference": "imagenet"}
         | {"groups": 65, "mean_pp": mean, "published_low_pp": mean - 1, "published_high_pp": mean + 1}
-        | {"corrected_low_pp": mean - half_width, "corrected_high_pp": mean + half_width}
+        | {"moderated_low_pp": mean - half_width, "moderated_high_pp": mean + half_width, "moderated_over": 22}
         for task, other in (("g", "q"), ("q", "g"))
         for name, mean in zip(SIZES, np.linspace(-1, 1, len(SIZES)), strict=True)
     ]
@@ -119,7 +119,9 @@ def test_an_interval_beyond_the_frame_ends_in_arrows() -> None:
 
 def test_one_fold_is_drawn_with_the_pooled_interval() -> None:
     effects = make_effects()
-    columns = [name for name in effects.comparisons if name.startswith(("corrected", "published"))]
+    columns = [
+        name for name in effects.comparisons if name.startswith(("moderated_low", "moderated_high", "published"))
+    ]
     effects.comparisons[columns] = np.nan
     effects.comparisons["pooled_low_pp"] = effects.comparisons["mean_pp"] - 0.4
     effects.comparisons["pooled_high_pp"] = effects.comparisons["mean_pp"] + 0.3
@@ -130,6 +132,37 @@ def test_one_fold_is_drawn_with_the_pooled_interval() -> None:
     caps = [float(line.get_ydata()[0]) for line in illustration.figure.axes[0].lines if line.get_marker() == "_"]
     means = np.linspace(-1, 1, len(SIZES))
     assert sorted(caps) == pytest.approx(sorted([*(means - 0.4), *(means + 0.3)]))
+
+
+@pytest.mark.parametrize("sizes", [1, 2])
+def test_gains_of_one_size_are_drawn_with_their_folds(sizes: int) -> None:
+    """One architecture in two tasks; and two architectures of one size, whose gains no axis of sizes can tell apart."""
+    chosen = list(SIZES)[:sizes]
+    effects = make_effects()
+    kept = effects.comparisons.loc[lambda data: data.architecture.isin(chosen)]
+    folds = {f"fold_{fold}_pp": kept["mean_pp"] + fold - 2 for fold in range(5)}
+    one_size = replace(effects, comparisons=kept.assign(**folds))
+    context = replace(CONTEXT, architectures=tuple(ArchitectureLabel(name) for name in chosen))
+    (illustration,) = difference_figures(one_size, context, dict.fromkeys(chosen, 6_140_000))
+    (axes,) = illustration.figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(names) == 2 * sizes * 6 and names[:2] == [f"(a) G-band, {chosen[0]}", "fold 0"]
+    dots = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    gains = kept["mean_pp"].to_numpy()[:, None] + np.arange(5) - 2
+    assert dots == pytest.approx(gains.ravel().tolist())
+    means = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "D"]
+    assert means == pytest.approx(kept["mean_pp"].tolist())
+    assert illustration.name == "figure2" and "size" not in illustration.title
+    low, high = axes.get_xlim()
+    assert low < min(dots) and high > max(dots) and low < 0 < high
+
+
+def test_too_few_folds_have_no_thin_bar_for_new_trainings() -> None:
+    effects = make_effects()
+    effects.comparisons[["pooled_low_pp", "pooled_high_pp"]] = np.nan
+    illustration = draw(effects, replace(CONTEXT, folds=(0, 1)))
+    assert "2 folds are too few for new trainings" in illustration.sentence
+    assert not {line.get_marker() for line in illustration.figure.axes[0].lines} & {"v", "^"}
 
 
 def test_families_differ_in_colour_and_in_shape() -> None:

@@ -224,7 +224,7 @@ def test_the_list_of_pages_agrees_with_the_registry():
 
 
 def test_pages_state_the_thresholds_of_the_code():
-    assert f"fewer than {finders._ENOUGH_GROUPS}" in (PAGES / "BB011.md").read_text(encoding="utf-8")
+    assert f"fewer than {finders.FEWEST_RESAMPLED}" in (PAGES / "BB011.md").read_text(encoding="utf-8")
     assert finders._ENOUGH_FOLDS == 4 and "fewer than four" in (PAGES / "BB009.md").read_text(encoding="utf-8")
     share = f"`flip_vertical` below {finders._PUBLISHED_FLIPS}"
     assert share in (PAGES / "BB013.md").read_text(encoding="utf-8")

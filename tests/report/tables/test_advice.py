@@ -112,7 +112,7 @@ def test_without_a_study_the_ranking_is_a_prediction() -> None:
         ({"A": gain(-2.0), "B": gain(-3.0, 5)}, "No detour is shown to help"),
         (
             {"A": Gain(9.4, NAN, NAN, ("r",), 1), "B": gain(-9)},
-            "without an interval: one fold, or folds that agree. That is",
+            "without an interval: too few folds, or folds that agree. That is",
         ),
     ],
 )

@@ -56,7 +56,9 @@ def test_shares_are_those_of_the_trial(trials):
     assert record["accuracy"] == pytest.approx(1 - real["wrong_alone"].sum() / record["images"])
     assert record["joint_accuracy"] == pytest.approx(1 - real["wrong_joint"].sum() / record["images"])
     assert record["cells_right_joint"] == pytest.approx((real["wrong_joint"] == 0).mean())
-    assert record["difference_low"] < record["joint_accuracy"] - record["accuracy"] < record["difference_high"]
+    sizes = trial.images["cell"].nunique()
+    assert sizes == 20 and record["difference_low"] < record["joint_accuracy"] - record["accuracy"]
+    assert record["joint_accuracy"] - record["accuracy"] < record["difference_high"]
     (row,) = confidence.rows
     assert row.cells[-4].text == f"{100 * (1 - record['accuracy']):.2f}"  # nothing reviewed: every error is left
     assert record["error_left_5"] < record["error_left_1"] <= record["error_left_0"]
@@ -85,3 +87,13 @@ def test_an_arm_that_cannot_be_judged_says_why(runs, reason):
     trials, (line,) = laboratory_trials(runs, CONTEXT)
     assert trials == {} and line.startswith("q, A, imagenet:") and reason in line
     assert laboratory_tables(trials, CONTEXT) == []
+
+
+def test_nineteen_cells_have_a_difference_and_no_interval():
+    few, _ = laboratory_trials([make_run(0), make_run(1, cells=9)], CONTEXT)
+    table, *_ = laboratory_tables(few, CONTEXT)
+    (record,) = table.data.to_dict("records")
+    assert np.isnan(record["difference_low"]) and np.isnan(record["difference_high"])
+    (row,) = table.rows
+    assert not any("nan" in cell.text or "n/a" in cell.text for cell in row.cells)
+    assert any("fewer than 20" in note for note in table.notes)

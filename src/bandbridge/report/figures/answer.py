@@ -11,12 +11,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
+from bandbridge.dataset.findings import counted
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
+from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
 from bandbridge.report.effects import Effects
 from bandbridge.report.figures.illustration import Illustration
-from bandbridge.report.figures.styles import GREY, LABEL, TICK, TITLE, WIDTH, arm_style, legend_below, plain
+from bandbridge.report.figures.styles import (
+    GREY,
+    LABEL,
+    TICK,
+    TITLE,
+    WIDTH,
+    PlainFigure,
+    arm_style,
+    legend_below,
+    plain,
+    short_name,
+)
 from bandbridge.report.rendering import signed
 from bandbridge.report.scores import KEY, summarise
 
@@ -35,8 +48,8 @@ _SHORTEST = 0.05
 class Step:
     """What the detour does to one architecture: accuracy in percent before (``start``) and after it (``end``).
 
-    low, high: 95% interval of the gain in percentage points for new groups of images (``unit``), the models held
-    fixed; NaN where there is none.
+    low, high: 95% interval of the gain in percentage points for new ``groups`` of images (``unit``), the models held
+    fixed; NaN where there is none. folds: those that an interval for new trainings would need.
     """
 
     arm: Arm
@@ -47,6 +60,8 @@ class Step:
     low: float
     high: float
     unit: str
+    groups: int
+    folds: int
 
     @property
     def gain(self) -> float:
@@ -77,7 +92,8 @@ def answer_steps(scores: pd.DataFrame, effects: Effects, context: TableContext) 
             100 * means[one.task, row["architecture"], one.approach, one.intermediate] for one in (reference, arm)
         )
         low, high = row["accuracy_pooled_low_pp"], row["accuracy_pooled_high_pp"]
-        steps.append(Step(arm, reference, row["architecture"], start, end, low, high, row["unit"]))
+        told = (low, high, row["unit"], row["groups"], fewest_folds(row["moderated_over"]))
+        steps.append(Step(arm, reference, row["architecture"], start, end, *told))
     return sorted(steps, key=lambda step: order[step.architecture])
 
 
@@ -138,7 +154,11 @@ def _grounds(steps: Sequence[Step], folds: int) -> Iterator[str]:
         yield f"mean of {' and '.join(over)}"
     if folds == 1:
         yield "one fold: too few to tell chance apart"
-    elif count == 1 and not math.isnan(steps[0].low):
+    elif folds < steps[0].folds:
+        yield "too few to tell how new trainings differ"
+    if 0 < steps[0].groups < FEWEST_RESAMPLED:
+        yield f"{counted(steps[0].groups, steps[0].unit)}: too few to tell of others"
+    elif folds > 1 and count == 1 and not math.isnan(steps[0].low):
         yield f"95% interval {signed(steps[0].low, 1)} to {signed(steps[0].high, 1)} for new {steps[0].unit}s"
 
 
@@ -166,7 +186,7 @@ def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
     columns = min(2, len(tasks))
     lines = math.ceil(len(tasks) / columns)
     height = lines * (_ABOVE + rows + _UNDER) + (_LINE if len(names) > 1 else 0)
-    figure = Figure(figsize=(WIDTH, height), facecolor="none", layout="constrained")
+    figure = PlainFigure(figsize=(WIDTH, height), facecolor="none", layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for place, (axes, task) in enumerate(zip(grid, tasks, strict=False)):
         _draw_panel(axes, [step for step in steps if step.arm.task == task], names, arrows * pitch + _GAP, context)
@@ -176,7 +196,6 @@ def _draw(steps: Sequence[Step], context: TableContext) -> Figure:
         axes.remove()
     if len(names) > 1:
         legend_below(figure, _legend(steps, context))
-        _verbatim(figure.legends[0].get_texts())
     # Laid out again at each drawing, texts beside the axes move by hairs: the page and the files would differ.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -214,13 +233,12 @@ def _draw_panel(axes: Axes, steps: Sequence[Step], names: Sequence[str], row: fl
         for index in range(1, len(names)):
             axes.axhline(row * index, color=GREY, alpha=0.25, linewidth=0.5)
     name = f"{task}, {names[0]}" if alone else task
-    title = axes.set_title(name, fontsize=TITLE, fontweight="bold", loc="left")
+    axes.set_title(short_name(name), fontsize=TITLE, fontweight="bold", loc="left")
     above = axes.set_title("gain", fontsize=TICK, color=GREY, loc="right", ha="left")
     above.set_x(1.02)
     axes.set_xlabel("accuracy (%)", fontsize=LABEL)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _verbatim([title, *axes.get_yticklabels()])
 
 
 def _draw_step(axes: Axes, step: Step, place: float, numbers: bool, context: TableContext) -> None:
@@ -260,7 +278,7 @@ def _draw_step(axes: Axes, step: Step, place: float, numbers: bool, context: Tab
 
 
 def _comparison(step: Step, context: TableContext) -> str:
-    return f"{APPROACH_TITLES[step.reference.approach]} → {context.arm_title(step.arm)}"
+    return f"{APPROACH_TITLES[step.reference.approach]} → {short_name(context.arm_title(step.arm))}"
 
 
 def _legend(steps: Sequence[Step], context: TableContext) -> list[Line2D]:
@@ -268,13 +286,8 @@ def _legend(steps: Sequence[Step], context: TableContext) -> list[Line2D]:
     handles: dict[str, Line2D] = {}
     for step in steps:
         for arm in (step.reference, step.arm):
-            handles.setdefault(context.arm_title(arm), arm_style(arm, context).line_of(label=context.arm_title(arm)))
+            title = short_name(context.arm_title(arm))
+            handles.setdefault(title, arm_style(arm, context).line_of(label=title))
     for handle in handles.values():
         handle.set_linestyle("")
     return list(handles.values())
-
-
-def _verbatim(texts: Sequence[Text]) -> None:
-    """Leave names of tasks and models as they are: a dollar sign in one is no mathematics."""
-    for text in texts:
-        text.set_parse_math(False)

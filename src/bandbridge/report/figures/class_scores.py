@@ -24,6 +24,7 @@ from bandbridge.report.figures.styles import (
     arm_style,
     legend_below,
     panel_grid,
+    short_name,
     slug,
     thinned,
 )
@@ -56,8 +57,8 @@ def class_f1_figures(runs: Sequence[RunPredictions], context: TableContext) -> l
             shown = names if index >= len(panels) - 2 else []
             # A page may set the names in a wider letter than this: of many longer ones only every other is written.
             every = 2 if len(shown) > 14 else 1
-            axes.set_xticks(range(len(shown)), thinned(shown, every), fontsize=TICK)
-        marks = [(context.arm_title(arm), replace(style, line="")) for arm, style in styles.items()]
+            axes.set_xticks(range(len(shown)), thinned([short_name(one, 12) for one in shown], every), fontsize=TICK)
+        marks = [(short_name(context.arm_title(arm)), replace(style, line="")) for arm, style in styles.items()]
         legend_below(figure, [style.line_of(label=title, markersize=4) for title, style in marks])
         figures.append(
             Illustration(

@@ -23,7 +23,17 @@ from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.karyotype import CLASS_INDEX
 from bandbridge.report.context import Arm, TableContext
 from bandbridge.report.figures.illustration import Illustration
-from bandbridge.report.figures.styles import GREY, LABEL, TICK, TITLE, arm_columns, slug, thinned
+from bandbridge.report.figures.styles import (
+    GREY,
+    LABEL,
+    TICK,
+    TITLE,
+    PlainFigure,
+    arm_columns,
+    short_name,
+    slug,
+    thinned,
+)
 from bandbridge.report.out_of_fold import Pool, covering_runs, left_out_notes, pool_runs, shared_runs
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent
 
@@ -56,7 +66,7 @@ def confusion_figures(runs: Sequence[RunPredictions], context: TableContext) -> 
         matrices = [_matrix(pool) for pool in members]
         order = _occurring(members[0].classes, matrices)
         panels = [
-            (context.arm_title(pool.arm), matrix[np.ix_(order, order)])
+            (short_name(context.arm_title(pool.arm)), matrix[np.ix_(order, order)])
             for pool, matrix in zip(members, matrices, strict=True)
         ]
         figures.append(
@@ -69,7 +79,7 @@ def confusion_figures(runs: Sequence[RunPredictions], context: TableContext) -> 
                     f"{_NUMBERED} largest wrong cells of a panel. Lines divide the chromosome groups A to G (X is of "
                     "group C, Y of G)."
                 ),
-                figure=_draw(panels, [members[0].classes[index] for index in order]),
+                figure=_draw(panels, [short_name(members[0].classes[index], 24) for index in order]),
             )
         )
     return figures
@@ -163,7 +173,7 @@ def _draw(panels: Sequence[tuple[str, np.ndarray]], names: Sequence[str]) -> Fig
     room = _room(names)
     width = _LEFT + room + columns * (_SIDE + _GAP)
     height = lines * (_ABOVE + _SIDE) + (lines - 1) * _GAP // 2 + _UNDER + room + _LEGEND
-    figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
+    figure = PlainFigure(figsize=(width / 72, height / 72), facecolor="none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     corners = []

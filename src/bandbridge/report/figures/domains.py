@@ -9,12 +9,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
-from matplotlib.figure import Figure
 
 from bandbridge.domains.distance import DomainDistance
 from bandbridge.domains.embeddings import Embeddings
 from bandbridge.karyotype import CLASSES
 from bandbridge.report.figures.illustration import Illustration
+from bandbridge.report.figures.styles import PlainFigure, short_name
 
 #: Okabe & Ito (2008): told apart by readers with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -30,12 +30,13 @@ def distance_heatmap(distances: Sequence[DomainDistance]) -> Illustration:
         row, column = names.index(distance.first), names.index(distance.second)
         grid[row, column] = grid[column, row] = distance.mmd.corrected.value
     side = 1.1 * len(names) + 1.6
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    shown = [short_name(name) for name in names]
+    figure = PlainFigure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.add_subplot()
     shades = colormaps["viridis"].with_extremes(bad="#f2f2f2")
     image = axes.imshow(np.ma.masked_invalid(grid), cmap=shades, vmin=0)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), shown, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), shown)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     middle = float(np.nanmax(grid)) / 2 if len(distances) else 0.0
@@ -61,13 +62,17 @@ def embedding_map(domains: Sequence[Embeddings], seed: int = 0) -> Illustration:
     chosen = [_sample(len(domain.values), seed) for domain in domains]
     places = _flatten(np.concatenate([d.values[rows] for d, rows in zip(domains, chosen, strict=True)]), seed)
     parts = np.split(places, np.cumsum([len(rows) for rows in chosen])[:-1])
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = PlainFigure(figsize=(11, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, (domain, part) in enumerate(zip(domains, parts, strict=True)):
+    clouds = []
+    for number, part in enumerate(parts):
         colour = _COLOURS[number % len(_COLOURS)]
         x, y = part.T
-        left.scatter(x, y, s=5, linewidths=0, color=colour, alpha=0.7, label=domain.name, rasterized=True)
-    left.legend(markerscale=3, fontsize=8, frameon=False, loc="best")
+        clouds.append(left.scatter(x, y, s=5, linewidths=0, color=colour, alpha=0.7, rasterized=True))
+    # Named one by one: labels that begin with an underscore are left out of a legend that is gathered.
+    left.legend(
+        clouds, [short_name(domain.name) for domain in domains], markerscale=3, fontsize=8, frameon=False, loc="best"
+    )
     left.set_title("By domain", fontsize=10)
     _by_class(right, domains, chosen, parts)
     figure.colorbar(

@@ -1,4 +1,6 @@
-"""Figure 2: the gain of each architecture against its size, with the published and the corrected interval.
+"""Figure 2: the gain of each architecture against its size, with the published and the moderated interval.
+
+Where there is but one size, there is nothing to draw against it: the figure is then a forest plot of the folds.
 
 Drawn on figure objects alone, so that nothing is left behind in pyplot.
 """
@@ -9,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,13 +21,18 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import blended_transform_factory
 from sklearn.isotonic import isotonic_regression
 
+from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.report.context import APPROACH_TITLES, FAMILY_TITLES, Arm, TableContext
 from bandbridge.report.contrasts import COMPARISONS, comparison_title, comparisons_of
 from bandbridge.report.effects import COMPARISON, Effects
+from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.illustration import Illustration
+from bandbridge.report.figures.styles import PlainFigure, short_name
 
 #: Colour (Okabe & Ito 2008, told apart with any colour vision) and marker of each family.
 STYLES = {"traditional": ("#0072B2", "o"), "modern": ("#D55E00", "s"), "other": ("#009E73", "^")}
+#: The stems of the files: the paper's question, and the same without ImageNet.
+_NAMES = ("figure2", "figure2-domain")
 #: Width and height of a panel, and the space left of and under it, in inches.
 _PANEL, _LEFT, _UNDER = (3.7, 2.7), 0.65, 0.45
 _FONT, _TILT = 7.0, math.radians(45)
@@ -44,8 +52,9 @@ class _Panel:
 def difference_figures(effects: Effects, context: TableContext, parameters: Mapping[str, int]) -> list[Illustration]:
     """Return the paper's Fig. 2 (two-step against ImageNet), and the same for domain against scratch.
 
-    A panel for each task and intermediate; ``parameters`` are the trainable parameters by architecture. Only
-    comparisons with all planned folds are drawn, and a figure without any is left out.
+    A panel for each task and intermediate; ``parameters`` are the trainable parameters by architecture. A figure whose
+    panels show no two sizes is a forest plot. Only comparisons with all planned folds are drawn, and a figure without
+    any is left out.
     """
     illustrations = []
     for number, (approach, reference) in enumerate(COMPARISONS):
@@ -61,8 +70,10 @@ def difference_figures(effects: Effects, context: TableContext, parameters: Mapp
             for i, (task, title, points) in enumerate(shown)
         ]
         if panels:
+            has_sizes = any(len(set(panel.points["x"])) > 1 for panel in panels)
             against = f"{APPROACH_TITLES[approach]} minus {APPROACH_TITLES[reference]}"
-            illustrations.append(_illustration(number, against, panels, effects, context))
+            illustrate = _illustration if has_sizes else _forest
+            illustrations.append(illustrate(number, against, panels, effects, context))
     return illustrations
 
 
@@ -90,7 +101,7 @@ def _points(
     found = data.loc[(data[COMPARISON] == named).all(axis=1) & (data["groups"] > 0)]
     found = found.loc[found["architecture"].isin(list(parameters))]
     families = {label.name: label.family for label in context.architectures}
-    thin = "corrected" if len(context.folds) > 1 else "pooled"
+    thin = _thin(effects, context)
     return found.assign(
         thin_low_pp=found[f"{thin}_low_pp"],
         thin_high_pp=found[f"{thin}_high_pp"],
@@ -102,39 +113,80 @@ def _points(
 def _illustration(
     number: int, against: str, panels: Sequence[_Panel], effects: Effects, context: TableContext
 ) -> Illustration:
-    count = len(context.folds)
     what = f"{against}: difference in Macro-F1 (percentage points)"
-    intervals = (
-        f" Thick bars: percentile bootstrap of the {count} fold differences, as published; thin: corrected resampled t "
-        "interval. Both 95%. An arrow: the interval goes on beyond the frame."
-        if count > 1
-        else " Bars: bootstrap of the pooled predictions over whole groups, 95%."
-    )
     return Illustration(
-        name="figure2" if number == 0 else "figure2-domain",
+        name=_NAMES[number],
         title=("Figure 2. " if number == 0 else "") + f"Gain against model size, {against}",
         sentence=(
             f"{what} against the logarithm of the number of parameters, {effects.checkpoint} checkpoint (protocol: "
-            f"{context.protocol}).{intervals} Marks that would cover one another are moved apart sideways."
+            f"{context.protocol}).{_intervals(effects, context)} Marks that would cover one another are moved apart "
+            "sideways."
         ),
-        figure=_draw(panels, f"{against} (pp Macro-F1)"),
+        figure=_draw(panels, f"{against} (pp Macro-F1)", _thin(effects, context)),
     )
 
 
-def _draw(panels: Sequence[_Panel], label: str) -> Figure:
+def _forest(
+    number: int, against: str, panels: Sequence[_Panel], effects: Effects, context: TableContext
+) -> Illustration:
+    """The same comparisons without a size: each with its folds."""
+    gains = []
+    for panel in panels:
+        for row in panel.points.to_dict("records"):
+            folds = [(fold, row.get(f"fold_{fold}_pp", math.nan)) for fold in context.folds]
+            title = panel.title.partition(" ")[2] if len(panels) == 1 else panel.title
+            gains.append(
+                Gain(
+                    title=f"{title}, {row['architecture']}",
+                    mean=row["mean_pp"],
+                    folds=tuple((fold, value) for fold, value in folds if len(folds) > 1 and not math.isnan(value)),
+                    thick=(row["published_low_pp"], row["published_high_pp"]),
+                    thin=(row["thin_low_pp"], row["thin_high_pp"]),
+                    colour=STYLES[row["family"]][0],
+                )
+            )
+    return Illustration(
+        name=_NAMES[number],
+        title=("Figure 2. " if number == 0 else "") + f"Gain and its folds, {against}",
+        sentence=(
+            f"{against}: difference in Macro-F1 (percentage points), {effects.checkpoint} checkpoint (protocol: "
+            f"{context.protocol}). Diamonds: means; dots: folds.{_intervals(effects, context)} With one size of model "
+            "there is none to draw the gain against."
+        ),
+        figure=draw_forest(gains, f"{against} (pp Macro-F1)"),
+    )
+
+
+def _thin(effects: Effects, context: TableContext) -> str:
+    """Which interval is drawn thin: for new trainings, or where folds are too few for that, for new groups."""
+    over = int(effects.comparisons["moderated_over"].max())
+    return "moderated" if len(context.folds) >= fewest_folds(over) else "pooled"
+
+
+def _intervals(effects: Effects, context: TableContext) -> str:
+    count, pooled = len(context.folds), _thin(effects, context) == "pooled"
+    groups = "bootstrap of the pooled predictions over whole groups, models as trained"
+    if count == 1:
+        return f" Bars: {groups}, 95%."
+    thin = f"{groups} ({count} folds are too few for new trainings)" if pooled else "moderated t for new trainings"
+    return (
+        f" Thick bars: percentile bootstrap of the {count} fold differences, as published; thin: {thin}. Both 95% by "
+        "name. An arrow: the interval goes on beyond the frame."
+    )
+
+
+def _draw(panels: Sequence[_Panel], label: str, thin: str) -> Figure:
     """Panels two by two, each with its labels above it, and one legend below."""
-    longest = max(
-        TextPath((0, 0), name, size=_FONT).get_extents().width
-        for panel in panels
-        for name in panel.points["architecture"]
-    )
+    names = {name for panel in panels for name in panel.points["architecture"]}
+    with matplotlib.rc_context({"text.parse_math": False}):
+        longest = max(TextPath((0, 0), short_name(name), size=_FONT).get_extents().width for name in names)
     band = (longest * math.sin(_TILT) + 2 * _LEADER) / _POINTS + 0.3
     right = longest * math.cos(_TILT) / _POINTS
     columns = min(2, len(panels))
     lines = math.ceil(len(panels) / columns)
     width = columns * (_LEFT + _PANEL[0] + right)
     height = lines * (band + _PANEL[1] + _UNDER) + 0.3
-    figure = Figure(figsize=(width, height))
+    figure = PlainFigure(figsize=(width, height))
     for index, panel in enumerate(panels):
         line, column = divmod(index, columns)
         left = _LEFT + column * (_LEFT + _PANEL[0] + right)
@@ -142,9 +194,16 @@ def _draw(panels: Sequence[_Panel], label: str) -> Figure:
         axes = figure.add_axes((left / width, bottom / height, _PANEL[0] / width, _PANEL[1] / height))
         _draw_panel(axes, panel.points)
         axes.set_ylabel(label if column == 0 else "", fontsize=8)
-        axes.text(0, 1 + (band - 0.2) / _PANEL[1], panel.title, transform=axes.transAxes, fontsize=9, fontweight="bold")
+        axes.text(
+            0,
+            1 + (band - 0.2) / _PANEL[1],
+            short_name(panel.title, 64),
+            transform=axes.transAxes,
+            fontsize=9,
+            fontweight="bold",
+        )
     families = [family for family in STYLES if any(family in set(panel.points["family"]) for panel in panels)]
-    handles = _legend(families, any(panel.points["published_low_pp"].notna().any() for panel in panels))
+    handles = _legend(families, any(panel.points["published_low_pp"].notna().any() for panel in panels), thin)
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, frameon=False)
     return figure
 
@@ -164,6 +223,8 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
         inside = np.clip([row["thin_low_pp"], row["thin_high_pp"]], low, high)
         axes.plot([row["x"]] * 2, inside, color=colour, linewidth=0.8, zorder=2)
         for value, end, arrow in zip((row["thin_low_pp"], row["thin_high_pp"]), inside, "v^", strict=True):
+            if math.isnan(value):
+                continue
             cap = arrow if value != end else "_"
             axes.plot(row["x"], end, cap, color=colour, markersize=4, clip_on=False, zorder=3)
         axes.plot(
@@ -175,7 +236,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
             zorder=3,
         )
         axes.plot(row["x"], row["mean_pp"], marker, color=colour, markersize=6, markeredgecolor="white", zorder=4)
-    axes.set_xlabel(r"$\log_{10}$(#parameters)", fontsize=8)
+    axes.set_xlabel("log₁₀(#parameters)", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     _draw_labels(axes, points)
@@ -211,7 +272,7 @@ def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
         axes.text(
             place,
             1 + 1.15 * step,
-            row["architecture"],
+            short_name(row["architecture"]),
             transform=above,
             rotation=math.degrees(_TILT),
             rotation_mode="anchor",
@@ -220,7 +281,7 @@ def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
         )
 
 
-def _legend(families: Sequence[str], published: bool) -> list[Line2D]:
+def _legend(families: Sequence[str], published: bool, thin: str) -> list[Line2D]:
     handles = [
         Line2D([], [], color=STYLES[family][0], marker=STYLES[family][1], linestyle="", label=FAMILY_TITLES[family])
         for family in families
@@ -228,5 +289,5 @@ def _legend(families: Sequence[str], published: bool) -> list[Line2D]:
     if published:
         label = "95%, bootstrap of folds (published)"
         handles.append(Line2D([], [], color="0.4", linewidth=2.6, alpha=0.55, label=label))
-    label = "95%, corrected t" if published else "95%, bootstrap of pooled groups"
+    label = "95%, moderated t" if thin == "moderated" else "95%, bootstrap of pooled groups"
     return [*handles, Line2D([], [], color="0.4", linewidth=0.8, label=label)]

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
-from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, slug
+from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
 from bandbridge.study.ledger import CHECKPOINT, Ledger
 from bandbridge.study.plan import Study
 
@@ -132,7 +132,7 @@ def _illustration(task: TaskLabel, found: pd.DataFrame, context: TableContext) -
         axes.set_ylabel(_SHOWN[column], fontsize=LABEL)
     for axes in grid[-2:]:
         axes.set_xlabel("Epoch", fontsize=LABEL)
-    styles = [(context.arm_title(arm), arm_style(arm, context)) for arm in arms]
+    styles = [(short_name(context.arm_title(arm)), arm_style(arm, context)) for arm in arms]
     legend_below(figure, [style.line_of(label=title, linewidth=1.8, markersize=4) for title, style in styles])
     return Illustration(
         name=f"learning-{slug(task.name)}",

@@ -28,6 +28,7 @@ from bandbridge.report.figures.styles import (
     architecture_style,
     legend_below,
     panel_grid,
+    short_name,
     slug,
 )
 from bandbridge.report.out_of_fold import Pool, covering_runs, pool_runs
@@ -126,7 +127,7 @@ def _illustration(task: TaskLabel, pools: Sequence[Pool], context: TableContext)
     styles = {name: architecture_style(index) for index, name in enumerate(names)}
     for index, (arm, axes) in enumerate(zip(arms, grid, strict=True)):
         _draw_panel(axes, arm, pools, styles)
-        axes.set_title(f"({chr(97 + index)}) {context.arm_title(arm)}", fontsize=TITLE, loc="left")
+        axes.set_title(f"({chr(97 + index)}) {short_name(context.arm_title(arm))}", fontsize=TITLE, loc="left")
         axes.set_ylabel("Accuracy" if index % 2 == 0 else "", fontsize=LABEL)
         axes.set_xlabel("Confidence" if index >= len(arms) - 2 else "", fontsize=LABEL)
     legend_below(figure, [style.line_of(label=name, linewidth=1.2, markersize=4) for name, style in styles.items()])

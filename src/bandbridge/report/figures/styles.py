@@ -8,11 +8,46 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from bandbridge.evaluation.predictions import APPROACHES
 from bandbridge.report.context import Arm, TableContext
+
+#: Characters of a name that a figure shows: names of classes, sets and bands are free text of any length.
+LONGEST = 48
+
+
+class PlainFigure(Figure):
+    """The figure that every drawing of a report is made on: its texts are what they say, each on one line.
+
+    Names come from users, and to matplotlib a dollar sign begins mathematics: one alone, or what is none in between,
+    ends the drawing. Nothing here is mathematics. (The setting of matplotlib that says so holds for the whole process,
+    and only for texts made later.)
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw, with every text that there is by now taken as it stands."""
+        for text in self.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_parse_math(False)
+            if "\n" in text.get_text():
+                text.set_text(one_line(text.get_text()))
+        super().draw(renderer)
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with every run of blanks and line ends as one blank."""
+    return " ".join(text.split())
+
+
+def short_name(text: str, longest: int = LONGEST) -> str:
+    """Return ``text`` on one line of at most ``longest`` characters: of a longer one both ends, where names differ."""
+    text = one_line(text)
+    kept = longest - 1
+    return text if len(text) <= longest else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +124,7 @@ def panel_grid(panels: int, columns: int, height: float) -> tuple[Figure, list[A
     rows = math.ceil(panels / columns)
     # One panel alone is drawn no wider than it would be with a neighbour.
     width = WIDTH if panels > 1 else 0.55 * WIDTH
-    figure = Figure(figsize=(width, rows * height + 0.4), facecolor="none", layout="constrained")
+    figure = PlainFigure(figsize=(width, rows * height + 0.4), facecolor="none", layout="constrained")
     grid = figure.subplots(rows, min(columns, panels), squeeze=False).ravel()
     for axes in grid:
         plain(axes)

@@ -9,15 +9,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from bandbridge.dataset.findings import counted
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
+from bandbridge.evaluation.moderation import MANY_COMPARISONS, fewest_folds
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
 from bandbridge.report.contrasts import comparisons_of
 from bandbridge.report.effects import ALL, COMPARISON, Effects
 from bandbridge.report.rendering import signed
 from bandbridge.report.scores import KEY
-from bandbridge.report.tables.effects import ALPHA
+from bandbridge.report.tables.effects import ALPHA, p_text
 from bandbridge.report.tables.published import reported
 
-Verdict = Literal["helps", "hurts", "leans-help", "leans-hurt", "depends", "unclear", "unknown"]
+Verdict = Literal["helps", "hurts", "leans-help", "leans-hurt", "depends", "unclear", "unknown", "alone"]
 #: Intervals wider than this, in percentage points, say nothing: Macro-F1 itself has no more room.
 _USELESS = 100.0
 
@@ -28,10 +31,12 @@ class Answer:
 
     approach, reference: the two titles compared. verdict: ``helps`` or ``hurts`` where both intervals exclude zero on
     one side, that of new cells (the trained models held fixed) and that of new trainings; ``leans-help`` or
-    ``leans-hurt`` where only that of new cells does; ``depends`` where single architectures differ clearly (Holm), some
-    up and some down; ``unclear`` where the interval of new cells includes zero; ``unknown`` where planned folds are
-    missing, or where one patient or cell is all that was held out. claim: the verdict in words. sentence: the numbers
-    behind it.
+    ``leans-hurt`` where only that of new cells does, or one of the two is withheld: of new cells where there are too
+    few groups to resample (their p value then speaks), of new trainings where there are too few folds; ``depends``
+    where single architectures differ clearly (Holm), some up and some down; ``unclear`` where the interval of new cells
+    includes zero; ``unknown`` where planned folds are missing, or where too few patients or cells are all that was held
+    out; ``alone`` where nothing is compared (:mod:`bandbridge.report.sections.own_results`). claim: the verdict in
+    words. sentence: the numbers behind it, and what would give those that are withheld.
     """
 
     task: str
@@ -46,18 +51,36 @@ class Answer:
 class _Evidence:
     """The difference in percentage points and both intervals; ``wide`` is that of new trainings.
 
-    better, worse: the architectures that differ clearly by themselves, each with its difference.
+    p: of the swaps of whole groups. over: the comparisons that tell how far trainings scatter. better, worse: the
+    architectures that differ clearly by themselves, each with its difference.
     """
 
     mean: float
     cells: tuple[float, float]
+    p: float
     wide: tuple[float, float]
     unit: str
     groups: int
     detectable: float
     folds: int
+    over: int
     better: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
+
+    @property
+    def few_groups(self) -> bool:
+        return self.groups < FEWEST_RESAMPLED
+
+    @property
+    def few_folds(self) -> bool:
+        return self.folds < fewest_folds(self.over)
+
+    @property
+    def side(self) -> int:
+        """1 where new cells too are better, -1 where they are worse, 0 where either may be."""
+        if self.few_groups:
+            return int(math.copysign(1, self.mean)) if self.p < ALPHA else 0
+        return _side(*self.cells)
 
 
 def answer_study(scores: pd.DataFrame, effects: Effects, context: TableContext) -> list[Answer]:
@@ -85,38 +108,44 @@ def _answer(scores: pd.DataFrame, effects: Effects, context: TableContext, arm: 
     else:
         verdict = _verdict(evidence)
         sentence = " ".join(_sentences(evidence, complete, title, against, verdict))
-    claim = _claim(verdict, via, reference, len(complete) > 0)
+    claim = _claim(verdict, via, reference, evidence, len(complete) > 0)
     return Answer(context.task(arm.task).shown, title, against, verdict, claim, sentence)
 
 
-def _claim(verdict: Verdict, via: str, reference: Arm, whole: bool) -> str:
+def _claim(verdict: Verdict, via: str, reference: Arm, evidence: _Evidence | None, whole: bool) -> str:
     """The verdict in words; ``whole``: some architecture has all planned folds."""
     start = "after ImageNet" if reference.approach == "imagenet" else "without ImageNet"
     detour = f"the detour over {via}, {start},"
     # All folds without evidence: there was no second patient or cell to compare with.
     unknown = (
-        f"Not known: {detour} was measured on one patient or cell, which says nothing about others."
+        f"Not known: {detour} was measured on {counted(evidence.groups, evidence.unit)}, too few to tell of others."
+        if evidence is not None
+        else f"Not known: {detour} was measured on one patient or cell, which says nothing about others."
         if whole
         else f"Not known yet: {detour} has not been measured on all planned folds."
     )
+    others = "new trainings"
+    if evidence is not None and evidence.few_groups:
+        others += f" and other {evidence.unit}s"
     return {
         "helps": f"Yes: {detour} helps.",
         "hurts": f"No: {detour} hurts.",
-        "leans-help": f"On these models, yes: {detour} helps; new trainings may differ.",
-        "leans-hurt": f"On these models, no: {detour} hurts; new trainings may differ.",
+        "leans-help": f"On these models, yes: {detour} helps; {others} may differ.",
+        "leans-hurt": f"On these models, no: {detour} hurts; {others} may differ.",
         "depends": f"It depends on the architecture: {detour} helps some and hurts others.",
         "unclear": f"No clear difference: {detour} neither helps nor hurts as far as these data can tell.",
         "unknown": unknown,
+        "alone": "",
     }[verdict]
 
 
 def _verdict(evidence: _Evidence) -> Verdict:
-    near, wide = (_side(*interval) for interval in (evidence.cells, evidence.wide))
+    near, wide = evidence.side, _side(*evidence.wide)
     if evidence.better and evidence.worse:
         return "depends"
     if near == 0:
-        return "unclear"
-    if near == wide:
+        return "unknown" if evidence.few_groups else "unclear"
+    if near == wide and not evidence.few_folds and not evidence.few_groups:
         return "helps" if near > 0 else "hurts"
     return "leans-help" if near > 0 else "leans-hurt"
 
@@ -131,7 +160,7 @@ def _evidence(effects: Effects, arm: Arm, reference: Arm) -> _Evidence | None:
     named = dict(zip(COMPARISON, (arm.task, arm.approach, arm.intermediate, reference.approach), strict=True))
     mixed = _rows(effects.mixed, {**named, "family": ALL})
     single = [row for row in _rows(effects.comparisons, named) if not math.isnan(row["pooled_pp"])]
-    if len(mixed) and not math.isnan(mixed[0]["pooled_low_pp"]):
+    if len(mixed) and not math.isnan(mixed[0]["pooled_pp"]):
         evidence = _from_row(mixed[0], "low_pp", "high_pp", math.nan)
         clear = [row for row in single if row["pooled_p_holm"] < ALPHA]
         named_ones = [(row["pooled_pp"] > 0, f"{row['architecture']} ({signed(row['pooled_pp'], 1)})") for row in clear]
@@ -139,13 +168,23 @@ def _evidence(effects: Effects, arm: Arm, reference: Arm) -> _Evidence | None:
         return replace(evidence, better=better, worse=worse)
     if not single:
         return None
-    return _from_row(single[0], "corrected_low_pp", "corrected_high_pp", single[0]["corrected_detectable_pp"])
+    return _from_row(single[0], "moderated_low_pp", "moderated_high_pp", single[0]["moderated_detectable_pp"])
 
 
 def _from_row(row: dict[Any, Any], low: str, high: str, detectable: float) -> _Evidence:
     cells = (row["pooled_low_pp"], row["pooled_high_pp"])
     wide = (row[low], row[high])
-    return _Evidence(row["mean_pp"], cells, wide, row["unit"], row["groups"], detectable, row["folds"])
+    return _Evidence(
+        mean=row["mean_pp"],
+        cells=cells,
+        p=row["pooled_p"],
+        wide=wide,
+        unit=row["unit"],
+        groups=row["groups"],
+        detectable=detectable,
+        folds=row["folds"],
+        over=row["moderated_over"],
+    )
 
 
 def _rows(frame: pd.DataFrame, named: dict[str, str]) -> list[dict[Any, Any]]:
@@ -177,9 +216,9 @@ def _sentences(
     means = 100 * complete[["approach", "reference"]].mean()
     yield (
         f"{title} reaches a Macro-F1 of {means['approach']:.1f}%, {against} alone {means['reference']:.1f}% ({of}): "
-        f"a difference of {_points(evidence.mean)}, 95% interval {_span(evidence.cells)} for new {evidence.unit}s "
-        f"({evidence.groups:,} resampled, models as trained){_trainings(evidence, count)}."
+        f"a difference of {_points(evidence.mean)}{_cells(evidence)}{_trainings(evidence, count)}."
     )
+    yield from _withheld(evidence)
     if evidence.better or evidence.worse:
         sides = (("better", evidence.better), ("worse", evidence.worse))
         found = "; ".join(f"{word} in {', '.join(names)}" for word, names in sides if names)
@@ -187,13 +226,44 @@ def _sentences(
     elif count > 1:
         helped = int((complete["approach"] > complete["reference"]).sum())
         yield f"It raised the score of {helped} of {count} architectures, none clearly by itself."
-    told = evidence.wide[1] - evidence.wide[0] <= _USELESS  # False for NaN too
+    told = not evidence.few_folds and evidence.wide[1] - evidence.wide[0] <= _USELESS  # False for NaN too
     if told and verdict in ("unclear", "leans-help", "leans-hurt") and not math.isnan(evidence.detectable):
         yield f"These folds would have shown a difference of {evidence.detectable:.1f} points four times in five."
 
 
+def _cells(evidence: _Evidence) -> str:
+    if evidence.few_groups:
+        return f" (P = {p_text(evidence.p)} for swaps within {counted(evidence.groups, evidence.unit)})"
+    return (
+        f", 95% interval {_span(evidence.cells)} for new {evidence.unit}s ({evidence.groups:,} resampled, models as "
+        "trained)"
+    )
+
+
+def _withheld(evidence: _Evidence) -> Iterator[str]:
+    """Why an interval is not given, and what would give it."""
+    if evidence.few_groups:
+        yield (
+            f"There is no interval for new {evidence.unit}s: {evidence.groups} of them cannot tell how others differ; "
+            f"{FEWEST_RESAMPLED} or more held out would."
+        )
+    if evidence.few_folds and evidence.folds > 1:
+        needed = fewest_folds(evidence.over)
+        yield (
+            f"There is no interval for new trainings: {evidence.folds} folds may agree by chance; {needed} folds or "
+            f"more would tell{_by_more_comparisons(evidence.over, needed)}."
+        )
+
+
+def _by_more_comparisons(over: int, needed: int) -> str:
+    fewer = next((count for count in range(over + 1, MANY_COMPARISONS + 1) if fewest_folds(count) < needed), 0)
+    return f", or {fewest_folds(fewer)} with {fewer} comparisons or more in the study" if fewer else ""
+
+
 def _trainings(evidence: _Evidence, count: int) -> str:
     low, high = evidence.wide
+    if evidence.few_folds and evidence.folds > 1 and not math.isnan(low):
+        return ""
     if math.isnan(low):
         if evidence.folds == 1:
             return "; one fold says nothing about new trainings"

@@ -13,6 +13,7 @@ import pandas as pd
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.splits import Split
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.files import read_json
@@ -43,8 +44,6 @@ from bandbridge.study.resolve import TaskData
 
 #: Fewer folds than this have t intervals of more than three standard errors either way.
 _ENOUGH_FOLDS = 4
-#: Percentile intervals of fewer patients or cells than this are too narrow.
-_ENOUGH_GROUPS = 20
 #: The published share of training images that are flipped vertically.
 _PUBLISHED_FLIPS = 0.5
 
@@ -207,10 +206,11 @@ def _few_groups(runs: Sequence[RunPredictions], context: TableContext) -> Iterat
         samples = pd.concat([run.predictions[["image", "cell", "patient"]] for run in whole])
         unit = grouping_unit(samples)
         groups = samples[unit].nunique()
-        if groups < _ENOUGH_GROUPS:
+        if groups < FEWEST_RESAMPLED:
             text = (
                 f"The held-out images of {task.shown} come from {counted(groups, unit)}. With fewer than "
-                f"{_ENOUGH_GROUPS}, intervals that resample whole {unit}s are too narrow; the p values stay right."
+                f"{FEWEST_RESAMPLED}, intervals that resample whole {unit}s would be too narrow and are left out; the "
+                "p values stay right."
             )
             yield FEW_GROUPS.caution(text, task=task.name)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bandbridge.domains.advice import MEASURES, Candidate, Measure, promises, ranks
 from bandbridge.domains.evidence import Agreement, Gain, agreements, fold_gains, measured_gains
+from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, signed
 from bandbridge.report.scores import fold_scores
 from bandbridge.report.study import study_predictions
@@ -101,8 +102,9 @@ def gain_table(target: str, evidence: StudyEvidence) -> Table:
             ]
         ),
         notes=(
-            "Interval: corrected for the training images that folds share; architectures, where several, are a "
-            "second random effect.",
+            "Interval: for new trainings, corrected for the training images that folds share, their scatter moderated "
+            "over the candidates; architectures, where several, are a second random effect. There is none for so few "
+            f"folds that they may agree by chance ({fewest_folds(len(gains))} for {counted(len(gains), 'candidate')}).",
             *(f"Not measured: {name}: {why}." for name, why in evidence.unmeasured.items()),
         ),
     )

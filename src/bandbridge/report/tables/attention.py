@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.report.context import APPROACH_TITLES, TableContext
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed
 
@@ -135,7 +136,7 @@ def _notes(frame: pd.DataFrame, perturbed: bool) -> Iterator[str]:
         "Maps are the mean of upright and upside down, because one alone lies up to half a place off. Empty: no "
         "positive evidence at all; such an image counts for no share. A row with minus is on the images where both "
         "have evidence. The intervals resample cells, or patients, with the trained models held fixed, each by itself: "
-        "among twenty that are bold, one may be so by chance."
+        f"among twenty that are bold, one may be so by chance. Fewer than {FEWEST_RESAMPLED} have no interval."
     )
     yield (
         "Both arms cannot exceed 100, which is what evidence equal everywhere gives: a high value speaks for a "

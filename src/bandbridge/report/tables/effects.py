@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.findings import counted
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
+from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.report.context import FAMILY_TITLES, Arm, TableContext
 from bandbridge.report.contrasts import comparison_title, interval_text
 from bandbridge.report.effects import ALL, COMPARISON, Effects
@@ -31,7 +34,7 @@ def comparison_table(effects: Effects, context: TableContext) -> Table | None:
     for section, architecture, title, record in _in_order(data, "architecture", context):
         cells = [Cell(architecture), Cell(title), *_comparison_cells(record, context.decimals)]
         rows.append(Row(tuple(cells), section))
-    titles = ("Mean", "Student t, 95%", "Corrected t, 95%", "Corrected p", "p (Holm)", "Detectable")
+    titles = ("Mean", "Student t, 95%", "Corrected t, 95%", "Moderated t, 95%", "p", "p (Holm)", "Detectable")
     pooled = ("Difference", "95%", "p (Holm)")
     return Table(
         name="comparison",
@@ -39,8 +42,9 @@ def comparison_table(effects: Effects, context: TableContext) -> Table | None:
         sentence=(
             "Difference in Macro-F1 between two approaches in percentage points, "
             f"{effects.checkpoint} checkpoint (protocol: {context.protocol}): over the folds, as if they were "
-            "independent (Student) and with the correction for the training images that they share, and over the "
-            "pooled out-of-fold predictions. Bold: p below 0.05 after Holm."
+            "independent (Student), with the correction for the training images that they share, with their scatter "
+            "moderated by that of all comparisons, and over the pooled out-of-fold predictions. Bold: p below 0.05 "
+            "after Holm."
         ),
         columns=(
             *_TEXTS,
@@ -169,18 +173,18 @@ def _comparison_cells(record: dict[Any, Any], decimals: int) -> list[Cell]:
     mean = MISSING if math.isnan(record["mean_pp"]) else signed(record["mean_pp"], decimals)
     intervals = [
         interval_text(record[f"{name}_low_pp"], record[f"{name}_high_pp"], decimals)
-        for name in ("student", "corrected", "pooled")
+        for name in ("student", "corrected", "moderated", "pooled")
     ]
-    found = record["corrected_detectable_pp"]
+    found = record["moderated_detectable_pp"]
     pooled = MISSING if math.isnan(record["pooled_pp"]) else signed(record["pooled_pp"], decimals)
     return [
         Cell(mean),
-        *map(Cell, intervals[:2]),
-        Cell(p_text(record["corrected_p"])),
-        _adjusted_cell(record["corrected_p_holm"]),
+        *map(Cell, intervals[:3]),
+        Cell(p_text(record["moderated_p"])),
+        _adjusted_cell(record["moderated_p_holm"]),
         Cell(MISSING if math.isnan(found) else f"{found:.{decimals}f}"),
         Cell(pooled),
-        Cell(intervals[2]),
+        Cell(intervals[3]),
         _adjusted_cell(record["pooled_p_holm"]),
     ]
 
@@ -191,26 +195,30 @@ def _adjusted_cell(p: float) -> Cell:
 
 def _class_cell(record: dict[Any, Any], decimals: int) -> Cell:
     span = interval_text(record["low_pp"], record["high_pp"], decimals)
-    text = f"{record['class']}: {signed(record['difference_pp'], decimals)} ({span})"
+    text = f"{record['class']}: {signed(record['difference_pp'], decimals)}"
+    text += "" if span == MISSING else f" ({span})"
     return Cell(text, bold=record["p_holm"] < ALPHA)
 
 
 def _fold_notes(effects: Effects, context: TableContext) -> list[str]:
-    count = len(context.folds)
+    count, over = len(context.folds), int(effects.comparisons["moderated_over"].max())
     if count == 1:
         return ["One fold has no scatter to measure: there are only pooled intervals."]
     notes = [
         f"Corrected t (Nadeau & Bengio 2003): the variance of the mean is (1/{count} + {effects.test_share:.3g}) times "
         "that of the fold differences, the second term being test over training images. Holm: over the architectures "
         "of a task and comparison.",
-        "Detectable: the smallest true difference that the corrected test at 5% finds with a chance of 80%, if the "
-        "folds really scatter as these did. A smaller difference may be there and remain unseen.",
+        f"Moderated t: as corrected, with the variance that all {over} comparisons of the study make likely, so that "
+        "folds that happen to agree are not taken for certainty (after Smyth 2004). p and detectable are its own.",
+        "Detectable: the smallest true difference that the test at 5% finds with a chance of 80%, if the "
+        "folds really scatter so. A smaller difference may be there and remain unseen.",
     ]
-    if count < 4:
-        critical = {2: "12.7", 3: "4.3"}[count]
+    needed = fewest_folds(over)
+    if count < needed:
         notes.append(
-            f"With {count} folds the t intervals reach {critical} standard errors either way: they are wide because "
-            f"{count} folds say next to nothing about their own scatter. Read the pooled columns, or train more folds."
+            f"{count} folds and {counted(over, 'comparison')} cannot tell how far new trainings scatter: where folds "
+            f"happen to agree, these intervals hold the truth far too seldom. {needed} folds or more would do. Read "
+            "the pooled columns, or train more folds."
         )
     if context.protocol == "paper":
         notes.append(
@@ -220,28 +228,33 @@ def _fold_notes(effects: Effects, context: TableContext) -> list[str]:
 
 
 def _pooled_notes(data: pd.DataFrame, context: TableContext) -> list[str]:
-    parts = []
+    parts, few_groups = [], bool(((data["groups"] > 0) & (data["groups"] < FEWEST_RESAMPLED)).any())
     for task in context.tasks:
         sizes = data.loc[(data["task"] == task.name) & (data["groups"] > 0), ["unit", "groups", "images"]]
         if len(sizes):
             unit, groups, images = sizes.iloc[0]
             parts.append(f"{task.shown}: {groups:,} {unit}s with {images:,} images")
+    few = f" Fewer than {FEWEST_RESAMPLED} groups have no interval: the p value alone speaks." if few_groups else ""
     return [
         "Pooled: Macro-F1 of all held-out images together (not the mean of the folds'), "
         f"{context.bootstrap_iterations:,} resamples of whole groups ({'; '.join(parts)}), the same for both "
         "approaches; p from as many random swaps of the approaches within groups. The trained models are held fixed: "
-        "it speaks of new cells, not of new trainings."
+        f"it speaks of new cells, not of new trainings.{few}"
     ]
 
 
 def _mixed_notes(data: pd.DataFrame, context: TableContext) -> Iterator[str]:
     yield (
         "Interval: squared standard errors of the architectures' means and of the folds' means, the latter corrected "
-        "for shared training images, with Satterthwaite's degrees of freedom. Pooled: the same mean with the "
-        "architectures held fixed and whole groups resampled."
+        "for shared training images and moderated by that of the other comparisons, with Satterthwaite's degrees of "
+        "freedom. Pooled: the same mean with the architectures held fixed and whole groups resampled."
     )
-    if len(context.folds) == 2:
-        yield "With two folds the interval covers less than its 95% (some 90% in simulations), wide as it is."
+    needed = fewest_folds(int(data["moderated_over"].max()))
+    if len(context.folds) < needed:
+        yield (
+            f"{len(context.folds)} folds cannot tell how far new trainings scatter: where they happen to agree, the "
+            f"interval holds the truth far too seldom. {needed} folds or more would do."
+        )
     for record in data.loc[(data["family"] == ALL) & (data["left_out"] != "")].to_dict("records"):
         yield (
             f"{context.task(record['task']).shown}: left out for missing folds: {record['left_out']} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.evaluation.calibration import expected_calibration_error
+from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.crossfit import PLANTS, Rules, Trial, run_trial
 from bandbridge.evaluation.flagging import errors_left
 from bandbridge.evaluation.predictions import RunPredictions
@@ -80,12 +82,13 @@ def cell_table(records: Sequence[dict[str, Any]], context: TableContext) -> Tabl
     rows = []
     for record in records:
         difference = 100 * (record["joint_accuracy"] - record["accuracy"])
-        span = f"{signed(100 * record['difference_low'], 1)} to {signed(100 * record['difference_high'], 1)}"
+        low, high = (100 * record[f"difference_{end}"] for end in ("low", "high"))
+        span = "" if math.isnan(low) else f" ({signed(low, 1)} to {signed(high, 1)})"
         texts = (
             *_names(record, context),
             f"{record['images']:,}",
             *(percent(record[key], 1) for key in ("accuracy", "joint_accuracy")),
-            f"{signed(difference, 1)} ({span})",
+            f"{signed(difference, 1)}{span}",
             f"{record['cells']:,}",
             *(percent(record[key], 1) for key in ("cells_right", "cells_right_joint")),
             *(f"{record[key]:,}" for key in ("errors_mended", "errors_made")),
@@ -105,7 +108,7 @@ def cell_table(records: Sequence[dict[str, Any]], context: TableContext) -> Tabl
         notes=(
             "Cells: those of the data, complete or not. Right: every chromosome of the cell in its true class.",
             "Difference: in its cell minus by itself, percentage points, bootstrap over whole patients, or cells where "
-            "no patients are known.",
+            f"no patients are known; fewer than {FEWEST_RESAMPLED} have no interval.",
         ),
     )
 
@@ -197,7 +200,9 @@ def _record(arm: tuple[str, ...], trial: Trial) -> dict[str, Any]:
 
 
 def _ratio_interval(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """The 95% percentile bootstrap of sum / size over groups."""
+    """The 95% percentile bootstrap of sum / size over groups; NaN for too few."""
+    if len(sums) < FEWEST_RESAMPLED:
+        return math.nan, math.nan
     generator = np.random.default_rng(0)
     drawn = generator.integers(len(sums), size=(_ITERATIONS, len(sums)))
     ratios = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
