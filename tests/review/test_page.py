@@ -130,7 +130,7 @@ def test_of_cells_without_a_doubt_a_held_key_accepts_the_one_that_was_seen(show,
     tab.settle()
     assert not store.cell(cells[0]).accepted and "only just come up" in tab.status()
     time.sleep(LOOK)
-    tab.hold("a", 30)
+    tab.hold("a", 10)
     # As keys fall over a remote desktop: each repetition is let go and pressed anew.
     for _ in range(30):
         tab.press("a")
