@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def test_tables_cells_and_flags_agree_with_each_other(result: bb.Predictions) ->
     table["file"] = ""
     assert (result.table()["file"] != "").all(), "a table that is handed out is nobody else's"
     assert json.loads(result.as_json())[0]["file"] == result.table()["file"][0]
+
+
+def test_a_model_without_a_known_error_says_that_its_probabilities_were_learned_from_none(model: bb.Model) -> None:
+    assert not any("errors will come" in line for line in model.notes())
+    flawless = model.ensemble.confidence.model_copy(update={"accuracy": 1.0})
+    told = bb.Model(replace(model.ensemble, confidences=(flawless,)), model.folders).notes()
+    assert f"none of these {flawless.images} images of {flawless.groups} patients was named wrongly" in told[-1]
 
 
 def test_a_karyogram_is_asked_for_by_the_name_of_its_cell(result: bb.Predictions, model: bb.Model) -> None:

@@ -12,7 +12,7 @@ from bandbridge.api.predictions import Predictions
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
-from bandbridge.predict.confidence import Promise
+from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
 from bandbridge.progress import Listener, listening
 
@@ -81,7 +81,7 @@ class Model:
         else:
             rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
             found.append(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
-        return found
+        return found + [text for text in [without_errors(confidence)] if text]
 
     def predict(
         self,
