@@ -4,8 +4,9 @@
 
 Cells of 46 chromosomes are drawn from a classifier with Gaussian scores whose cells are seen more or less clearly, so
 that chromosomes of a cell fail together (a design effect of 3.1 to 3.8). How far the classes lie apart is set so that
-the wanted number of errors is to be expected (half an error for none), and only draws with exactly so many are kept. Temperature, prediction sets,
-threshold to flag and promise are learned from them as they are for a model. The truth is what 200 new cells show.
+the wanted number of errors is to be expected (half an error for none), and only draws with exactly so many are kept.
+Temperature, prediction sets, threshold to flag and promise are learned from them as they are for a model. The truth is
+what 200 new cells show.
 
 "before" is maximum likelihood: the temperature alone decides, and a flawless set counts each cell as one image when
 errors are promised. T: median temperature. noise: the median probability of the likeliest class for an image of no

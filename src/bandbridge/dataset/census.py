@@ -103,12 +103,36 @@ def _check_groups(samples: pd.DataFrame) -> list[Finding]:
 
 def _check_classes(human: pd.DataFrame) -> list[Finding]:
     present = set(human["label"])
+    return [
+        *note(
+            "absent-class",
+            "class",
+            [label for label in CLASSES if label not in present],
+            "no image.",
+            "A class without images is neither learned nor scored.",
+        ),
+        *_check_spread(human),
+    ]
+
+
+def _check_spread(human: pd.DataFrame) -> list[Finding]:
+    """Classes that a single patient, cell or image has: whatever the folds, the one that holds it out trains none."""
+    known = [unit for unit in ("patient", "cell") if (human[unit] != "").all()]
+    unit = known[0] if known else "file_name"
+    if human[unit].nunique() < 2:
+        return []  # nothing can be held out of such a set at all
+    name = "image" if unit == "file_name" else unit
+    alone = [
+        f"{label}: {counted(len(rows), 'image')} of {name} {rows[unit].iloc[0]}"
+        for label, rows in human.groupby("label")
+        if len(set(rows[unit])) == 1
+    ]
     return note(
-        "absent-class",
+        "class-of-one-" + name,
         "class",
-        [label for label in CLASSES if label not in present],
-        "no image.",
-        "A class without images is neither learned nor scored.",
+        alone,
+        f"only one {name} has it: the fold that holds that {name} out never trains the class and gets it wrong.",
+        f"Add {name}s that have it, or leave the class out.",
     )
 
 
