@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
+from bandbridge.dataset.names import with_unknown
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
@@ -50,6 +51,8 @@ class ZipMember(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
     """A dataset. ``samples``: string columns ``COLUMNS`` ("" = unknown), one row per image, in file order.
+
+    A cell or patient that is written as unknown ("NA", "?") is "" (:mod:`bandbridge.dataset.names`).
 
     members: where each file lies in the zip that it is. contents: the files themselves, of a set that lies on no disk.
 
@@ -175,7 +178,7 @@ def _parse_metadata(table: bytes, path: Path) -> pd.DataFrame:
     if odd:
         headline = f"{place} has rows with more or fewer than the {len(header)} columns of its header:"
         raise ManyErrors(headline, odd, "Quote texts that hold commas.")
-    return pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=list(COLUMNS), fill_value="")
+    return with_unknown(pd.DataFrame(rows, columns=header, dtype=str).reindex(columns=list(COLUMNS), fill_value=""))
 
 
 def _remedy_for_header(header: list[str]) -> str:
