@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES
+from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import (
     MAX_IMAGE_BYTES,
@@ -97,8 +98,10 @@ class _Finder:
             return self._listed(self._open(archive), place.relative_to(archive).as_posix())
         if place.is_dir() and not (place / METADATA).is_file():
             files = [str(file) for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+            names = [Path(file).relative_to(place).as_posix() for file in files]
+            cells = dict(zip(files, cells_of_folders(names, name_of_home(place)), strict=True))
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
-            return [self._in_folder(Path(name), place) for name in drawn]
+            return [self._in_folder(Path(name), cells[name]) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
             rows = dataset.samples.rename(columns={"file_name": "image"})
@@ -120,10 +123,10 @@ class _Finder:
                 return listed[0]
         return AskedImage(str(path), "", partial(read_bounded, path, MAX_IMAGE_BYTES))
 
-    def _in_folder(self, path: Path, root: Path) -> AskedImage:
-        """An image of a folder of cells, as ``predict`` takes them: a cell is a folder in ``root``."""
+    def _in_folder(self, path: Path, cell: str) -> AskedImage:
+        """An image of a folder of cells, or of one; ``cell`` as ``predict`` has it, "" where it is not known."""
         found = self._lone(path)
-        return found if path.parent == root else replace(found, mates=partial(_beside, path))
+        return replace(found, mates=partial(_beside, path)) if cell else found
 
     def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
         held_out = name in self._held_out if self._is_own(dataset) else None

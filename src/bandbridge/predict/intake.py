@@ -12,6 +12,7 @@ import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, read_images
 from bandbridge.dataset.by_cell import group_by_cell
+from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, METADATA, ImageFolder, open_dataset, read_bounded
 from bandbridge.errors import UserError
@@ -34,7 +35,8 @@ def hand_over(place: Path) -> list[Handed]:
     """Return every image of ``place``, by name.
 
     ``place`` is a dataset (folder or zip with metadata.csv, which names the cells), any other folder or zip, where the
-    cell is the folder that an image lies in, or a single image. Raises :class:`UserError` when there is nothing.
+    cell is the folder that an image lies in (:func:`bandbridge.dataset.cell_folders.cells_of_folders`), or a single
+    image. Raises :class:`UserError` when there is nothing.
     """
     if place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if (place / METADATA).is_file() else _folder(place)
@@ -62,16 +64,21 @@ def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
 def _folder(place: Path) -> list[Handed]:
     files = sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     names = [file.relative_to(place).as_posix() for file in files]
+    cells = cells_of_folders(names, name_of_home(place))
     return [
-        Handed(name, _cell_of(name), "", partial(read_bounded, file, MAX_IMAGE_BYTES))
-        for name, file in zip(names, files, strict=True)
+        Handed(name, cell, "", partial(read_bounded, file, MAX_IMAGE_BYTES))
+        for name, cell, file in zip(names, cells, files, strict=True)
     ]
 
 
 def _archive(place: Path) -> list[Handed]:
     # Read as a stream within bounds, and kept packed: a cell's images are small.
     contents = dict(read_images(place))
-    return [Handed(name, _cell_of(name), "", partial(contents.__getitem__, name)) for name in sorted(contents)]
+    names = sorted(contents)
+    cells = cells_of_folders(names, name_of_home(place))
+    return [
+        Handed(name, cell, "", partial(contents.__getitem__, name)) for name, cell in zip(names, cells, strict=True)
+    ]
 
 
 def _has_metadata(place: Path) -> bool:
@@ -82,11 +89,6 @@ def _has_metadata(place: Path) -> bool:
             return any(PurePosixPath(name).name == METADATA for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False  # read_images says what is wrong with it
-
-
-def _cell_of(name: str) -> str:
-    parent = PurePosixPath(name).parent.as_posix()
-    return "" if parent == "." else parent
 
 
 def in_whole_cells(handed: Sequence[Handed], batch: int) -> list[list[Handed]]:
