@@ -80,9 +80,13 @@ def test_images_in_memory_are_judged_as_their_files(
     np.testing.assert_allclose(whole[probabilities], expected[probabilities], atol=2e-6)  # rounded to six places
     assert whole["class"].tolist() == expected["class"].tolist(), "placed together, as the folder's cell is"
     assert not whole["reason"].str.contains("without scale").any()
-    alone = model.predict(folder).table()
+    named = model.predict(folder)
+    np.testing.assert_allclose(named.table()[probabilities], expected[probabilities], atol=2e-6)
+    assert named.table()["class"].tolist() == expected["class"].tolist()
+    assert named.cells()["cell"].tolist() == ["synthetic-q0001"], "the folder of one cell is that cell"
+    alone = model.predict(files).table()
     assert alone["reason"].str.contains("without scale").all(), "a heap of images is no cell"
-    for given in (files, arrays, [Image.fromarray(array) for array in arrays]):
+    for given in (arrays, [Image.fromarray(array) for array in arrays]):
         np.testing.assert_allclose(model.predict(given).table()[probabilities], alone[probabilities], atol=2e-6)
 
 

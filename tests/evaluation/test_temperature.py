@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from bandbridge.evaluation.design_effect import TELLING
+from bandbridge.evaluation.design_effect import TELLING, USUAL
 from bandbridge.evaluation.metrics import class_probabilities as softmax
 from bandbridge.evaluation.temperature import (
     HIGHEST,
@@ -109,28 +109,31 @@ def flawless(cells: int, gap: float, each: int = 46) -> tuple[np.ndarray, np.nda
 @pytest.mark.parametrize("gap", [0.5, 2.0, 8.0, 30.0])
 def test_what_a_flawless_set_teaches_is_the_least_of_the_penalised_likelihood(cells: int, gap: float) -> None:
     fitted = fit_temperature(*flawless(cells, gap))
+    count = cells * 46 / USUAL
     searched = minimize_scalar(
-        lambda b: cells * math.log1p(math.exp(-b * gap)) + PRIOR * (b - math.log(b)),
+        lambda b: count * math.log1p(math.exp(-b * gap)) + PRIOR * (b - math.log(b)),
         bounds=(1 / HIGHEST, 1 / LOWEST),
         method="bounded",
         options={"xatol": 1e-10},
     )
     assert 1 / fitted.value == pytest.approx(searched.x, rel=1e-5)
     assert LOWEST < fitted.value <= 1 and fitted.at_bound and math.isnan(fitted.low)
-    # Not half an error, in all groups together, is thought to have been missed by luck.
+    # Not half an error, in all of them together, is thought to have been missed by luck.
     if gap / fitted.value > 1:
-        assert cells / (1 + math.exp(gap / fitted.value)) < max(0.5, cells / (1 + math.exp(gap)))
+        assert count / (1 + math.exp(gap / fitted.value)) < max(0.5, count / (1 + math.exp(gap)))
 
 
-def test_more_cells_without_an_error_support_surer_probabilities_and_images_of_the_same_cells_do_not() -> None:
+def test_more_cells_without_an_error_support_surer_probabilities_and_cells_less_than_as_many_images() -> None:
     values = [fit_temperature(*flawless(cells, 2.0)).value for cells in (1, 4, 20, 80, 400)]
     assert values == sorted(values, reverse=True) and values[0] > 1.5 * values[-1]
-    assert fit_temperature(*flawless(20, 2.0, each=2)).value == pytest.approx(values[2], rel=1e-9)
-    assert fit_temperature(*flawless(20, 2.0)[:2]).value < values[2]  # as images by themselves they would say more
+    assert fit_temperature(*flawless(460, 2.0, each=2)).value < values[2]  # of two images a cell no three count as one
+    assert fit_temperature(*flawless(20, 2.0)[:2]).value < values[2]
+    pairs, alone = flawless(20, 2.0, each=2), flawless(20, 2.0, each=1)
+    assert fit_temperature(*pairs).value == pytest.approx(fit_temperature(*alone).value, rel=1e-9)
 
 
 def test_a_network_that_is_surer_than_the_set_can_tell_is_left_as_it_is() -> None:
-    assert fit_temperature(*flawless(80, 30.0)).value == pytest.approx(1, abs=1e-9)
+    assert fit_temperature(*flawless(80, 30.0)).value == pytest.approx(1, abs=1e-7)
     assert fit_temperature(np.zeros((4, 3)), np.arange(3).repeat(2)[:4]).value == pytest.approx(1, abs=1e-9)
 
 

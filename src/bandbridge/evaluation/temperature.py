@@ -6,13 +6,13 @@ The order of the classes, and with it every decision, stays as it was. In b = 1 
 mean of E_b[z] - z_truth and its curvature the mean of Var_b[z], with E_b and Var_b taken over softmax(b z).
 
 Predictions without an error have no such minimum: T would be 0 and every probability 1. Few errors have one that says
-little. To the NLL of such images, each group counted as one, :data:`PRIOR` (b - log b) is added, the negative logarithm
-of a gamma density of b with its mode at T = 1. Such a penalty keeps an estimate off the end of its range while it
-vanishes beside a likelihood that knows (Chung, Rabe-Hesketh, Dorie, Gelman & Liu 2013, Psychometrika 78:685-709). The
-gamma is the conjugate prior of a rate: it says what :data:`PRIOR` exponential observations of mean 1 would (Gelman et
-al. 2013, Bayesian Data Analysis, section 2.6). Without an error in n groups the slope is 0 where n times the
-probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: such a set is
-taken for one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
+little. To the NLL of such images, summed and divided by their design effect, :data:`PRIOR` (b - log b) is added, the
+negative logarithm of a gamma density of b with its mode at T = 1. Such a penalty keeps an estimate off the end of its
+range while it vanishes beside a likelihood that knows (Chung, Rabe-Hesketh, Dorie, Gelman & Liu 2013, Psychometrika
+78:685-709). The gamma is the conjugate prior of a rate: it says what :data:`PRIOR` exponential observations of mean 1
+would (Gelman et al. 2013, Bayesian Data Analysis, section 2.6). Without an error in n such images the slope is 0 where
+n times the probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: the set
+is taken for one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
 The penalty fades with each error; from :data:`bandbridge.evaluation.design_effect.TELLING` on the images speak alone.
 """
 
@@ -25,12 +25,12 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtri, softmax
 
-from bandbridge.evaluation.design_effect import assumed_share
+from bandbridge.evaluation.design_effect import USUAL, assumed_share, design_effect
 
 #: Temperatures are sought in this range. Without a prior, predictions without an error have their minimum at 0, worse
 #: ones than guessing have none at all: both end at a bound.
 LOWEST, HIGHEST = 0.02, 50.0
-#: Pseudo-observations at T = 1 that are added to the groups of a flawless set: half of one, as Jeffreys' prior adds.
+#: Pseudo-observations at T = 1 that are added to the images of a flawless set: half of one, as Jeffreys' prior adds.
 PRIOR = 0.5
 
 
@@ -89,8 +89,8 @@ def fit_temperature(
     inverse, at_bound = _best_inverse(logits, truth, 0.0)
     unlearned = prior * assumed_share(int((logits.argmax(axis=1) != truth).sum()))
     if unlearned > 0:
-        independent = len(truth) if groups is None else len(np.unique(groups))
-        inverse, _ = _best_inverse(logits, truth, unlearned / independent)
+        effect = 1.0 if groups is None else design_effect(logits.argmax(axis=1) != truth, groups, USUAL)
+        inverse, _ = _best_inverse(logits, truth, unlearned * effect / len(truth))
     low = high = math.nan
     if not at_bound:
         spread = ndtri((1 + level) / 2) * _log_standard_error(inverse, logits, truth, groups)
