@@ -94,11 +94,11 @@ class Model:
     ) -> Predictions:
         """Classify every chromosome of ``images`` and say which ones a person should look at.
 
-        images: a path (folder with a folder for each cell, zip, dataset, single image), a dataset, a uint8 array
-        [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these. flips:
-        average over the four mirror images. cells: place the chromosomes of each cell together. keep_images: keep the
-        pictures, which karyograms need, in memory. progress: True for a display on the console, or a function of a
-        :class:`bandbridge.progress.Step`.
+        images: a path (folder with a folder for each cell, or of one cell; zip, dataset, single image), a dataset, a
+        uint8 array [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these.
+        flips: average over the four mirror images. cells: place the chromosomes of each cell together. keep_images:
+        keep the pictures, which karyograms need, in memory. progress: True for a display on the console, or a function
+        of a :class:`bandbridge.progress.Step`.
 
         Images that cannot be read are listed in :attr:`Predictions.refused`. Raises :class:`UserError` where there is
         no image at all.

@@ -11,8 +11,8 @@ negative logarithm of a gamma density of b with its mode at T = 1. Such a penalt
 range while it vanishes beside a likelihood that knows (Chung, Rabe-Hesketh, Dorie, Gelman & Liu 2013, Psychometrika
 78:685-709). The gamma is the conjugate prior of a rate: it says what :data:`PRIOR` exponential observations of mean 1
 would (Gelman et al. 2013, Bayesian Data Analysis, section 2.6). Without an error in n such images the slope is 0 where
-n times the probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: the set
-is taken for one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
+n times the probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: such
+a set is one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
 The penalty fades with each error; from :data:`bandbridge.evaluation.design_effect.TELLING` on the images speak alone.
 """
 
