@@ -32,3 +32,11 @@ def test_no_error_is_promised_no_less_than_one_and_promises_and_sets_hold(cells:
             assert after["promised"].mean() < before["promised"].mean()
     assert promised == sorted(promised)
     assert broken <= 0.05 * 120 + 3 * (120 * 0.05 * 0.95) ** 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cells", "correlation"), [(10, 0.0), (10, 0.045), (20, 0.1), (80, 0.045)])
+def test_a_promise_that_is_just_too_good_is_broken_in_five_of_a_hundred_at_most(cells: int, correlation: float) -> None:
+    rounds = 200
+    _, after = FLAWLESS.broken_at(0.01, cells, correlation, rounds, 1)
+    assert after <= 0.05 + 3 * (0.05 * 0.95 / rounds) ** 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from bandbridge.evaluation.design_effect import USUAL
+from bandbridge.evaluation.design_effect import FEW, USUAL
 from bandbridge.evaluation.flagging import choose_threshold, errors_left
 
 
@@ -86,14 +86,18 @@ def test_fewer_errors_are_never_promised_less(cells: int) -> None:
     spread = generator.permutation(cells * 46)
     spread = spread[np.unique(cell[spread], return_index=True)[1]]  # one in each cell, which tells the least of kinship
     correct = np.ones(len(cell), bool)
-    bounds, shares = [], []
-    for errors in range(min(cells, 25) + 1):
+    bounds, shares, unsure = [], [], []
+    for errors in range(min(cells, FEW) + 1):
         correct[spread[:errors]] = False
         everything = choose_threshold(np.ones(len(cell)), correct, 0.999, cell)  # nothing flagged: the bound alone
         bounds.append(everything.upper_bound)
         shares.append(choose_threshold(confidence, correct, 0.02, cell).review_share)
-    assert bounds == sorted(bounds)
-    assert shares[0] == min(shares)
+        # The most that errors can be worth: the least sure of all, and each in a cell of its own.
+        low = confidence.copy()
+        low[spread[:errors]] = -np.arange(1, errors + 1)
+        unsure.append(choose_threshold(low, correct, 0.02, cell).review_share)
+    for promised in (bounds, shares, unsure):
+        assert promised == sorted(promised)
 
 
 def test_eighty_cells_without_an_error_are_promised_what_eighty_with_one_are() -> None:

@@ -137,8 +137,8 @@ def test_a_network_that_is_surer_than_the_set_can_tell_is_left_as_it_is() -> Non
     assert fit_temperature(np.zeros((4, 3)), np.arange(3).repeat(2)[:4]).value == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("errors", [0, 1, 2, 5, 9, 10, 40])
-def test_the_prior_fades_with_the_errors_and_is_gone_with_the_tenth(errors: int) -> None:
+@pytest.mark.parametrize("errors", [0, 1, 2, 5, 10, 25, 39, 40, 100])
+def test_the_prior_fades_with_the_errors_and_is_gone_with_the_fortieth(errors: int) -> None:
     logits, truth, cells = flawless(80, 3.0)
     truth[np.linspace(0, len(truth) - 1, errors).astype(int)] = 1
     fitted, likeliest = fit_temperature(logits, truth, cells), fit_temperature(logits, truth, cells, prior=0)

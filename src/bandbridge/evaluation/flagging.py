@@ -69,9 +69,9 @@ def choose_threshold(
 
     Chromosomes of one cell fail together. With ``cells`` [N] the bound is computed from the effective number of
     images, N over the design effect (Korn & Graubard 1998, Survey Methodology 24:193-201). Few errors do not tell that
-    effect: it is drawn towards what is usual (:func:`bandbridge.evaluation.design_effect.design_effect`), so that of
-    two sets the one with fewer errors is promised no less. Of cells that fail as a whole or not at all a flawless set
-    would say less than that. Raises :class:`ValueError` for no image, confidences that are not finite, arrays of
+    effect: it is then at least what is usual (:func:`bandbridge.evaluation.design_effect.design_effect`), so that up
+    to ten errors fewer are never promised less. Of cells that fail as a whole or not at all a flawless set would say
+    less than that. Raises :class:`ValueError` for no image, confidences that are not finite, arrays of
     different lengths or shares outside 0..1.
     """
     confidence, correct = _checked(confidence, correct)

@@ -13,7 +13,7 @@ range while it vanishes beside a likelihood that knows (Chung, Rabe-Hesketh, Dor
 would (Gelman et al. 2013, Bayesian Data Analysis, section 2.6). Without an error in n such images the slope is 0 where
 n times the probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: such
 a set is one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
-The penalty fades with each error; from :data:`bandbridge.evaluation.design_effect.TELLING` on the images speak alone.
+The penalty fades from ten errors on; from :data:`bandbridge.evaluation.design_effect.TELLING` on it is gone.
 """
 
 from __future__ import annotations
