@@ -15,8 +15,8 @@ chromosomes whose set is empty (%). promised: the mean error that is promised of
 shown: the error that new cells show there (%). broken: simulations where shown exceeds promised (%). flagged: new
 chromosomes to look at (%).
 
-Last, promises at their limit: how often an error is promised that is exceeded by one in a hundred of it, for chromosomes
-that fail by themselves or together.
+Last, promises at their limit: how often an error is promised that is exceeded by one in a hundred of it, where
+chromosomes fail by themselves or together.
 
 What to expect: before, T is 0.02 and noise has probability 1.000 wherever no error was seen, and 80 flawless cells are
 promised less than 80 cells with one error. After, no promise is worse from fewer errors, sets cover 95% and more, and
