@@ -121,8 +121,21 @@ def patients_of(sizes, label=lambda patient, image: CLASSES[image % 22]):
     return pd.DataFrame(rows)
 
 
+def counted(*counts):
+    """Patients with so many images of each class."""
+    images = [[CLASSES[place] for place, count in enumerate(row) for _ in range(count)] for row in counts]
+    return patients_of([len(row) for row in images], lambda patient, image: images[patient][image])
+
+
 #: Sets that exist as folds, of which scikit-learn leaves a fold empty or refuses the whole.
 HARD = {
+    "five patients with hardly a class in common": counted(
+        (0, 0, 8, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 9), (11, 0, 0, 0, 0), (0, 0, 0, 7, 0)
+    ),
+    "six patients with few classes in common": counted(
+        *((6, 7, 0, 0, 4, 0), (0, 0, 0, 0, 4, 0), (0, 0, 0, 0, 8, 0), (0, 3, 6, 1, 0, 0), (0, 0, 0, 0, 0, 7)),
+        (0, 0, 0, 1, 0, 0),
+    ),
     "five patients, four tiny": patients_of([400, 30, 4, 3, 2]),
     "one patient has one class alone": patients_of(
         [60, 60, 60, 60, 9], lambda p, i: "Y" if p == 4 else CLASSES[i % 22]
@@ -154,18 +167,20 @@ def test_images_of_classes_with_fewer_members_than_folds_are_divided_too(seed):
 
 
 def test_scikit_learn_leaves_folds_empty_and_refuses_sets_as_it_is_relied_on_here():
-    lost = 0
-    for samples in HARD.values():
+    empty, refused = set(), set()
+    for name, samples in HARD.items():
         for seed in range(8):
             parts = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
             try:
                 found = [held for _, held in parts.split(samples, samples["label"], samples["patient"])]
             except ValueError as refusal:
                 assert "n_splits=5 cannot be greater than the number of members in each class" in str(refusal)
-                lost += 1
+                refused.add(name)
             else:
-                lost += any(len(held) == 0 for held in found)
-    assert lost > 0, "scikit-learn fills every fold now: the search for another division has no use any more"
+                empty |= {name} if any(len(held) == 0 for held in found) else set()
+    # Were this to fail, scikit-learn fills every fold now, and the division of our own has no use any more.
+    assert empty == {"five patients with hardly a class in common", "six patients with few classes in common"}
+    assert refused == {"every class has fewer images than folds", "one image each"}
 
 
 @pytest.mark.parametrize("scheme", ["image", "cell", "patient"])

@@ -68,8 +68,8 @@ def strictest_scheme(samples: pd.DataFrame) -> Scheme:
 def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> Split:
     """Divide ``samples`` (columns file_name, label, cell, patient) into ``folds`` folds, classes in equal shares.
 
-    The folds are scikit-learn's (``StratifiedKFold``, ``StratifiedGroupKFold``) wherever it fills them all. It balances
-    classes before it fills folds, so that of few or uneven groups one fold may be left with none, and it refuses sets
+    The folds are scikit-learn's (``StratifiedKFold``, ``StratifiedGroupKFold``) wherever it fills them all. Where
+    groups share few classes, a rounding error may let it add one to a fold while another is empty, and it refuses sets
     whose every class has fewer images than folds: such sets are divided by :func:`_assigned`. By ``source`` the folds
     are the sources in the order of their names, whatever the ``seed``. The result depends on the set of rows, not on
     their order. Raises :class:`UserError` when a group is unknown, there are fewer groups, or
