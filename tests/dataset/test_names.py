@@ -8,6 +8,7 @@ import pytest
 from bandbridge.dataset.census import take_census
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.imagefolder import open_dataset
+from bandbridge.dataset.layouts import read_class_folders
 from bandbridge.dataset.names import is_unknown, near_spellings, with_unknown
 from bandbridge.dataset.splits import make_split, strictest_scheme
 from bandbridge.errors import UserError
@@ -98,6 +99,11 @@ def test_labels_of_a_spreadsheet_are_a_finding_with_the_fix(write):
     wrong = {write(n): str(n) for n in range(1, 23) if write(n) != str(n)}
     assert found["label-spelling"].examples == tuple(f"{text!r}: write {label!r}" for text, label in wrong.items())
     assert found["label-spelling"].severity == "decision" and "labels-not-chromosomes" not in found
+
+
+def test_folders_named_by_a_spreadsheet_are_chromosomes_to_the_importer():
+    found = read_class_folders(["1.0/c1/a.png", "22.0/c1/a.png", "X/c1/a.png", "23.0/c2/b.png"])
+    assert [one.label for one in found] == ["1", "22", "X", "X"]
 
 
 @pytest.mark.parametrize("unit", ["patient", "cell", "image"])

@@ -56,7 +56,7 @@ def started(monkeypatch):
         monkeypatch.setitem(sys.modules, "ray.exceptions", errors)
         sys.modules.pop("bandbridge.study.ray_executor", None)
         module = importlib.import_module("bandbridge.study.ray_executor")
-        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+        monkeypatch.setattr(module, "usable_cores", lambda: cores, raising=False)
         return SimpleNamespace(ray=ray, module=module)
 
     yield start

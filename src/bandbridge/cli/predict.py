@@ -48,8 +48,9 @@ def predict(
 ) -> None:
     """Classify every chromosome of a folder, zip or dataset, and say which ones a person should check.
 
-    Images of one folder are one cell, up to 150 of them, unless metadata.csv names the cells. A folder of nothing but
-    images is one cell, too; loose images beside folders of cells are of no known cell.
+    Images of one folder are one cell, up to 150 of them, unless metadata.csv names the cells.
+
+    A folder of images alone is one cell, too; loose images beside folders of cells are of no known cell.
 
     Writes predictions.csv, predictions.json and cells.csv. Research use only: this is no diagnosis.
     """
