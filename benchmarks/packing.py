@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import tempfile
 import time
 from multiprocessing.synchronize import Barrier
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import TrainingJob, train
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--allowance", type=float, default=10, help="seconds to start and to warm up")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     print(f"{arguments.size} px, batch {arguments.batch}, {cores} cores\n")
     print("| architecture | " + " | ".join(f"{count} at once" for count in arguments.at_once) + " |")
     print("|---|" + "---|" * len(arguments.at_once))

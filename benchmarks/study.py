@@ -15,13 +15,13 @@ it on a quiet machine: it takes about a quarter of an hour on two cores.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 from pathlib import Path
 
 import yaml
 
+from bandbridge.machine import usable_cores
 from builds import HERE, checked_out, seconds_of
 from neighbour import busy_neighbour
 from packing import together
@@ -55,7 +55,7 @@ def study_seconds(source: Path, study: Path) -> float:
 
 def packing_ratio(arguments: argparse.Namespace) -> float:
     """How much longer the same images take one training after another, of all cores, than side by side."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     alone, packed = 0.0, 0.0
     for architecture in arguments.architectures:
         settings = {

@@ -10,6 +10,20 @@ def test_there_are_24_classes_in_karyotype_order():
     assert len(CLASSES) == 24 and CLASSES[1] == "2" and CLASSES[9] == "10" and CLASSES[-2:] == ("X", "Y")
 
 
+@pytest.mark.parametrize("number", range(1, 25))
+def test_what_a_spreadsheet_makes_of_a_number(number):
+    for text in (
+        f"{number}.0",
+        f"{number}.00",
+        f"{number},0",
+        f"{number}.",
+        f"'{number}",
+        f"0{number}.0",
+        f"chr. {number}",
+    ):
+        assert parse_label(text) == CLASSES[number - 1], text
+
+
 @pytest.mark.parametrize(
     ("text", "label"),
     [("1", "1"), ("07", "7"), (" x ", "X"), ("chr21", "21"), ("clase24", "Y"), ("23", "X"), ("Chromosome_9", "9")],
@@ -18,7 +32,9 @@ def test_spellings(text, label):
     assert parse_label(text) == label
 
 
-@pytest.mark.parametrize("text", ["", "0", "25", "Z", "1a", "x2", "123"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "25", "Z", "1a", "x2", "123", "1.5", "0.0", "10.01", "25.0", "X.0", "1.0.0", ".", "'"]
+)
 def test_what_is_no_label_is_refused(text):
     with pytest.raises(UserError, match="not a human chromosome"):
         parse_label(text)

@@ -85,6 +85,39 @@ def test_cores_outside_the_affinity_do_not_count(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("environment", "cores"),
+    [
+        ({}, 16),
+        ({"SLURM_CPUS_PER_TASK": "1"}, 1),
+        ({"SLURM_CPUS_PER_TASK": "4", "SLURM_CPUS_ON_NODE": "8"}, 4),
+        ({"SLURM_CPUS_ON_NODE": "3"}, 3),
+        ({"SLURM_CPUS_PER_TASK": "64"}, 16),  # as a variable that a shell inherited may say
+        ({"SLURM_CPUS_PER_TASK": "many"}, 16),
+        ({"SLURM_CPUS_PER_TASK": "0"}, 1),
+        ({"LOKY_MAX_CPU_COUNT": "2", "SLURM_CPUS_PER_TASK": "5"}, 2),
+    ],
+)
+def test_slurm_and_loky_say_what_is_granted(monkeypatch, environment, cores):
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    loky = int(environment.get("LOKY_MAX_CPU_COUNT", 16))
+    monkeypatch.setattr("joblib.cpu_count", lambda: min(16, loky))
+    assert usable_cores() == cores
+
+
+def test_a_control_group_that_grants_one_core_counts(monkeypatch):
+    """joblib reads the quota; here it is what is relied on."""
+    from joblib.externals.loky.backend import context
+
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(context, "_cpu_count_cgroup", lambda os_cpu_count: 1)
+    assert usable_cores() == 1
+
+
+@pytest.mark.parametrize(
     ("before", "after"),
     [
         ({}, {"GOMP_SPINCOUNT": "1000"}),

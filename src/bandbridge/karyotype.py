@@ -12,14 +12,17 @@ SEX_CHROMOSOMES: tuple[str, ...] = ("X", "Y")
 CLASSES: tuple[str, ...] = AUTOSOMES + SEX_CHROMOSOMES
 CLASS_INDEX: dict[str, int] = {label: index for index, label in enumerate(CLASSES)}
 
-_LABEL = re.compile(r"(?:chr(?:omosome)?|class|clase)?[\s_\-]*0*(\d{1,2}|x|y)", re.IGNORECASE)
+#: A spreadsheet, and a table with a gap, make 1.0 (or 1,0) of 1, and '1 of what was to stay text.
+_LABEL = re.compile(
+    r"'?(?:(?:chr(?:omosome)?|class|clase)\.?)?[\s_\-]*0*(\d{1,2}|x|y)(?:(?<=\d)[.,]0*)?", re.IGNORECASE
+)
 
 
 def parse_label(text: str) -> str:
     """Return the canonical label ("1".."22", "X", "Y") written in ``text``.
 
-    Accepts the spellings in circulation: ``"chr7"``, ``"07"``, ``"x"``, ``"clase21"``, and the numbers 23 (X) and
-    24 (Y). Raises :class:`UserError` for anything else.
+    Accepts the spellings in circulation: ``"chr7"``, ``"07"``, ``"7.0"``, ``"x"``, ``"clase21"``, and the numbers 23
+    (X) and 24 (Y). Raises :class:`UserError` for anything else.
     """
     match = _LABEL.fullmatch(text.strip())
     if match:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may keep busy: by its affinity and its control group, at least 1.
+    """Return how many cores this process may keep busy: by its affinity, its control group and SLURM, at least 1.
 
-    ``LOKY_MAX_CPU_COUNT`` in the environment lowers it, as everywhere where joblib counts.
+    SLURM does not confine a job to its cores everywhere, and says what it grants in ``SLURM_CPUS_PER_TASK`` or, without
+    that, ``SLURM_CPUS_ON_NODE``. ``LOKY_MAX_CPU_COUNT`` in the environment lowers it, as everywhere that joblib counts.
     """
     from joblib import cpu_count
 
-    return int(cpu_count())
+    granted = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    cores = int(cpu_count())
+    return max(1, min(cores, int(granted))) if granted.isdecimal() else cores
 
 
 def let_threads_sleep() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_tables_cells_and_flags_agree_with_each_other(result: bb.Predictions) ->
     assert json.loads(result.as_json())[0]["file"] == result.table()["file"][0]
 
 
+def test_a_model_without_a_known_error_says_that_its_probabilities_were_learned_from_none(model: bb.Model) -> None:
+    assert not any("errors will come" in line for line in model.notes())
+    flawless = model.ensemble.confidence.model_copy(update={"accuracy": 1.0})
+    told = bb.Model(replace(model.ensemble, confidences=(flawless,)), model.folders).notes()
+    assert f"none of these {flawless.images} images of {flawless.groups} patients was named wrongly" in told[-1]
+
+
 def test_a_karyogram_is_asked_for_by_the_name_of_its_cell(result: bb.Predictions, model: bb.Model) -> None:
     assert result.karyogram("synthetic-q0002", width=560).size[0] == 560
     with pytest.raises(bb.UserError, match="no cell is called 'x'"):
@@ -72,9 +80,13 @@ def test_images_in_memory_are_judged_as_their_files(
     np.testing.assert_allclose(whole[probabilities], expected[probabilities], atol=2e-6)  # rounded to six places
     assert whole["class"].tolist() == expected["class"].tolist(), "placed together, as the folder's cell is"
     assert not whole["reason"].str.contains("without scale").any()
-    alone = model.predict(folder).table()
+    named = model.predict(folder)
+    np.testing.assert_allclose(named.table()[probabilities], expected[probabilities], atol=2e-6)
+    assert named.table()["class"].tolist() == expected["class"].tolist()
+    assert named.cells()["cell"].tolist() == ["synthetic-q0001"], "the folder of one cell is that cell"
+    alone = model.predict(files).table()
     assert alone["reason"].str.contains("without scale").all(), "a heap of images is no cell"
-    for given in (files, arrays, [Image.fromarray(array) for array in arrays]):
+    for given in (arrays, [Image.fromarray(array) for array in arrays]):
         np.testing.assert_allclose(model.predict(given).table()[probabilities], alone[probabilities], atol=2e-6)
 
 

@@ -63,6 +63,26 @@ def test_deep_and_stacked_images_are_read_on_one_scale_and_said(bandbridge, smal
     assert "of several pages" not in results[0].err and "16 bits" not in results[0].err
 
 
+def test_the_folder_of_one_cell_is_placed_as_a_whole_and_loose_images_beside_cells_are_told(
+    bandbridge, small_study, run, tmp_path
+):
+    cells = small_study.path.parent / "q" / "images"
+    first, second, *_ = sorted(place for place in cells.iterdir() if place.is_dir())
+    result = bandbridge("predict", run, first, "--out", tmp_path / "one", "--device", "cpu", "--karyograms")
+    assert result.code == 0 and "46 chromosomes" in result.out and "1 cell," in result.out
+    assert pd.read_csv(tmp_path / "one" / "cells.csv")["cell"].tolist() == [first.name]
+    assert "no known cell" not in result.err and list((tmp_path / "one").rglob(f"{first.name}*.png"))
+    mixed = tmp_path / "mixed"
+    shutil.copytree(second, mixed / second.name)
+    for number, file in enumerate(sorted(first.iterdir())[:3]):
+        shutil.copy(file, mixed / f"{number}.png")
+    result = bandbridge("predict", run, mixed, "--out", tmp_path / "two", "--device", "cpu")
+    assert pd.read_csv(tmp_path / "two" / "cells.csv")["cell"].tolist() == [second.name]
+    told = " ".join(result.err.split())
+    assert "3 of 49 are of no known cell" in told or "3 of 49 judged without scale" in told
+    assert "into a folder of their own" in told or "a folder of its own" in told
+
+
 def test_a_model_alone_is_a_mistake(bandbridge, run):
     result = bandbridge("predict", run)
     assert result.code == 2 and "name a model and images" in result.err

@@ -1,11 +1,15 @@
 """Splits: no overlap, no divided group, classes in equal shares, and files that notice a change."""
 
+import itertools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from bandbridge.dataset import splits
+from bandbridge.dataset.fold_notes import fold_sentences, untrained_classes
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.dataset.splits import check_split, make_split, read_split, strictest_scheme, write_split
 from bandbridge.errors import ManyErrors, UserError
@@ -105,6 +109,122 @@ def test_unknown_groups_and_too_few_groups_are_refused():
         make_split(samples, "patient", 2, seed=0)
     assert strictest_scheme(samples) == "cell"
     assert strictest_scheme(cells(4)) == "patient"
+
+
+def patients_of(sizes, label=lambda patient, image: CLASSES[image % 22]):
+    """Patients with so many images each."""
+    rows = [
+        {"file_name": f"{patient}/{image}.png", "label": label(patient, image), "cell": "", "patient": f"p{patient}"}
+        for patient, size in enumerate(sizes)
+        for image in range(size)
+    ]
+    return pd.DataFrame(rows)
+
+
+def counted(*counts):
+    """Patients with so many images of each class."""
+    images = [[CLASSES[place] for place, count in enumerate(row) for _ in range(count)] for row in counts]
+    return patients_of([len(row) for row in images], lambda patient, image: images[patient][image])
+
+
+#: Sets that exist as folds, of which scikit-learn leaves a fold empty or refuses the whole.
+HARD = {
+    "five patients with hardly a class in common": counted(
+        (0, 0, 8, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 9), (11, 0, 0, 0, 0), (0, 0, 0, 7, 0)
+    ),
+    "six patients with few classes in common": counted(
+        *((6, 7, 0, 0, 4, 0), (0, 0, 0, 0, 4, 0), (0, 0, 0, 0, 8, 0), (0, 3, 6, 1, 0, 0), (0, 0, 0, 0, 0, 7)),
+        (0, 0, 0, 1, 0, 0),
+    ),
+    "five patients, four tiny": patients_of([400, 30, 4, 3, 2]),
+    "one patient has one class alone": patients_of(
+        [60, 60, 60, 60, 9], lambda p, i: "Y" if p == 4 else CLASSES[i % 22]
+    ),
+    "every class has fewer images than folds": patients_of([3] * 7, lambda p, i: CLASSES[(3 * p + i) % 22]),
+    "every class is one patient's": patients_of([10] * 5, lambda p, i: CLASSES[p]),
+    "one image each": patients_of([1] * 5, lambda p, i: CLASSES[p]),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("seed", range(8))
+def test_no_fold_is_empty_where_there_are_as_many_patients_as_folds(name, seed):
+    samples = HARD[name]
+    split = make_split(samples, "patient", 5, seed)
+    assert np.bincount(split.assignment, minlength=5).min() > 0
+    assert pd.crosstab(samples["patient"], split.assignment).gt(0).sum(axis=1).eq(1).all()
+    shuffled = samples.sample(frac=1, random_state=seed).reset_index(drop=True)
+    assert make_split(shuffled, "patient", 5, seed).hash == split.hash
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_images_of_classes_with_fewer_members_than_folds_are_divided_too(seed):
+    samples = HARD["every class has fewer images than folds"]
+    with pytest.raises(ValueError, match="n_splits=5"):
+        list(StratifiedKFold(5).split(samples, samples["label"]))
+    split = make_split(samples, "image", 5, seed)
+    assert sorted(np.bincount(split.assignment, minlength=5)) == [4, 4, 4, 4, 5]
+
+
+def test_scikit_learn_leaves_folds_empty_and_refuses_sets_as_it_is_relied_on_here():
+    empty, refused = set(), set()
+    for name, samples in HARD.items():
+        for seed in range(8):
+            parts = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+            try:
+                found = [held for _, held in parts.split(samples, samples["label"], samples["patient"])]
+            except ValueError as refusal:
+                assert "n_splits=5 cannot be greater than the number of members in each class" in str(refusal)
+                refused.add(name)
+            else:
+                empty |= {name} if any(len(held) == 0 for held in found) else set()
+    # Were this to fail, scikit-learn fills every fold now, and the division of our own has no use any more.
+    assert empty == {"five patients with hardly a class in common", "six patients with few classes in common"}
+    assert refused == {"every class has fewer images than folds", "one image each"}
+
+
+@pytest.mark.parametrize("scheme", ["image", "cell", "patient"])
+def test_where_scikit_learn_fills_all_folds_they_are_its_own(scheme):
+    samples = cells(30).sort_values("file_name").reset_index(drop=True)
+    divider = StratifiedKFold if scheme == "image" else StratifiedGroupKFold
+    groups = None if scheme == "image" else samples[scheme]
+    expected = np.empty(len(samples), int)
+    parts = divider(5, shuffle=True, random_state=7).split(samples, samples["label"], groups)
+    for fold, (_, held) in enumerate(parts):
+        expected[held] = fold
+    assert np.array_equal(make_split(samples, scheme, 5, seed=7).assignment, expected)
+
+
+def test_a_division_of_our_own_is_as_even_as_the_best_of_all(monkeypatch):
+    sizes = [9, 8, 7, 6, 5, 4]
+    samples = patients_of(sizes, lambda p, i: "1")
+    monkeypatch.setattr(
+        splits, "_stratified", lambda labels, groups, folds, seed: assigned(labels, groups, folds, seed)
+    )
+    assigned = splits._assigned
+    found = np.bincount(make_split(samples, "patient", 3, seed=0).assignment)
+    every = [
+        max(sum(size for size, fold in zip(sizes, folds, strict=True) if fold == each) for each in range(3))
+        for folds in itertools.product(range(3), repeat=6)
+    ]
+    assert found.max() == min(every) == 13
+
+
+def test_uneven_folds_and_classes_of_one_fold_are_told():
+    samples = HARD["five patients, four tiny"]
+    split = make_split(samples, "patient", 5, seed=0)
+    told = list(fold_sentences(split, samples))
+    assert "the 5 folds hold out 2 to 400 images: whole patients cannot be divided more evenly" in told
+    even = cells(20)
+    assert list(fold_sentences(make_split(even, "patient", 5, seed=0), even)) == []
+    alone = cells(20)
+    alone.loc[alone["patient"] == "p3", "label"] = alone["label"].replace({"22": "Y", "21": "X"})
+    split = make_split(alone, "patient", 5, seed=0)
+    fold = int(split.assignment[(alone["patient"] == "p3").to_numpy()][0])
+    assert untrained_classes(split, alone) == {"X": fold, "Y": fold}
+    training, _ = split.rows(fold)
+    assert not set(alone["label"].iloc[training]) & {"X", "Y"}
+    assert any("classes X, Y: all images of each fall into one fold" in text for text in fold_sentences(split, alone))
 
 
 @pytest.mark.real_data

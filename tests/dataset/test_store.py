@@ -1,6 +1,5 @@
 """The store holds what preparation gives, is keyed by content, and names what it cannot read."""
 
-import os
 import shutil
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.dataset.store import build_store, dataset_fingerprint, open_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.karyotype import CLASSES
+from bandbridge.machine import usable_cores
 
 
 def test_rows_are_the_prepared_images_in_the_order_of_the_samples(chromosome_set, tmp_path):
@@ -172,5 +172,5 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch):
     blocks = store_module._blocks(dataset, Preparation())
     outcomes = store_module._outcomes(Pool(), dataset, blocks, lambda images, cells: images, None)
     assert next(outcomes) == (0, (0,))
-    assert sum(map(len, submitted)) <= 32 * (4 * os.cpu_count() + 1)
+    assert sum(map(len, submitted)) <= 32 * (4 * usable_cores() + 1)
     assert list(outcomes) == [(number, (number,)) for number in range(1, 100_000)]

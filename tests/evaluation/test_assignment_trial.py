@@ -108,8 +108,23 @@ def test_the_weight_is_the_one_with_fewest_errors_and_the_smallest_of_equals(cos
     chosen = choose_weight(cells, costs, weights)
     assert errors[chosen] == min(errors.values()) < errors[0.0]
     assert chosen == min(weight for weight in weights if errors[weight] == errors[chosen])
-    clear = [made_cell(seed, 60.0) for seed in range(4)]
-    assert choose_weight(clear, costs, weights) == 0.0
+
+
+def test_without_an_error_to_mend_the_weight_is_that_of_bayes_or_the_largest_that_does_no_harm(
+    costs: CountCosts,
+) -> None:
+    clear = [made_cell(seed, 30.0) for seed in range(4)]
+    assert choose_weight(clear, costs, (1.0, 0.0, 0.3, 30.0)) == 1.0
+    assert choose_weight(clear, costs, (0.0, 0.3)) == 0.3
+    # A third 21, rightly named but hardly so: a weight that sorts it elsewhere does harm.
+    third = perturb_cell(clear[0], {CHR21: 1}, clear, np.random.default_rng(0))
+    third.logits[-1] = 0
+    third.logits[-1, CHR21] = 2.5
+    assert (third.logits.argmax(axis=1) == third.truth).all()
+    chosen = choose_weight([*clear, third], costs)
+    harmless = joint_classes(third.log_probabilities, replace(costs, weight=chosen))
+    harmful = joint_classes(third.log_probabilities, replace(costs, weight=1.0))
+    assert 0 < chosen < 1 and (harmless == third.truth).all() and (harmful != third.truth).any()
 
 
 def test_a_perturbed_cell_has_what_was_asked_for_and_nothing_else() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from bandbridge.evaluation.design_effect import FEW, USUAL
 from bandbridge.evaluation.flagging import choose_threshold, errors_left
 
 
@@ -68,11 +69,44 @@ def test_cells_that_fail_as_one_count_as_one_image() -> None:
     assert abs(copies.kept - 8 * alone.kept) <= 16
 
 
-def test_without_an_error_a_cell_counts_as_one_image() -> None:
+def test_without_an_error_the_usual_kinship_is_assumed_but_no_more_than_one_image_a_cell() -> None:
     confidence, cells = np.linspace(0.5, 1, 200), np.arange(200) // 10
     found = choose_threshold(confidence, np.ones(200, bool), 0.2, cells)
-    assert found.design_effect == 10 and found.review_share == 0
-    assert found.upper_bound == pytest.approx(1 - 0.05 ** (1 / 20), rel=1e-9)  # Clopper and Pearson, 0 of 20
+    assert found.design_effect == USUAL and found.review_share == 0
+    # Clopper and Pearson, none of 200 / 3
+    assert found.upper_bound == pytest.approx(1 - 0.05 ** (USUAL / 200), rel=1e-9)
+    assert choose_threshold(confidence, np.ones(200, bool), 0.2, np.arange(200) // 2).design_effect == 2
+    assert choose_threshold(confidence, np.ones(200, bool), 0.2, np.arange(200)).design_effect == 1
+
+
+@pytest.mark.parametrize("cells", [4, 10, 20, 40, 80, 300])
+def test_fewer_errors_are_never_promised_less(cells: int) -> None:
+    generator = np.random.default_rng(cells)
+    confidence, cell = generator.random(46 * cells), np.repeat(np.arange(cells), 46)
+    spread = generator.permutation(cells * 46)
+    spread = spread[np.unique(cell[spread], return_index=True)[1]]  # one in each cell, which tells the least of kinship
+    correct = np.ones(len(cell), bool)
+    bounds, shares, unsure = [], [], []
+    for errors in range(min(cells, FEW) + 1):
+        correct[spread[:errors]] = False
+        everything = choose_threshold(np.ones(len(cell)), correct, 0.999, cell)  # nothing flagged: the bound alone
+        bounds.append(everything.upper_bound)
+        shares.append(choose_threshold(confidence, correct, 0.02, cell).review_share)
+        # The most that errors can be worth: the least sure of all, and each in a cell of its own.
+        low = confidence.copy()
+        low[spread[:errors]] = -np.arange(1, errors + 1)
+        unsure.append(choose_threshold(low, correct, 0.02, cell).review_share)
+    for promised in (bounds, shares, unsure):
+        assert promised == sorted(promised)
+
+
+def test_eighty_cells_without_an_error_are_promised_what_eighty_with_one_are() -> None:
+    cell, correct = np.repeat(np.arange(80), 46), np.ones(80 * 46, bool)
+    confidence = np.linspace(0.9, 1, len(cell))
+    flawless = choose_threshold(confidence, correct, 0.01, cell)
+    correct[1234] = False
+    one = choose_threshold(confidence, correct, 0.01, cell)
+    assert flawless.review_share <= one.review_share < 1 and flawless.upper_bound <= one.upper_bound < 0.01
 
 
 def test_nothing_can_be_promised_from_few_images_and_everything_is_flagged() -> None:

@@ -9,10 +9,12 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
+from bandbridge.evaluation.design_effect import TELLING, USUAL
 from bandbridge.evaluation.metrics import class_probabilities as softmax
 from bandbridge.evaluation.temperature import (
     HIGHEST,
     LOWEST,
+    PRIOR,
     apply_temperature,
     cross_fitted,
     fit_temperature,
@@ -35,7 +37,7 @@ def test_two_classes_with_one_gap_have_a_closed_form(right: int, wrong: int, gap
     # sigmoid(gap / T) must equal the share that is right.
     logits = np.tile([gap, 0.0], (right + wrong, 1))
     truth = np.repeat([0, 1], [right, wrong])
-    assert fit_temperature(logits, truth).value == pytest.approx(gap / math.log(right / wrong), rel=1e-9)
+    assert fit_temperature(logits, truth, prior=0).value == pytest.approx(gap / math.log(right / wrong), rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -90,11 +92,63 @@ def test_the_interval_covers_the_planted_temperature_as_often_as_it_says(grouped
     assert abs(hits - 285) <= 4 * math.sqrt(300 * 0.95 * 0.05)
 
 
-def test_predictions_without_an_error_and_worse_than_guessing_end_at_a_bound() -> None:
+def test_maximum_likelihood_without_an_error_or_worse_than_guessing_ends_at_a_bound() -> None:
     logits = np.eye(3)[[0, 1, 2, 0]]
-    right, wrong = fit_temperature(logits, np.array([0, 1, 2, 0])), fit_temperature(logits, np.array([1, 2, 0, 1]))
+    right, wrong = (fit_temperature(logits, np.array(truth), prior=0) for truth in ([0, 1, 2, 0], [1, 2, 0, 1]))
     assert (right.value, wrong.value) == pytest.approx((LOWEST, HIGHEST), rel=1e-12)
     assert right.at_bound and wrong.at_bound and math.isnan(right.low) and math.isnan(wrong.high)
+
+
+def flawless(cells: int, gap: float, each: int = 46) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two classes, all right by the same ``gap``."""
+    logits = np.tile([gap, 0.0], (cells * each, 1))
+    return logits, np.zeros(len(logits), int), np.repeat(np.arange(cells), each)
+
+
+@pytest.mark.parametrize("cells", [1, 4, 80, 2000])
+@pytest.mark.parametrize("gap", [0.5, 2.0, 8.0, 30.0])
+def test_what_a_flawless_set_teaches_is_the_least_of_the_penalised_likelihood(cells: int, gap: float) -> None:
+    fitted = fit_temperature(*flawless(cells, gap))
+    count = cells * 46 / USUAL
+    searched = minimize_scalar(
+        lambda b: count * math.log1p(math.exp(-b * gap)) + PRIOR * (b - math.log(b)),
+        bounds=(1 / HIGHEST, 1 / LOWEST),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    assert 1 / fitted.value == pytest.approx(searched.x, rel=1e-5)
+    assert LOWEST < fitted.value <= 1 and fitted.at_bound and math.isnan(fitted.low)
+    # Not half an error, in all of them together, is thought to have been missed by luck.
+    if gap / fitted.value > 1:
+        assert count / (1 + math.exp(gap / fitted.value)) < max(0.5, count / (1 + math.exp(gap)))
+
+
+def test_more_cells_without_an_error_support_surer_probabilities_and_cells_less_than_as_many_images() -> None:
+    values = [fit_temperature(*flawless(cells, 2.0)).value for cells in (1, 4, 20, 80, 400)]
+    assert values == sorted(values, reverse=True) and values[0] > 1.5 * values[-1]
+    assert fit_temperature(*flawless(460, 2.0, each=2)).value < values[2]  # of two images a cell no three count as one
+    assert fit_temperature(*flawless(20, 2.0)[:2]).value < values[2]
+    pairs, alone = flawless(20, 2.0, each=2), flawless(20, 2.0, each=1)
+    assert fit_temperature(*pairs).value == pytest.approx(fit_temperature(*alone).value, rel=1e-9)
+
+
+def test_a_network_that_is_surer_than_the_set_can_tell_is_left_as_it_is() -> None:
+    assert fit_temperature(*flawless(80, 30.0)).value == pytest.approx(1, abs=1e-7)
+    assert fit_temperature(np.zeros((4, 3)), np.arange(3).repeat(2)[:4]).value == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("errors", [0, 1, 2, 5, 10, 25, 39, 40, 100])
+def test_the_prior_fades_with_the_errors_and_is_gone_with_the_fortieth(errors: int) -> None:
+    logits, truth, cells = flawless(80, 3.0)
+    truth[np.linspace(0, len(truth) - 1, errors).astype(int)] = 1
+    fitted, likeliest = fit_temperature(logits, truth, cells), fit_temperature(logits, truth, cells, prior=0)
+    if errors >= TELLING:
+        assert fitted == likeliest
+    else:
+        assert abs(math.log(fitted.value)) < abs(math.log(likeliest.value))
+    fewer = truth.copy()
+    fewer[np.flatnonzero(fewer)[:1]] = 0
+    assert fit_temperature(logits, fewer, cells).value <= fitted.value
 
 
 def test_cross_fitting_is_a_loop_over_the_other_folds() -> None:

@@ -20,6 +20,7 @@ from bandbridge.predict.confidence import (
     fit_confidence,
     no_experience,
     read_confidence,
+    without_errors,
     write_confidence,
 )
 
@@ -145,3 +146,40 @@ def test_a_larger_coverage_makes_larger_sets_and_a_larger_error_fewer_looks(fold
     other = fit_confidence(folds, "last", Promise(coverage=0.8, wanted_error=0.1))
     assert max(other.thresholds) < max(confidence.thresholds) and other.coverage == 0.8
     assert other.review_share < confidence.review_share and other.wanted_error == 0.1
+
+
+@pytest.mark.parametrize("cells", [2, 5, 40])
+def test_a_flawless_set_teaches_no_certainty_and_leaves_no_set_empty(cells):
+    flawless = [make_fold(fold, cells=cells, sharpness=14.0) for fold in (0, 1)]
+    found = fit_confidence(flawless, "last")
+    assert found.accuracy == 1 and 0.5 < found.temperature <= 1 and math.isnan(found.temperature_low)
+    noise = softmax(2 * np.random.default_rng(1).normal(size=(500, 24)) / found.temperature, axis=1).max(axis=1)
+    assert np.median(noise) < 0.9
+    logits, truth = pooled([make_fold(9, cells=50, sharpness=9.0, seed=5)])  # less clear than those it learned from
+    likely = softmax(logits / found.temperature, axis=1)
+    sets = 1 - likely <= np.array(found.thresholds)
+    assert sets[np.arange(len(truth)), truth].mean() > 0.95 and sets.any(axis=1)[likely.max(axis=1) > 0.5].all()
+    assert found.counts.weight == 1.0
+
+
+def test_that_no_error_was_seen_is_said_in_words(folds, confidence):
+    flawless = fit_confidence([make_fold(0, sharpness=14.0)], "last")
+    text = without_errors(flawless)
+    assert "none of these 552 images of 12 cells was named wrongly" in text and "errors will come" in text
+    assert without_errors(confidence) == ""
+    before = flawless.model_copy(update={"temperature": 0.02})
+    assert "export it again" in without_errors(before)
+
+
+def test_a_flawless_set_is_promised_no_less_than_one_with_errors(folds):
+    cells = [make_fold(0, cells=40, sharpness=14.0), make_fold(1, cells=40, sharpness=14.0)]
+    promised = [fit_confidence(cells, "last")]
+    for row in (100, 777, 1500):
+        scores = [f"logit_{name}" for name in CLASSES]
+        wrong = cells[0].loc[row, scores].to_numpy(dtype=float)
+        cells[0].loc[row, scores] = np.roll(wrong, 3)
+        promised.append(fit_confidence(cells, "last"))
+    assert [one.accuracy < 1 for one in promised] == [False, True, True, True]
+    assert {one.wanted_error for one in promised} == {0.01}
+    bounds = [one.review_bound for one in promised]
+    assert bounds == sorted(bounds)

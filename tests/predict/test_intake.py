@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL, cells_of_folders
 from bandbridge.errors import UserError
 from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
+from bandbridge.review.intake import MAX_CELL_IMAGES
 
 
 @pytest.fixture
@@ -80,3 +84,53 @@ def test_a_cell_is_never_divided_between_two_batches():
     batches = in_whole_cells(handed, 4)
     assert [[one.name for one in batch] for batch in batches] == [["0", "2", "5"], ["1", "4", "3", "6"], ["7"]]
     assert [len(batch) for batch in in_whole_cells(handed, 1)] == [3, 2, 1, 1, 1]
+
+
+def fill(place, names):
+    for name in names:
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 4), 40, np.uint8)).save(path)
+    return place
+
+
+def cells_found(place):
+    return sorted({one.cell for one in hand_over(place)})
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz", ""])
+def test_the_folder_or_archive_of_one_cell_is_that_cell(tmp_path, ending):
+    place = fill(tmp_path / "Case 7.12", ["1a.png", "1b.PNG", "x.tif"])
+    (place / "notes.txt").write_text("no image")
+    (tmp_path / "packed").mkdir()
+    if ending == ".zip":
+        place = zipped(place, tmp_path / "packed" / "Case 7.12.ZIP")
+    elif ending:
+        with tarfile.open(tmp_path / "packed" / "Case 7.12.tar.gz", "w:gz") as archive:
+            archive.add(place, ".")
+        place = tmp_path / "packed" / "Case 7.12.tar.gz"
+    assert cells_found(place) == ["Case 7.12"]
+
+
+def test_the_folder_that_one_stands_in_has_its_own_name(tmp_path, monkeypatch):
+    place = fill(tmp_path / "c9", ["a.png", "b.png"])
+    monkeypatch.chdir(place)
+    assert cells_found(Path()) == ["c9"] == cells_found(Path("../c9/"))
+    (place / "deeper").mkdir()
+    monkeypatch.chdir(place / "deeper")
+    assert cells_found(Path("..")) == ["c9"]
+
+
+@pytest.mark.parametrize("names", [["c1/a.png", "loose.png"], ["c1/a.png", "c2/a.png", "b.png", "c.png"]])
+def test_loose_images_beside_cells_are_of_no_known_cell(tmp_path, names):
+    for place in (fill(tmp_path / "day", names), zipped(tmp_path / "day", tmp_path / "day.zip")):
+        assert {one.name: one.cell for one in hand_over(place)} == {name: name.rpartition("/")[0] for name in names}
+
+
+@pytest.mark.parametrize(("count", "cell"), [(150, "many"), (151, "")])
+def test_more_images_than_three_karyotypes_are_no_cell(count, cell):
+    names = [f"{number}.png" for number in range(count)]
+    assert set(cells_of_folders(names, "many")) == {cell}
+    below = cells_of_folders([f"in/{name}" for name in names] + ["c/x.png"], "home")
+    assert set(below) == {"in" if cell else "", "c"}
+    assert MOST_IN_CELL == MAX_CELL_IMAGES, "the review page refuses what is no cell here"

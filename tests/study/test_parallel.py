@@ -18,6 +18,7 @@ import torch
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import read_json
+from bandbridge.machine import usable_cores
 from bandbridge.study.execute import Executor, Outcome
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.parallel import ParallelExecutor, _Launch
@@ -25,6 +26,14 @@ from bandbridge.study.plan import open_study
 from bandbridge.training.device import open_fabric
 
 pytestmark = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+
+
+@pytest.fixture(autouse=True)
+def all_cores(monkeypatch):
+    """Of this machine, where the other tests take one."""
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+
+
 #: Without batch norm; 15 images a batch do not divide by two, nor do the held-out ones need to.
 VIT = {
     "architectures": ["test_vit"],
@@ -214,7 +223,7 @@ def test_a_batch_too_small_for_the_devices_fails_before_a_process_starts(study_f
 
 
 def test_more_devices_than_there_are_is_refused(study_file, tmp_path):
-    count = os.cpu_count() or 1
+    count = usable_cores()
     with pytest.raises(
         UserError, match=rf"on {count + 1} devices .* sees {count}\n.*--devices-per-run {count} or fewer"
     ):

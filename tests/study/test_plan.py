@@ -1,13 +1,16 @@
 """The plan: the paper's grid is 330 runs, parents are shared, ids follow from content alone."""
 
 import re
+import shutil
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from bandbridge.api import study as api
 from bandbridge.errors import UserError
 from bandbridge.model.packages import PACKAGES
 from bandbridge.study.plan import open_study
@@ -154,3 +157,18 @@ def test_the_demonstration_has_four_approaches_whose_weights_a_package_of_the_ex
     extras = tomllib.loads((STUDIES.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     brought = [re.match(r"[\w-]+", requirement)[0] for requirement in extras["weights"]]
     assert all(PACKAGES[found.pinned_name].distribution in brought for found in study.architectures.values())
+
+
+def test_the_plan_tells_classes_that_a_fold_never_trains(study_file, tmp_path):
+    path = study_file()
+    source = api.Study.read(path)._planned.tasks["Q"].dataset.path
+    assert "hold out" not in api.Study.read(path).plan().summary
+    folder = shutil.copytree(source, tmp_path / "one-sided")
+    table = pd.read_csv(folder / "metadata.csv", dtype=str, keep_default_na=False)
+    only = table["cell"] == table["cell"].iloc[0]
+    table.loc[~only & (table["label"] == "22"), "label"] = "21"
+    table.to_csv(folder / "metadata.csv", index=False)
+    tasks = yaml.safe_load(path.read_text())["tasks"]
+    tasks["Q"]["dataset"] = str(folder)
+    told = api.Study.read(study_file(tasks=tasks)).plan().summary
+    assert re.search(r"^Q: class(es)? .*\b22\b.*: all images of (it|each) fall into one fold", told, re.MULTILINE)

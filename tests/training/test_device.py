@@ -5,6 +5,7 @@ import timm
 import torch
 
 from bandbridge.errors import UserError
+from bandbridge.training import device
 from bandbridge.training.device import gains_by_bf16, open_fabric
 
 
@@ -38,3 +39,11 @@ def test_bf16_is_for_cpus_that_have_it_and_models_that_gain(monkeypatch, archite
     assert open_fabric("cpu", "fp32", model)._precision.precision == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert not gains_by_bf16(model)
+
+
+@pytest.mark.parametrize("granted", [1, 3])
+def test_cores_that_this_process_may_not_use_are_no_devices(monkeypatch, granted):
+    monkeypatch.setattr(device, "usable_cores", lambda: granted, raising=False)
+    with pytest.raises(UserError, match=f"of the kind core this program sees {granted}") as caught:
+        open_fabric("cpu", devices=granted + 1)
+    assert f"--devices-per-run {granted} or fewer" in caught.value.remedy

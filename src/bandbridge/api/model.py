@@ -12,7 +12,7 @@ from bandbridge.api.predictions import Predictions
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
-from bandbridge.predict.confidence import Promise
+from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
 from bandbridge.progress import Listener, listening
 
@@ -81,7 +81,7 @@ class Model:
         else:
             rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
             found.append(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
-        return found
+        return found + [text for text in [without_errors(confidence)] if text]
 
     def predict(
         self,
@@ -95,12 +95,12 @@ class Model:
     ) -> Predictions:
         """Classify every chromosome of ``images`` and say which ones a person should look at.
 
-        images: a path (folder with a folder for each cell, zip, dataset, single image), a dataset, a uint8 array
-        [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these. flips:
-        average over the four mirror images. cells: place the chromosomes of each cell together. keep_images: keep the
-        pictures, which karyograms need, in memory. bit_depth: how many bits the camera used, 8 to 16, of images of 16
-        bits that do not say it; None: those of the training, or as few as hold the brightest pixel of all. progress:
-        True for a display on the console, or a function of a :class:`bandbridge.progress.Step`.
+        images: a path (folder with a folder for each cell, or of one cell; zip, dataset, single image), a dataset, a
+        uint8 array [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these.
+        flips: average over the four mirror images. cells: place the chromosomes of each cell together. keep_images:
+        keep the pictures, which karyograms need, in memory. bit_depth: how many bits the camera used, 8 to 16, of
+        images of 16 bits that do not say it; None: those of the training, or as few as hold the brightest pixel of all.
+        progress: True for a display on the console, or a function of a :class:`bandbridge.progress.Step`.
 
         Images that cannot be read are listed in :attr:`Predictions.refused`. Raises :class:`UserError` where there is
         no image at all.

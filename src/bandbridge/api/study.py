@@ -18,6 +18,7 @@ import pandas as pd
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
+from bandbridge.dataset.fold_notes import fold_sentences
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import Listener, format_duration, in_place, listening, note, status
 from bandbridge.study import plan as planning
@@ -195,7 +196,8 @@ class Study:
         if parents:
             own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
             lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
-        return "\n".join([*lines, *self._otherwise_prepared(selected), *self._unsuited_sizes(selected)])
+        more = [*self._otherwise_prepared(selected), *self._unsuited_sizes(selected)]
+        return "\n".join([*lines, *self._folds_in_words(), *more])
 
     def _unsuited_sizes(self, selected: Sequence[PlannedRun]) -> list[str]:
         """Say which architectures see images of this size elsewhere than their weights learned to."""
@@ -204,6 +206,15 @@ class Study:
         waiting = dict.fromkeys(run.architecture for run in distinct(selected) if self.state(run).kind != "done")
         notes = (size_note(self._planned.architectures[name], self._planned.spec.image_size) for name in waiting)
         return [note_ for note_ in notes if note_]
+
+    def _folds_in_words(self) -> list[str]:
+        """Say of each task that is scored where its folds are uneven, and which classes a fold never trains."""
+        return [
+            f"{task.name}: {text}"
+            for task in self._planned.tasks.values()
+            if task.spec.target and task.split is not None and task.dataset is not None
+            for text in fold_sentences(task.split, task.dataset.samples)
+        ]
 
     def _otherwise_prepared(self, selected: Sequence[PlannedRun]) -> list[str]:
         """Say which runs would be trained again for another preparation of the images, so that nobody is surprised."""

@@ -75,6 +75,7 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
     from bandbridge.export.graph import Exportable
     from bandbridge.files import read_json
     from bandbridge.model.classifier import Classifier
+    from bandbridge.predict.confidence import without_errors
     from bandbridge.predict.ensemble import open_models
 
     ensemble = open_models([folder], checkpoint, "cpu")
@@ -100,6 +101,8 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
         note(
             "no held-out predictions are known: the probabilities are not calibrated, and every image is to be checked"
         )
+    elif without_errors(confidence):
+        note(without_errors(confidence))
     return source, classifier
 
 

@@ -54,7 +54,9 @@ def predict(
 ) -> None:
     """Classify every chromosome of a folder, zip or dataset, and say which ones a person should check.
 
-    Images of one folder are one cell, unless metadata.csv names the cells.
+    Images of one folder are one cell, up to 150 of them, unless metadata.csv names the cells.
+
+    A folder of images alone is one cell, too; loose images beside folders of cells are of no known cell.
 
     Writes predictions.csv, predictions.json and cells.csv. Research use only: this is no diagnosis.
     """
@@ -84,7 +86,7 @@ def predict(
     if as_json:
         typer.echo(result.as_json())
     else:
-        _summarise(result)
+        _summarise(result, cells)
     note(f"written to {out}")
     if result.refused:
         lines = [f"{name}: {reason}" for name, reason in result.refused]
@@ -103,7 +105,7 @@ def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
         note(f"warning: {said} ({TRAINED_UPRIGHT.code})")
 
 
-def _summarise(result: Predictions) -> None:
+def _summarise(result: Predictions, cells: bool) -> None:
     from bandbridge.dataset.findings import counted
     from bandbridge.predict.classify import NO_CELL
 
@@ -115,6 +117,12 @@ def _summarise(result: Predictions) -> None:
         note(
             f"{unscaled:,} of {len(table):,} judged without scale, for want of ten chromosomes of their cell; this "
             f"model judges by the cell{remedy if homeless else ''}"
+        )
+    nowhere = int((table["cell"] == "").sum()) if len(table) else 0
+    if cells and nowhere > 1 and not homeless:
+        note(
+            f"{nowhere:,} of {len(table):,} are of no known cell and judged one by one; to have a cell's "
+            "chromosomes placed together, give it a folder of its own"
         )
     typer.echo(f"{counted(len(table), 'chromosome')}, {len(result.flagged):,} for a person to check")
     if len(counts):

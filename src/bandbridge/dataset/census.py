@@ -7,8 +7,12 @@ from collections import Counter
 import pandas as pd
 
 from bandbridge.dataset.findings import Finding, counted, decision, note
+from bandbridge.dataset.names import ATTRIBUTE, GROUPS, near_spellings
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES, CLASS_INDEX, CLASSES, parse_label
+
+#: Patients, cells or images from which on it is told which classes only one of them has.
+_FEWEST_DIVIDED = 3
 
 
 def take_census(samples: pd.DataFrame) -> list[Finding]:
@@ -48,7 +52,7 @@ def _check_labels(samples: pd.DataFrame) -> list[Finding]:
             "label",
             [f"{label!r}: write {parsed!r}" for label, parsed in spelled.items()],
             "a chromosome in another spelling, which would become a class of its own.",
-            "Write labels as 1 to 22, X and Y in metadata.csv.",
+            "Write labels as 1 to 22, X and Y in metadata.csv; in a spreadsheet, format the column as text first.",
         ),
     ]
 
@@ -68,6 +72,7 @@ def _check_groups(samples: pd.DataFrame) -> list[Finding]:
     shared = [f"{cell}: {', '.join(names)}" for cell, names in patients.items() if len(names) > 1]
     stains = Counter(samples["stain"])
     return [
+        *_check_names(samples),
         *note(
             "cell-unknown",
             "image",
@@ -101,14 +106,63 @@ def _check_groups(samples: pd.DataFrame) -> list[Finding]:
     ]
 
 
+def _check_names(samples: pd.DataFrame) -> list[Finding]:
+    """Cells and patients that are written as unknown, and such that are written in several ways."""
+    unknown = [
+        f"{column} {name!r}: {counted(number, 'image')}" for column, name, number in samples.attrs.get(ATTRIBUTE, [])
+    ]
+    found = note(
+        "name-means-unknown",
+        "spelling",
+        unknown,
+        "of a cell or patient that is not known, and is taken so; it is nobody's name here.",
+        "Leave the field empty, or fill in the name, if you know it.",
+    )
+    for column in GROUPS:
+        groups = near_spellings(set(samples[column]))
+        counts = Counter(samples[column])
+        found += decision(
+            f"{column}-spelling",
+            column,
+            [", ".join(f"{name!r} ({counts[name]:,})" for name in spellings) for spellings in groups],
+            f"written in several ways, which count as several {column}s: folds may divide what is one.",
+            f"Write each {column} in one way in metadata.csv; where they are two, name them more differently.",
+        )
+    return found
+
+
 def _check_classes(human: pd.DataFrame) -> list[Finding]:
     present = set(human["label"])
+    return [
+        *note(
+            "absent-class",
+            "class",
+            [label for label in CLASSES if label not in present],
+            "no image.",
+            "A class without images is neither learned nor scored.",
+        ),
+        *_check_spread(human),
+    ]
+
+
+def _check_spread(human: pd.DataFrame) -> list[Finding]:
+    """Classes that a single patient, cell or image has: whatever the folds, the one that holds it out trains none."""
+    known = [unit for unit in ("patient", "cell") if (human[unit] != "").all()]
+    unit = known[0] if known else "file_name"
+    if human[unit].nunique() < _FEWEST_DIVIDED:
+        return []  # of a set for trying things out nearly every class would be named
+    name = "image" if unit == "file_name" else unit
+    alone = [
+        f"{label}: {counted(len(rows), 'image')} of {name} {rows[unit].iloc[0]}"
+        for label, rows in human.groupby("label")
+        if len(set(rows[unit])) == 1
+    ]
     return note(
-        "absent-class",
+        "class-of-one-" + name,
         "class",
-        [label for label in CLASSES if label not in present],
-        "no image.",
-        "A class without images is neither learned nor scored.",
+        alone,
+        f"only one {name} has it: the fold that holds that {name} out never trains the class and gets it wrong.",
+        f"Add {name}s that have it, or leave the class out.",
     )
 
 

@@ -39,6 +39,7 @@ from bandbridge.dataset.metadata import (
     remedy_without_table,
     tables_among,
 )
+from bandbridge.dataset.names import with_unknown
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
@@ -64,6 +65,8 @@ class ZipMember(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
     """A dataset. ``samples``: string columns ``COLUMNS`` ("" = unknown), one row per image, in file order.
+
+    A cell or patient that is written as unknown ("NA", "?") is "" (:mod:`bandbridge.dataset.names`).
 
     members: where each file lies in the zip that it is. contents: the files themselves, of a set that lies on no disk.
     bits: how many bits the values of files use, of those that the column bits speaks of. largest: see
@@ -265,7 +268,7 @@ def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -
         headline = f"{folder.path}: {len(problems)} of {len(rows)} rows of {' and '.join(tables)} cannot be used"
         raise ManyErrors(headline, problems, "Correct these rows, or restore the files they name.")
     texts = [row.texts | {"file_name": name} for row, (name, _) in zip(rows, found, strict=True)]
-    return replace(folder, samples=pd.DataFrame(texts, columns=list(COLUMNS), dtype=str), bits=bits)
+    return replace(folder, samples=with_unknown(pd.DataFrame(texts, columns=list(COLUMNS), dtype=str)), bits=bits)
 
 
 def _all_files(path: Path) -> Iterator[str]:

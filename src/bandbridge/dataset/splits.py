@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import content_hash, write_json
 
 Scheme = Literal["image", "cell", "patient", "source"]
+#: Orders of groups that are tried where scikit-learn leaves a fold empty.
+_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,11 @@ def strictest_scheme(samples: pd.DataFrame) -> Scheme:
 def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> Split:
     """Divide ``samples`` (columns file_name, label, cell, patient) into ``folds`` folds, classes in equal shares.
 
-    By ``source`` the folds are the sources in the order of their names, whatever the ``seed``. The result depends on
-    the set of rows, not on their order. Raises :class:`UserError` when a group is unknown, there are fewer groups, or
+    The folds are scikit-learn's (``StratifiedKFold``, ``StratifiedGroupKFold``) wherever it fills them all. Where
+    groups share few classes, a rounding error may let it add one to a fold while another is empty, and it refuses sets
+    whose every class has fewer images than folds: such sets are divided by :func:`_assigned`. By ``source`` the folds
+    are the sources in the order of their names, whatever the ``seed``. The result depends on the set of rows, not on
+    their order. Raises :class:`UserError` when a group is unknown, there are fewer groups, or
     images, than folds, or not as many sources as folds.
     """
     ordered = samples.sort_values("file_name", kind="stable")
@@ -84,22 +90,60 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
         there = f"there is {available}" if available == 1 else f"there are {available}"
         remedy = "Use fewer folds." if available > 1 or scheme == "image" else "Divide by another scheme, such as cell."
         raise UserError(f"{folds} folds need at least {folds} {scheme}s; {there}", remedy)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second, which a plan does without
-
-    divider = StratifiedKFold if groups is None else StratifiedGroupKFold
-    assignment = np.empty(len(labels), dtype=np.int64)
-    with warnings.catch_warnings():
-        # A class with fewer images than folds is absent from some folds; the metrics state their policy for that.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        try:
-            parts = divider(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups)
-            for fold, (_, held_out) in enumerate(parts):
-                assignment[held_out] = fold
-        except ValueError as fault:
-            raise UserError(f"cannot divide the images into {folds} folds: {fault}", "Use fewer folds.") from fault
+    assignment = _stratified(labels, groups, folds, seed)
     split = Split(scheme, folds, seed, tuple(ordered["file_name"]), assignment)
     check_split(split, samples)
     return in_order_of(split, samples)
+
+
+def _stratified(labels: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each image, int64 [N], every fold with at least one group."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second, which a plan does without
+
+    divider = StratifiedKFold if groups is None else StratifiedGroupKFold
+    assignment = np.full(len(labels), -1, dtype=np.int64)
+    with warnings.catch_warnings():
+        # A class with fewer images than folds is absent from some folds; the metrics state their policy for that.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        with suppress(ValueError):  # every class has fewer images than there are folds
+            parts = divider(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups)
+            for fold, (_, held_out) in enumerate(parts):
+                assignment[held_out] = fold
+    if len(np.unique(assignment)) == folds and assignment.min() >= 0:
+        return assignment
+    return _assigned(labels, np.arange(len(labels)) if groups is None else groups, folds, seed)
+
+
+def _assigned(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Return a fold for each image, int64 [N], so that no group is divided and no fold is empty.
+
+    Groups are given out one by one, the largest first, each to the fold where the counts of its classes then differ
+    least from equal shares, until no more groups are left than folds without any: those get one each. Of
+    :data:`_TRIALS` orders of equally large groups the one with the least difference is kept.
+    """
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    classes, columns = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(sizes), len(classes)))
+    np.add.at(counts, (members, columns), 1)
+    totals = counts.sum(axis=0)
+    generator = np.random.default_rng(seed)
+    best, least = np.zeros(len(sizes), dtype=np.int64), np.inf
+    for _ in range(_TRIALS):
+        order = generator.permutation(len(sizes))
+        order = order[np.argsort(-sizes[order], kind="stable")]
+        held, taken = np.zeros((folds, len(classes))), np.full(len(sizes), -1)
+        filled = np.zeros(folds, dtype=bool)
+        for place, group in enumerate(order):
+            allowed = np.flatnonzero(~filled) if len(order) - place <= (~filled).sum() else np.arange(folds)
+            # What a fold's share of each class would be, squared: least where the fold has little of what comes.
+            costs = (((held[allowed] + counts[group]) ** 2 - held[allowed] ** 2) / totals**2).sum(axis=1)
+            fold = int(allowed[np.lexsort((held[allowed].sum(axis=1), costs))[0]])
+            held[fold] += counts[group]
+            taken[group], filled[fold] = fold, True
+        difference = float(((held / totals) ** 2).sum())
+        if difference < least:
+            best, least = taken, difference
+    return best[members].astype(np.int64)
 
 
 def _by_source(ordered: pd.DataFrame, folds: int, seed: int) -> Split:
@@ -132,7 +176,8 @@ def check_split(split: Split, samples: pd.DataFrame) -> None:
         spread = pd.Series(split.assignment).groupby(groups.to_numpy()).nunique()
         problems += [f"{split.scheme} {group} is in {count} folds" for group, count in spread[spread > 1].items()]
     if problems:
-        raise ManyErrors("the split does not fit the dataset:", problems, "Make the split anew from this dataset.")
+        remedy = "Make the split anew from this dataset: bandbridge study split, of a study without split_file."
+        raise ManyErrors("the split does not fit the dataset:", problems, remedy)
 
 
 def write_split(split: Split, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.karyotype import order_classes
+from bandbridge.machine import usable_cores
 from bandbridge.progress import track
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ def _open_pool(images: int, by_cell: bool) -> Executor:
     By the cell, an image is many short calls of NumPy: two threads took twice as long as one, waiting for the
     interpreter's lock. A daemon, such as a loader's worker, may not have processes of its own.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if images < _WORTH_PROCESSES or cores <= _CORES_OF_THREADS or multiprocessing.current_process().daemon:
         return ThreadPoolExecutor(1 if by_cell else cores)
     # Not forked: torch's threads and locks do not survive that.
@@ -237,7 +237,7 @@ def _outcomes(
 
     No more blocks wait than keep all cores busy, or they would fill the memory.
     """
-    ahead = 4 * (os.cpu_count() or 1)
+    ahead = 4 * usable_cores()
     waiting: deque[tuple[list[int], Future[list[tuple[T] | str | None]]]] = deque()
     names, cells = dataset.samples["file_name"].tolist(), cells_of(dataset)
 

@@ -24,6 +24,8 @@ from bandbridge.domains.resampling import (
     p_value,
     percentile_ends,
     permuted_labels,
+    relabelling_dtype,
+    rounding_of,
 )
 
 #: Resamples whose weighted means are held at a time: 256 of 30,000 images are 31 MB.
@@ -80,7 +82,7 @@ def _bootstrap(
     forms = Forms(_tensor(images, values), first)
     sums = UnitSums(samples.starts, count, values.device)
     sweep(values, first, squared_inner, [forms, sums])
-    published = _distance(
+    published, _ = _distance(
         (forms.within_first, forms.across, forms.within_second), values, images * _is_first(count, first), images
     )
     total, sizes, own = sums.total.cpu().numpy(), samples.sizes, _is_first(len(units), samples.first_units)
@@ -93,7 +95,7 @@ def _bootstrap(
         for side, n, own_pairs in parts
     ]
     leading = (within[0], (parts[0][0] * (total @ parts[1][0])).sum(0), within[1])
-    corrected = _distance(leading, values, spread * _is_first(count, first), spread)
+    corrected, _ = _distance(leading, values, spread * _is_first(count, first), spread)
     # With the means at zero the leading terms decide, and they have the form of a corrected MMD^2.
     return published, corrected, unit_influence(total, sizes, samples.first_units)
 
@@ -107,14 +109,15 @@ def _permute(samples: TwoSamples, iterations: int, generator: np.random.Generato
         np.concatenate([_is_first(len(shuffled), own), shuffled], axis=1)
         for shuffled, own in ((labels, first), (units, samples.first_units))
     )
-    forms = Forms(_tensor(labels, values), first)
+    exact = relabelling_dtype(count)
+    forms = Forms(_tensor(labels, values, exact), first)
     rows, sums = RowSums(first, count, values.device), UnitSums(samples.starts, count, values.device)
     sweep(values, first, squared_inner, [forms, rows, sums])
     row_sums, total = rows.total.sum(1).cpu().numpy(), sums.total.cpu().numpy()
     own = forms.within_first + 2 * forms.across + forms.within_second
     with_all = np.array([row_sums[chosen].sum() for chosen in labels.T])
     leading = (own, with_all - own, row_sums.sum() - 2 * with_all + own)
-    images = _distance(leading, values, labels, np.ones_like(labels))
+    images, rounding = _distance(leading, values, labels, np.ones_like(labels), exact)
     spread = np.repeat(units, samples.sizes, axis=0)
     sides = units.astype(np.float64), (~units).astype(np.float64)
     leading = (
@@ -122,14 +125,20 @@ def _permute(samples: TwoSamples, iterations: int, generator: np.random.Generato
         (sides[0] * (total @ sides[1])).sum(0),
         (sides[1] * (total @ sides[1])).sum(0),
     )
-    whole = _distance(leading, values, spread, np.ones_like(spread))
-    return p_value(images[0], images[1:]), p_value(whole[0], whole[1:])
+    whole, of_units = _distance(leading, values, spread, np.ones_like(spread), exact)
+    return p_value(images[0], images[1:], rounding), p_value(whole[0], whole[1:], of_units)
 
 
 def _distance(
-    leading: tuple[np.ndarray, np.ndarray, np.ndarray], values: Tensor, first: np.ndarray, everything: np.ndarray
-) -> np.ndarray:
+    leading: tuple[np.ndarray, np.ndarray, np.ndarray],
+    values: Tensor,
+    first: np.ndarray,
+    everything: np.ndarray,
+    dtype: type[np.floating] = np.float32,
+) -> tuple[np.ndarray, float]:
     """Return the distances [B] of weighted samples: ``first`` [N, B], and the rest of ``everything`` [N, B].
+
+    With them, how far such as are equal may come out apart in floats of ``dtype``.
 
     leading: a^T K a, a^T K b and b^T K b [B], K the squared inner products. From these, with E = sum a x x^T / n and
     mean m, <C_a, C_b> = <E_a, E_b> - m_b^T E_a m_b - m_a^T E_b m_a + (m_a . m_b)^2.
@@ -137,12 +146,17 @@ def _distance(
     parts = []
     for start in range(0, first.shape[1], _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        weights = [_tensor(side, values) for side in (first[:, chunk], everything[:, chunk] - 1 * first[:, chunk])]
-        parts.append(_distance_of_chunk([term[chunk] for term in leading], values.float(), weights))
-    return np.concatenate(parts) / (4 * values.shape[1] ** 2)
+        sides = (first[:, chunk], everything[:, chunk] - 1 * first[:, chunk])
+        weights = [_tensor(side, values, dtype) for side in sides]
+        parts.append(_distance_of_chunk([term[chunk] for term in leading], values.to(weights[0].dtype), weights))
+    distances, magnitudes = (np.concatenate(part) / (4 * values.shape[1] ** 2) for part in zip(*parts, strict=True))
+    return distances, rounding_of(dtype, sum(values.shape)) * float(magnitudes.max(initial=0.0))
 
 
-def _distance_of_chunk(leading: list[np.ndarray], values: Tensor, weights: list[Tensor]) -> np.ndarray:
+def _distance_of_chunk(
+    leading: list[np.ndarray], values: Tensor, weights: list[Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The distances, not yet divided, and the sums of what is added and taken away in them without its signs."""
     counts = [side.sum(0, dtype=torch.float64).cpu().numpy() for side in weights]
     means = [values.T @ side / side.sum(0) for side in weights]
     projected = [(values @ mean).square_() for mean in means]
@@ -154,19 +168,20 @@ def _distance_of_chunk(leading: list[np.ndarray], values: Tensor, weights: list[
         return (means[left] * means[right]).sum(0, dtype=torch.float64).cpu().numpy() ** 2
 
     pairs = ((0, 0), (0, 1), (1, 1))
-    products = [
-        term / (counts[i] * counts[j]) - second_moment(i, j) - second_moment(j, i) + means_product(i, j)
+    added = [
+        (term / (counts[i] * counts[j]) + means_product(i, j), second_moment(i, j) + second_moment(j, i))
         for term, (i, j) in zip(leading, pairs, strict=True)
     ]
     unbiased = [count / (count - 1) for count in counts]
-    return np.asarray(
-        products[0] * unbiased[0] ** 2 - 2 * products[1] * unbiased[0] * unbiased[1] + products[2] * unbiased[1] ** 2
-    )
+    factors = (unbiased[0] ** 2, -2 * unbiased[0] * unbiased[1], unbiased[1] ** 2)
+    distances = sum(factor * (more - less) for factor, (more, less) in zip(factors, added, strict=True))
+    magnitudes = sum(abs(factor) * (abs(more) + less) for factor, (more, less) in zip(factors, added, strict=True))
+    return np.asarray(distances), np.asarray(magnitudes)
 
 
 def _is_first(count: int, first: int) -> np.ndarray:
     return (np.arange(count) < first)[:, None]
 
 
-def _tensor(weights: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(weights.astype(np.float32)).to(like.device)
+def _tensor(weights: np.ndarray, like: Tensor, dtype: type[np.floating] = np.float32) -> Tensor:
+    return torch.from_numpy(weights.astype(dtype)).to(like.device)

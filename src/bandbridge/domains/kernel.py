@@ -145,9 +145,9 @@ class RowSums:
 class Forms:
     """Collects quadratic forms w^T K w of many weight vectors at once, split by domain.
 
-    ``weights``: float32 [N, B]. ``within_first``, ``across``, ``within_second``: float64 [B], so that
-    w^T K w = within_first + 2 across + within_second. Products are float32 and their sums float64: the error of a
-    form is about 1e-7 of its size, far below the spread of the resamples that it measures.
+    ``weights``: float32 or float64 [N, B]. ``within_first``, ``across``, ``within_second``: float64 [B], so that
+    w^T K w = within_first + 2 across + within_second. Products are of the type of the weights and their sums float64:
+    with float32 the error of a form is about 1e-7 of its size, far below the spread of the resamples that it measures.
     """
 
     def __init__(self, weights: Tensor, boundary: int) -> None:
@@ -156,7 +156,7 @@ class Forms:
 
     def add(self, rows: slice, columns: slice, block: Tensor) -> None:
         """See :class:`Collector`."""
-        products = self._weights[rows].mul(block.float() @ self._weights[columns])
+        products = self._weights[rows].mul(block.to(self._weights.dtype) @ self._weights[columns])
         part = int(rows.start >= self._boundary) + int(columns.start >= self._boundary)
         mirrored = 2 if rows != columns and part != 1 else 1
         self._sums[part] += mirrored * products.sum(0, dtype=torch.float64)

@@ -28,6 +28,8 @@ from bandbridge.domains.resampling import (
     p_value,
     percentile_ends,
     permuted_labels,
+    relabelling_dtype,
+    rounding_of,
 )
 
 
@@ -128,15 +130,22 @@ def two_sample_mmd(
     count, first, device = len(samples.values), samples.boundary, samples.values.device
     drawn = bootstrap_counts(first, count - first, bootstraps, generator)
     labels = permuted_labels(first, count - first, permutations, generator)
+    exact = relabelling_dtype(count)
     drawn_forms, label_forms = (
-        Forms(torch.from_numpy(weights.astype(np.float32)).to(device), first) for weights in (drawn, labels)
+        Forms(torch.from_numpy(weights.astype(dtype)).to(device), first)
+        for weights, dtype in ((drawn, np.float32), (labels, exact))
     )
     rows = RowSums(first, count, device)
     units = UnitSums(samples.starts, count, device)
     sweep(samples.values, first, rbf(gamma), [rows, units, drawn_forms, label_forms])
     value = _image_estimate(rows, first)
     ends = percentile_ends(_naive_bootstrap(drawn_forms, first, count - first))
-    published = Measured(value, *ends, p_value(value, _permuted_estimates(label_forms, labels, rows)))
+    # Distances that are equal come out apart by the rounding of the largest squared norm.
+    of_kernel = (
+        gamma * rounding_of(np.float64, samples.values.shape[1]) * 4 * float(samples.values.square().sum(1).max())
+    )
+    rounding = (rounding_of(exact, count) + of_kernel) * _pairs_weight(first, count - first) * float(rows.total.sum())
+    published = Measured(value, *ends, p_value(value, _permuted_estimates(label_forms, labels, rows), rounding))
     corrected = unit_test(units.total.cpu().numpy(), samples, bootstraps, permutations, generator)
     return MmdResult(gamma, published, corrected)
 
@@ -207,6 +216,11 @@ def _naive_bootstrap(forms: Forms, first: int, second: int) -> np.ndarray:
     within_first = (forms.within_first - first) / (first * (first - 1))
     within_second = (forms.within_second - second) / (second * (second - 1))
     return np.asarray(within_first + within_second - 2 * forms.across / (first * second))
+
+
+def _pairs_weight(first: int, second: int) -> float:
+    """The weights of a pair in the estimate of either sample and between them, added up."""
+    return 1 / (first * (first - 1)) + 1 / (second * (second - 1)) + 2 / (first * second)
 
 
 def _permuted_estimates(forms: Forms, labels: np.ndarray, rows: RowSums) -> np.ndarray:

@@ -158,9 +158,11 @@ def choose_weight(
 ) -> float:
     """Return the weight of the counts with which fewest chromosomes of training ``cells`` are wrong.
 
-    Of equal ones the smallest, which overrules the classifier least. Choose on cells with real or planted
-    abnormalities among them: on normal cells alone nothing speaks against a weight that forces every cell to be
-    normal. Raises as :func:`measure_assignment`, or without weights.
+    Of equal ones the smallest, which overrules the classifier least. Where the classifier makes no error by itself
+    there is none to mend, and the smallest would leave the cell as a whole unheard for good: it is then the largest
+    weight up to 1, that of Bayes' rule, which makes none either. Choose on cells with real or planted abnormalities
+    among them: on normal cells alone nothing speaks against a weight that forces every cell to be normal. Raises as
+    :func:`measure_assignment`, or without weights.
     """
     if not cells or not weights:
         raise ValueError("choosing a weight needs at least one cell and one weight")
@@ -169,6 +171,10 @@ def choose_weight(
         log_probabilities = cell.log_probabilities
         for weight in errors:
             errors[weight] += int((joint_classes(log_probabilities, replace(costs, weight=weight)) != cell.truth).sum())
+    if all((cell.logits.argmax(axis=1) == cell.truth).all() for cell in cells):
+        harmless = [weight for weight in errors if weight <= 1 and errors[weight] == 0]
+        if harmless:
+            return max(harmless)
     return min(errors, key=lambda weight: (errors[weight], weight))
 
 

@@ -4,6 +4,16 @@ Guo, Pleiss, Sun & Weinberger 2017 ("On Calibration of Modern Neural Networks", 
 by the temperature T > 0 that minimises the negative log-likelihood (NLL) of images the classifier was not trained on.
 The order of the classes, and with it every decision, stays as it was. In b = 1 / T the NLL is convex: its slope is the
 mean of E_b[z] - z_truth and its curvature the mean of Var_b[z], with E_b and Var_b taken over softmax(b z).
+
+Predictions without an error have no such minimum: T would be 0 and every probability 1. Few errors have one that says
+little. To the NLL of such images, summed and divided by their design effect, :data:`PRIOR` (b - log b) is added, the
+negative logarithm of a gamma density of b with its mode at T = 1. Such a penalty keeps an estimate off the end of its
+range while it vanishes beside a likelihood that knows (Chung, Rabe-Hesketh, Dorie, Gelman & Liu 2013, Psychometrika
+78:685-709). The gamma is the conjugate prior of a rate: it says what :data:`PRIOR` exponential observations of mean 1
+would (Gelman et al. 2013, Bayesian Data Analysis, section 2.6). Without an error in n such images the slope is 0 where
+n times the probability left to wrong classes, times their distance from the truth in logits, is (1 - 1 / b) / 2: such
+a set is one in which less than half an error was to be expected, and a network that is surer than that keeps T = 1.
+The penalty fades from ten errors on; from :data:`bandbridge.evaluation.design_effect.TELLING` on it is gone.
 """
 
 from __future__ import annotations
@@ -15,17 +25,21 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtri, softmax
 
-#: Temperatures are sought in this range. Predictions without an error have their minimum at 0, worse ones than
-#: guessing have none at all: both end at a bound.
+from bandbridge.evaluation.design_effect import USUAL, assumed_share, design_effect
+
+#: Temperatures are sought in this range. Without a prior, predictions without an error have their minimum at 0, worse
+#: ones than guessing have none at all: both end at a bound.
 LOWEST, HIGHEST = 0.02, 50.0
+#: Pseudo-observations at T = 1 that are added to the images of a flawless set: half of one, as Jeffreys' prior adds.
+PRIOR = 0.5
 
 
 @dataclass(frozen=True)
 class Temperature:
     """A fitted temperature, its interval, and the mean NLL (nats per image) of the ``n`` images it was fitted to.
 
-    ``low`` and ``high`` are NaN when ``at_bound``: the NLL then has no minimum within the range, and ``value`` is the
-    end of it.
+    ``low`` and ``high`` are NaN when ``at_bound``: the NLL of the images alone has no minimum within the range, and
+    ``value`` is as far from 1 as the prior lets them move it (the end of the range without a prior).
     """
 
     value: float
@@ -51,20 +65,32 @@ class CrossFitted:
 
 
 def fit_temperature(
-    logits: np.ndarray, truth: np.ndarray, groups: np.ndarray | None = None, level: float = 0.95
+    logits: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray | None = None,
+    level: float = 0.95,
+    prior: float = PRIOR,
 ) -> Temperature:
     """Fit the temperature to out-of-fold ``logits``, real [N, K], of images of class ``truth``, integers [N].
 
     ``groups`` [N] of any dtype names what is independent of one another, such as the cell of each chromosome; None
-    takes every image for independent. It leaves the value alone and widens the interval, which is normal in log T
+    takes every image for independent. Without groups the images of a set with few errors have more weight against the
+    ``prior`` (in pseudo-observations; 0: maximum likelihood). Groups also widen the interval, which is normal in log T
     with the sandwich variance of an M-estimator (Huber 1967) summed over groups (Liang & Zeger 1986, Biometrika
     73:13-22). Raises :class:`ValueError` for no image, values that are not finite, classes out of range, arrays of
-    different lengths or a level outside 0..1.
+    different lengths, a level outside 0..1 or a prior below 0.
     """
     logits, truth = _checked(logits, truth)
     if not 0 < level < 1:
         raise ValueError(f"a level lies between 0 and 1, not at {level}")
-    inverse, at_bound = _best_inverse(logits, truth)
+    if not 0 <= prior < math.inf:
+        raise ValueError(f"a prior is worth 0 or more observations, not {prior}")
+    groups = None if groups is None else _of_length("groups", groups, truth)
+    inverse, at_bound = _best_inverse(logits, truth, 0.0)
+    unlearned = prior * assumed_share(int((logits.argmax(axis=1) != truth).sum()))
+    if unlearned > 0:
+        effect = 1.0 if groups is None else design_effect(logits.argmax(axis=1) != truth, groups, USUAL)
+        inverse, _ = _best_inverse(logits, truth, unlearned * effect / len(truth))
     low = high = math.nan
     if not at_bound:
         spread = ndtri((1 + level) / 2) * _log_standard_error(inverse, logits, truth, groups)
@@ -109,14 +135,21 @@ def _mean_nll(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean(logsumexp(logits, axis=1) - logits[np.arange(len(truth)), truth]))
 
 
-def _best_inverse(logits: np.ndarray, truth: np.ndarray) -> tuple[float, bool]:
-    """Return 1 / T where the slope of the NLL is zero, and whether that is an end of the range instead."""
+def _best_inverse(logits: np.ndarray, truth: np.ndarray, prior: float) -> tuple[float, bool]:
+    """Return 1 / T where the slope of the NLL is zero, and whether that is an end of the range instead.
+
+    ``prior``: the weight of b - log b beside the mean NLL.
+    """
+
+    def slope(inverse: float) -> float:
+        return float(_slopes(inverse, logits, truth).mean()) + prior * (1 - 1 / inverse)
+
     least, most = 1 / HIGHEST, 1 / LOWEST
-    if _slopes(least, logits, truth).mean() >= 0:
+    if slope(least) >= 0:
         return least, True
-    if _slopes(most, logits, truth).mean() <= 0:
+    if slope(most) <= 0:
         return most, True
-    return float(brentq(lambda inverse: _slopes(inverse, logits, truth).mean(), least, most, xtol=1e-12)), False
+    return float(brentq(slope, least, most, xtol=1e-12)), False
 
 
 def _slopes(inverse: float, logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -128,7 +161,7 @@ def _slopes(inverse: float, logits: np.ndarray, truth: np.ndarray) -> np.ndarray
 def _log_standard_error(inverse: float, logits: np.ndarray, truth: np.ndarray, groups: np.ndarray | None) -> float:
     slopes = _slopes(inverse, logits, truth)
     if groups is not None:
-        _, members = np.unique(_of_length("groups", groups, truth), return_inverse=True)
+        _, members = np.unique(groups, return_inverse=True)
         slopes = np.bincount(members, weights=slopes)
     if len(slopes) < 2:
         return math.nan

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.archive import image_files, is_image
+from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import (
@@ -110,10 +111,12 @@ class _Finder:
                 return []
             return self._listed(self._open(archive), place.relative_to(archive).as_posix())
         if place.is_dir() and not holds_table(place):
-            files = [str(place / name) for name in image_files(place)]
+            names = image_files(place)
+            files = [str(place / name) for name in names]
+            cells = dict(zip(files, cells_of_folders(names, name_of_home(place)), strict=True))
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
             depth = SetDepth(partial(_read_all, place))
-            return [self._in_folder(Path(name), place, depth) for name in drawn]
+            return [self._in_folder(Path(name), cells[name], depth) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
             rows = dataset.samples.rename(columns={"file_name": "image"})
@@ -137,10 +140,10 @@ class _Finder:
                 return listed[0]
         return AskedImage(str(path), "", partial(_gray, path, depth))
 
-    def _in_folder(self, path: Path, root: Path, depth: SetDepth) -> AskedImage:
-        """An image of a folder of cells, as ``predict`` takes them: a cell is a folder in ``root``."""
+    def _in_folder(self, path: Path, cell: str, depth: SetDepth) -> AskedImage:
+        """An image of a folder of cells, or of one; ``cell`` as ``predict`` has it, "" where it is not known."""
         found = self._lone(path, depth)
-        return found if path.parent == root else replace(found, mates=partial(_beside, path, depth))
+        return replace(found, mates=partial(_beside, path, depth)) if cell else found
 
     def _listed(self, dataset: ImageFolder, name: str) -> list[AskedImage]:
         held_out = name in self._held_out if self._is_own(dataset) else None

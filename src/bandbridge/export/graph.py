@@ -368,8 +368,8 @@ def _use(preparation: Preparation, model: str) -> str:
     if preparation.by_cell:
         return (
             "    bandbridge predict THIS_FOLDER FOLDER\n\n"
-            "FOLDER holds a folder of images for each cell. This model judges each chromosome beside the others of its "
-            "cell: `example.py`, which is for single images, refuses it."
+            "FOLDER holds a folder of images for each cell, or the images of one. This model judges each chromosome "
+            "beside the others of its cell: `example.py`, which is for single images, refuses it."
         )
     runtime = "onnxruntime" if model.endswith(".onnx") else "openvino"
     return f"    pip install numpy pillow {runtime}\n    python example.py IMAGE [IMAGE ...]"

@@ -19,6 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from scipy.special import logsumexp, softmax
 
+from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.evaluation.assignment import assign_cell
 from bandbridge.evaluation.assignment_trial import CellLogits, choose_weight, perturb_cell
@@ -29,7 +30,7 @@ from bandbridge.evaluation.crossfit import true_deviations
 from bandbridge.evaluation.flagging import ReviewThreshold, choose_threshold
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import logits_of
-from bandbridge.evaluation.temperature import apply_temperature, cross_fitted, fit_temperature
+from bandbridge.evaluation.temperature import LOWEST, apply_temperature, cross_fitted, fit_temperature
 from bandbridge.files import write_text
 from bandbridge.karyotype import CLASSES
 
@@ -54,6 +55,10 @@ UNLIKE_SHARE = 0.005
 LARGER_ERRORS = (0.02, 0.05, 0.1, 0.2)
 #: Of normal cells this share may raise a suspicion that the prices of counts have overruled.
 SUSPECTED_SHARE = 0.1
+
+#: A class that is likelier than all others together is in the set of its chromosome, whatever the quantile of sure
+#: calibration cells says: of a chromosome that is only less sure than those, a set without any class tells nothing.
+LEAST_THRESHOLD = 0.5
 
 #: Chromosomes of a complete human cell.
 COMPLETE = 46
@@ -103,7 +108,8 @@ class Confidence(BaseModel):
     """What out-of-fold predictions say of a classifier.
 
     images, groups, unit: what it was learned from; the unit (patient, cell or image) is what is independent.
-    accuracy: of those predictions, 0..1. temperature with its 95% interval; ece_before, ece_after: expected
+    accuracy: of those predictions, 0..1. temperature with its 95% interval (NaN where hardly an error tells it:
+    :mod:`bandbridge.evaluation.temperature`); ece_before, ece_after: expected
     calibration error, the latter with each fold scaled by the temperature of the others (NaN for one fold). coverage,
     thresholds: of the prediction sets, the largest 1 - p with which each class enters (infinity: always), for a
     chromosome of a new ``sets_unit``, which is finer than ``unit`` where there are too few of those. wanted_error,
@@ -140,6 +146,23 @@ class Confidence(BaseModel):
     def costs(self) -> CountCosts:
         """Return the prices of a cell's counts; those of no experience where none were learned."""
         return self.counts.costs() if self.counts is not None else no_experience()
+
+
+def without_errors(confidence: Confidence) -> str:
+    """Return a sentence on probabilities that no error could teach; "" where errors could."""
+    if confidence.temperature <= LOWEST * (1 + 1e-6):
+        return (
+            "an earlier build took this model for always right, as no error of it was known: its probabilities are all "
+            "about 1 and mean nothing; export it again"
+        )
+    if confidence.accuracy < 1:
+        return ""
+    unit = confidence.unit
+    images = f"{confidence.images:,} images" + ("" if unit == "image" else f" of {counted(confidence.groups, unit)}")
+    return (
+        f"none of these {images} was named wrongly, and only errors show how far a model can be believed: "
+        f"its probabilities are no surer than {counted(confidence.groups, unit)} can support, and errors will come"
+    )
 
 
 def no_experience() -> CountCosts:
@@ -219,9 +242,10 @@ def _thresholds(
         groups = frame[unit].to_numpy()
         if (groups != "").all() and len(np.unique(groups)) >= 1 / alpha - 1:
             found = calibrate(lac_scores(likely), truth, Guarantee(alpha, "hierarchical"), groups)
-            return unit, tuple(found.values.tolist())
-    found = calibrate(lac_scores(likely), truth, Guarantee(alpha, "chromosome"))
-    return "image", tuple(found.values.tolist())
+            break
+    else:
+        unit, found = "image", calibrate(lac_scores(likely), truth, Guarantee(alpha, "chromosome"))
+    return unit, tuple(np.maximum(found.values, LEAST_THRESHOLD).tolist())
 
 
 def energies(logits: np.ndarray) -> np.ndarray:

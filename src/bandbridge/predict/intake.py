@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
 from bandbridge.dataset.by_cell import group_by_cell
+from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
@@ -50,7 +51,8 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     bit_depth: how many bits the camera used, of images of 16 that do not say it.
 
     ``place`` is a dataset (folder or zip with metadata.csv, which names the cells), any other folder or zip, where the
-    cell is the folder that an image lies in, or a single image. Raises :class:`UserError` when there is nothing.
+    cell is the folder that an image lies in (:func:`bandbridge.dataset.cell_folders.cells_of_folders`), or a single
+    image. Raises :class:`UserError` when there is nothing.
     """
     if place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
@@ -92,21 +94,22 @@ def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
 
 
 def _folder(place: Path) -> list[Handed]:
+    names = image_files(place)
+    cells = cells_of_folders(names, name_of_home(place))
     return [
-        Handed(name, _cell_of(name), "", partial(read_bounded, place / name, MAX_IMAGE_BYTES))
-        for name in image_files(place)
+        Handed(name, cell, "", partial(read_bounded, place / name, MAX_IMAGE_BYTES))
+        for name, cell in zip(names, cells, strict=True)
     ]
 
 
 def _archive(place: Path) -> list[Handed]:
     # Read as a stream within bounds, and kept packed: a cell's images are small.
     contents = dict(read_images(place))
-    return [Handed(name, _cell_of(name), "", partial(contents.__getitem__, name)) for name in sorted(contents)]
-
-
-def _cell_of(name: str) -> str:
-    parent = PurePosixPath(name).parent.as_posix()
-    return "" if parent == "." else parent
+    names = sorted(contents)
+    cells = cells_of_folders(names, name_of_home(place))
+    return [
+        Handed(name, cell, "", partial(contents.__getitem__, name)) for name, cell in zip(names, cells, strict=True)
+    ]
 
 
 def in_whole_cells(handed: Sequence[Handed], batch: int) -> list[list[Handed]]:

@@ -79,10 +79,17 @@ TRAINED_UPRIGHT = Kind("BB013", "Few images were upside down in training", "note
 OWN_LABORATORY = Kind(
     "BB014", "Only the laboratories trained on were measured", "note", ("table2", "folds", *_GAINS, *_LABORATORY)
 )
+UNTRAINED_CLASSES = Kind(
+    "BB015",
+    "A fold holds a class out whole",
+    "note",
+    ("table2", "folds", "selection", "confusions", "class-f1", "differences", "classes"),
+)
 
 KINDS = (
     *(UNFINISHED, MISSING_DATA, SHARED_PATIENTS, SHARED_CELLS, UNKNOWN_CELLS, REPEATED_FILES, TARGET_IN_INTERMEDIATE),
     *(CHOSEN_EPOCH, FEW_FOLDS, MIXED_MACHINES, FEW_GROUPS, ABSENT_CLASSES, TRAINED_UPRIGHT, OWN_LABORATORY),
+    UNTRAINED_CLASSES,
 )
 
 

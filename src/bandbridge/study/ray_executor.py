@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.machine import usable_cores
 from bandbridge.study.apart import Errand, Report, Watch
 from bandbridge.study.execute import Clock, Executor, Outcome
 from bandbridge.study.run import PlannedRun, distinct
@@ -35,8 +36,8 @@ class Cluster:
     """Where runs are carried out, and what each takes.
 
     address: ``auto`` (the cluster that RAY_ADDRESS names or that runs on this machine, else a new one), ``local`` (a
-    new one), or what ``ray.init`` takes. cpus_per_run: cores, and as many torch threads. gpus_per_run: share of one
-    GPU where the cluster has any and ``device`` allows it.
+    new one, of the cores that this process may use), or what ``ray.init`` takes. cpus_per_run: cores, and as many torch
+    threads. gpus_per_run: share of one GPU where the cluster has any and ``device`` allows it.
     """
 
     address: str = "auto"
@@ -73,8 +74,7 @@ def _connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     require_reachable(address)
     try:
-        where = None if address == "auto" else address
-        ray.init(where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _join_or_start(address)
     except (ConnectionError, ImportError, RuntimeError, ValueError) as fault:
         reason = str(fault).strip().partition("\n")[0]
         raise UserError(f"no Ray cluster at {address}: {reason}", _REMEDY) from fault
@@ -82,6 +82,24 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _join_or_start(address: str) -> None:
+    """Join the cluster at ``address``, or start one here of the cores that this process may use.
+
+    Ray itself would count all that the machine has, whatever an affinity or SLURM grants, and would start as many runs.
+    """
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    where = None if address == "auto" else address
+    if address in ("auto", "local"):
+        try:
+            ray.init(where, num_cpus=usable_cores(), **options)
+            return
+        except ValueError as fault:
+            if "existing cluster" not in str(fault):
+                raise
+            # One runs already, and has the cores that it was started with.
+    ray.init(where, **options)
 
 
 def require_reachable(address: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import multiprocessing
-import os
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bandbridge.errors import UserError
+from bandbridge.machine import usable_cores
 from bandbridge.model.device import find_device
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -56,7 +56,7 @@ def open_fabric(
 
 def _require_devices(device: str, devices: int) -> None:
     """Raise :class:`UserError` when this machine has fewer ``devices`` of that kind."""
-    visible = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device, 1)
+    visible = {"cuda": torch.cuda.device_count(), "cpu": usable_cores()}.get(device, 1)
     if devices > visible:
         names = {"cuda": "CUDA GPU", "cpu": "core", "mps": "Apple GPU"}
         raise UserError(

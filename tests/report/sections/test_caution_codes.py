@@ -35,6 +35,7 @@ CODES = {
     "BB012": "folds-lack-whole-classes",
     "BB013": "few-images-were-upside-down-in-training",
     "BB014": "only-the-laboratories-trained-on-were-measured",
+    "BB015": "a-fold-holds-a-class-out-whole",
 }
 
 
@@ -86,7 +87,7 @@ DESERVED = {
     "BB009": {"run_folds": [0, 1, 2]},
     "BB010": {"machines": [MACHINE, MACHINE | {"device": "cuda"}]},
     "BB011": {"sets": {"q": images(12)}},
-    "BB012": {"sets": {"q": [*images(32), Image("ring", "p0c0", "p0")]}},
+    "BB012": {"sets": {"q": [*images(32), *(Image("ring", f"p{number}c0", f"p{number}") for number in (0, 2))]}},
     "BB013": {"preparation": "published", "recipe": {"base": "fast", "augmentation": {"flip_vertical": 0.1}}},
 }
 
@@ -108,7 +109,28 @@ def test_a_code_is_given_where_it_is_deserved(made_up, code):
 
 
 def test_every_code_is_deserved_by_some_study():
-    assert [*DESERVED, "BB014"] == [kind.code for kind in KINDS]
+    assert [*DESERVED, "BB014", "BB015"] == [kind.code for kind in KINDS]
+
+
+@pytest.mark.parametrize("scheme", ["patient", "cell"])
+def test_a_class_that_one_fold_holds_out_whole_is_lacking_in_the_others_too(made_up, scheme):
+    rings = [Image("ring", "p0c0", "p0")] * 3
+    made = made_up({"q": [*images(32), *rings]}, split={"folds": 4, "scheme": scheme})
+    found = {caution.code: caution for caution in study_cautions(made.study, made.runs)}
+    assert list(found) == ["BB012", "BB015"]
+    caution = found["BB015"]
+    assert "class ring: all images of it fall into one fold" in caution.text
+    assert caution.details == (f"ring: fold {made.study.tasks['Q'].split.assignment[-1]}",)
+    assert but_for_numbers(quoted("BB015")) == but_for_numbers(str(caution))
+
+
+def test_of_a_fold_that_is_not_run_no_class_is_missed(made_up):
+    made = made_up({"q": [*images(32), Image("ring", "p0c0", "p0")]})
+    fold = int(made.study.tasks["Q"].split.assignment[-1])
+    assert "BB015" in codes(made)
+    others = [number for number in made.study.spec.folds if number != fold]
+    spec = made.study.spec.model_copy(update={"run_folds": tuple(others)})
+    assert "BB015" not in [found.code for found in study_cautions(replace(made.study, spec=spec), made.runs)]
 
 
 def test_that_another_laboratory_was_not_measured_is_said_until_one_is(made_up, tmp_path):

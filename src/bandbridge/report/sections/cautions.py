@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
+from bandbridge.dataset.fold_notes import named, untrained_classes, why_untrained
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.splits import Split
 from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
@@ -32,6 +33,7 @@ from bandbridge.report.caution import (
     TRAINED_UPRIGHT,
     UNFINISHED,
     UNKNOWN_CELLS,
+    UNTRAINED_CLASSES,
     Caution,
 )
 from bandbridge.report.context import TableContext
@@ -71,6 +73,7 @@ def find_cautions(
         *(ABSENT_CLASSES.caution(text) for text in absent_class_notes(reported(scores, context.checkpoint))),
         *_upright(study),
         *_own_laboratory(study),
+        *_untrained(study),
     ]
     return sorted(found, key=lambda caution: (caution.gravity != "serious", caution.code))
 
@@ -245,3 +248,23 @@ def _upright(study: Study) -> Iterator[Caution]:
 def read_environments(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return what each finished run recorded of its machine and versions; {} where the record is gone."""
     return [read_json(folder / "environment.json") for folder in folders]
+
+
+def _untrained(study: Study) -> Iterator[Caution]:
+    """Classes that a fold of the study holds out whole."""
+    for task in study.tasks.values():
+        if not task.spec.target or task.dataset is None or task.split is None:
+            continue
+        lost = {
+            name: fold
+            for name, fold in untrained_classes(task.split, task.dataset.samples).items()
+            if fold in study.spec.folds
+        }
+        if lost:
+            classes = named(list(lost))
+            text = (
+                f"Of {task.spec.named}, {classes}: {why_untrained(len(lost))}. There every such image is an error, "
+                "whatever the approach."
+            )
+            details = [f"{name}: fold {fold}" for name, fold in lost.items()]
+            yield UNTRAINED_CLASSES.caution(text, tuple(details), task=task.name)

@@ -1,0 +1,41 @@
+"""Which cell an image is of, where no table says so: the folder that it lies in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+#: Three times a human karyotype: more images of one folder are not one cell.
+MOST_IN_CELL = 150
+_PACKED = (".gz", ".tgz", ".tar", ".zip")
+
+
+def cells_of_folders(names: Sequence[str], home: str) -> list[str]:
+    """Return the cell of each image of ``names``, relative paths with "/" in a folder or archive called ``home``.
+
+    A cell is a folder and has its name. Images that lie in no folder are one cell, ``home``, where there are no others:
+    the place is then the folder of a cell. Beside folders of cells nobody knows which cell they are of, and neither
+    where more than :data:`MOST_IN_CELL` lie together: "".
+
+    >>> cells_of_folders(["c1/a.png", "c2/b.png", "loose.png"], "today")
+    ['c1', 'c2', '']
+    >>> cells_of_folders(["a.png", "b.png"], "c7")
+    ['c7', 'c7']
+    """
+    folders = [PurePosixPath(name).parent.as_posix() for name in names]
+    counts = Counter(folders)
+    loose = home if len(counts) == 1 else ""
+    cells = {
+        folder: "" if count > MOST_IN_CELL else loose if folder == "." else folder for folder, count in counts.items()
+    }
+    return [cells[folder] for folder in folders]
+
+
+def name_of_home(place: Path) -> str:
+    """Return what a folder or archive is called, also where it is given as ".", without the endings of archives."""
+    name = place.name if place.name not in ("", "..") else place.resolve().name
+    if not place.is_dir():
+        for ending in _PACKED:
+            name = name[: -len(ending)] if name.lower().endswith(ending) else name
+    return name
