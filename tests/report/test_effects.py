@@ -216,7 +216,7 @@ def test_the_tables_name_protocol_checkpoint_and_groups() -> None:
     notes = " ".join(tables[0].notes)
     assert "Q-band: 30 cells with 180 images" in notes
     assert "(1/3 + 0.25) times" in notes and "all 3 comparisons of the study" in notes
-    assert "3 folds and 3 comparisons cannot tell" in notes and "5 folds or more would do" in notes
+    assert "3 folds and 3 comparisons cannot tell" in notes and "6 folds or more would do" in notes
     assert "share cells" not in notes
     assert "share cells" in " ".join(comparison_table(whole(), replace(CONTEXT, protocol="paper")).notes)
     assert [line[0] for line in texts(tables[1])] == ["All (3)", "Traditional CNNs (2)"]
@@ -236,7 +236,7 @@ def test_two_folds_are_called_too_few() -> None:
     context = replace(CONTEXT, folds=(0, 1))
     effects = measure(make_runs(folds=(0, 1)), context)
     assert any("2 folds and 3 comparisons cannot tell" in note for note in comparison_table(effects, context).notes)
-    assert any("6 folds or more would do" in note for note in mixed_table(effects, context).notes)
+    assert any("7 folds or more would do" in note for note in mixed_table(effects, context).notes)
 
 
 def test_one_fold_has_pooled_intervals_alone() -> None:

@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
 from bandbridge.report.effects import Effects
+from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.gains import difference_figures, spread
 from bandbridge.report.figures.illustration import Illustration, save_illustration
 
@@ -155,6 +156,14 @@ def test_gains_of_one_size_are_drawn_with_their_folds(sizes: int) -> None:
     assert illustration.name == "figure2" and "size" not in illustration.title
     low, high = axes.get_xlim()
     assert low < min(dots) and high > max(dots) and low < 0 < high
+
+
+@pytest.mark.filterwarnings("error")
+def test_gains_of_nothing_have_a_frame_too() -> None:
+    nothing = (0.0, 0.0)
+    figure = draw_forest([Gain("no gain", 0.0, ((0, 0.0), (1, 0.0)), nothing, (math.nan, math.nan), "#0072B2")], "pp")
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0 < high
 
 
 def test_too_few_folds_have_no_thin_bar_for_new_trainings() -> None:

@@ -79,5 +79,5 @@ def _frame(gains: Sequence[Gain]) -> tuple[float, float]:
     ends = [value for gain in gains for value in (*gain.thick, *gain.thin) if not math.isnan(value)]
     low = max(min([*core, *ends]), min(core) - reach)
     high = min(max([*core, *ends]), max(core) + reach)
-    pad = 0.05 * (high - low)
+    pad = 0.05 * max(high - low, 0.5)
     return low - pad, high + pad
