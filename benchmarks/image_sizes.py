@@ -22,7 +22,7 @@ from PIL import Image
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.padding import shift_at
-from bandbridge.model.weights import load_imagenet_weights
+from bandbridge.model.weights import initialise_from_run, load_imagenet_weights
 
 #: The ten classes of Imagenette in the order of ImageNet-1k.
 IMAGENET_INDEX = {"n01440764": 0, "n02102040": 217, "n02979186": 482, "n03000684": 491, "n03028079": 497}
@@ -53,6 +53,8 @@ def main() -> None:
     squares, truth = read_squares(open_dataset(options.data), options.images, seed=0)
     model = create_model(architecture, 1000, 224, torch.Generator().manual_seed(0)).eval()
     weights = load_imagenet_weights(model, architecture, options.weights_dir)
+    # With the classifier of ImageNet, which a study leaves out.
+    initialise_from_run(model, options.weights_dir / f"{architecture.timm_name}.safetensors", "keep")
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (weights.mean, weights.std))
 
     def embed(size: int) -> tuple[torch.Tensor, float]:
