@@ -13,14 +13,15 @@ SPEC = {
     "name": "sizes",
     "protocol": "strict",
     "tasks": {"Q": {"dataset": "q"}},
-    "approaches": ["scratch"],
+    "approaches": ["imagenet"],
     "split": {"folds": 2},
 }
 
 
-def plan(folder: Path, size: int, *architectures: str) -> str:
+def plan(folder: Path, size: int, *architectures: str, approach: str = "imagenet") -> str:
     path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(SPEC | {"image_size": size, "architectures": list(architectures)}))
+    changed = {"image_size": size, "architectures": list(architectures), "approaches": [approach]}
+    path.write_text(yaml.safe_dump(SPEC | changed))
     return bb.Study.read(path, runs=folder / "runs").plan().summary
 
 
@@ -45,3 +46,7 @@ def test_only_architectures_that_pad_so_are_named(tmp_path) -> None:
 @pytest.mark.parametrize("size", [64, 223, 224])
 def test_a_good_size_is_not_spoken_of(tmp_path, size) -> None:
     assert "pads images" not in plan(tmp_path, size, "tf_mobilenetv3_small_100")
+
+
+def test_what_no_weights_have_learned_is_not_spoken_of(tmp_path) -> None:
+    assert "pads images" not in plan(tmp_path, 225, "tf_mobilenetv3_small_100", approach="scratch")

@@ -83,6 +83,17 @@ def test_the_folder_of_one_cell_is_placed_as_a_whole_and_loose_images_beside_cel
     assert "into a folder of their own" in told or "a folder of its own" in told
 
 
+def test_labels_that_the_model_does_not_know_are_named_and_not_counted_as_wrong(bandbridge, small_study, run, tmp_path):
+    shutil.copytree(small_study.path.parent / "q", tmp_path / "set")
+    table = pd.read_csv(tmp_path / "set" / "metadata.csv", dtype=str, keep_default_na=False)
+    table["label"] = [f"{label}.0" if label.isdigit() else label for label in table["label"]]
+    for name, labels in (("some", table["label"]), ("all", table["label"] + ".0")):
+        table.assign(label=labels).to_csv(tmp_path / "set" / "metadata.csv", index=False)
+        result = bandbridge("predict", run, tmp_path / "set", "--out", tmp_path / name, "--device", "cpu")
+        assert result.code == 0 and "does not know" in result.err and "'1.0" in result.err
+        assert ("labels agree" in result.out) == (name == "some")
+
+
 def test_a_model_alone_is_a_mistake(bandbridge, run):
     result = bandbridge("predict", run)
     assert result.code == 2 and "name a model and images" in result.err

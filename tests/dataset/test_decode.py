@@ -473,3 +473,40 @@ def test_the_error_is_a_user_error_and_crosses_processes() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, UserError)
     assert (copy.message, copy.remedy) == (error.message, error.remedy)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["PNG", "palette PNG", "16-bit PNG", "16-bit TIFF"])
+def test_a_dye_shown_in_one_colour_is_that_channel(kind: str, channel: int) -> None:
+    deep = "16" in kind
+    colours = np.zeros((*GRAY.shape, 3), dtype=np.uint16 if deep else np.uint8)
+    colours[..., channel] = WIDE if deep else GRAY
+    if kind == "palette PNG":
+        palette = Image.fromarray(GRAY).convert("P")
+        palette.putpalette([value if place == channel else 0 for value in range(256) for place in range(3)])
+        data = encoded(palette, "PNG")
+    elif kind == "16-bit PNG":
+        data = imagecodecs.png_encode(colours)
+    else:
+        data = imwritten(colours, photometric="rgb") if deep else encoded(Image.fromarray(colours), "PNG")
+    np.testing.assert_array_equal(decode_gray(data, "a"), WIDE >> 8 if deep else GRAY)
+
+
+@pytest.mark.parametrize("small_first", [True, False])
+def test_of_unmarked_pages_the_largest_is_read_and_they_are_counted(small_first: bool) -> None:
+    pages = [RGB[::3, ::3], GRAY] if small_first else [GRAY, GRAY[::3, ::3]]
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as file:
+        for page in pages:
+            file.write(page, photometric="rgb" if page.ndim == 3 else "minisblack")
+    found = decode_image(stream.getvalue(), "a.tif")
+    np.testing.assert_array_equal(found.values, GRAY)
+    assert found.images == 2
+
+
+@pytest.mark.parametrize(("stated", "bits"), [("12", 12), ("16", 16), ("40", None)])
+def test_the_significant_bits_of_ome_are_read(stated: str, bits: int | None) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, WIDE >> 6, ome=True, metadata={"axes": "YX", "SignificantBits": int(stated)})
+    assert f'SignificantBits="{stated}"'.encode() in stream.getvalue()
+    assert decode_image(stream.getvalue(), "a.ome.tif").bits == bits

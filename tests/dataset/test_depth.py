@@ -211,3 +211,18 @@ def test_a_packed_depth_is_kept_where_a_page_is_chosen(tmp_path: Path) -> None:
 def test_a_page_that_is_not_there_is_named_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(ManyErrors, match=r"(?s)a\.tif.*page 2.*of 1"):
         imported(tmp_path, as_tiff(ramp(900)), page=2)
+
+
+@pytest.mark.parametrize("cameras", ["a hot pixel", "two"])
+def test_a_scale_that_makes_most_images_black_is_doubted(cameras: str, tmp_path: Path) -> None:
+    found = dataset(tmp_path / "set", as_png)
+    assert found.depth.doubt() == "" and "bit-depth-in-doubt" not in {one.kind for one in audit_dataset(found).findings}
+    pixels = ramp(3000)
+    if cameras == "two":
+        pixels = pixels * 20
+    pixels[0, 0] = 65_535
+    (tmp_path / "set" / "black.img").write_bytes(as_png(pixels))
+    again = open_dataset(tmp_path / "set")
+    kinds = {one.kind: one for one in audit_dataset(again).findings}
+    assert "have no value above 4,095" in kinds["bit-depth-in-doubt"].examples[0]
+    assert any("hot pixel" in line for line in again.depth.remarks())

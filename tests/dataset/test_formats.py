@@ -212,6 +212,16 @@ def test_class_folders_that_mix_chromosomes_with_others_are_refused(tmp_path: Pa
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["c.png", "junk/"]
 
 
+@pytest.mark.parametrize("classes", [("10", "X"), ("chr1", "Chr. 2")])
+def test_folders_of_cells_with_classes_inside_are_told_from_classes_with_cells(
+    tmp_path: Path, classes: tuple[str, str]
+) -> None:
+    files = {f"{cell}/{label}/a.png": image(1) for cell in ("cellA", "cellB") for label in classes}
+    source = as_folder(tmp_path / "source", files)
+    with pytest.raises(ManyErrors, match=r"(?s)inner ones classes.*cellA/ holds"):
+        import_distribution("folder", source, tmp_path / "set")
+
+
 def test_published_counts() -> None:
     layout = LAYOUTS["bioimlab"]
     labels = [label for label, (count,) in layout.published.items() for _ in range(count)]

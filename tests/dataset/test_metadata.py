@@ -66,3 +66,14 @@ def test_rows_say_where_they_stand() -> None:
     assert [(row.place, row.texts["file_name"]) for row in rows] == [("row 4", "a.png"), ("row 6", "b.png")]
     (row,) = read_table("data/test/metadata.csv", b"file_name,label\nx\\a.png,1\n", "set")
     assert (row.place, row.texts["file_name"]) == ("data/test/metadata.csv, row 2", "data/test/x/a.png")
+
+
+@pytest.mark.parametrize("header", ["file_name,label,Cell,PATIENT", "File_Name,LABEL,Cell,Patient"])
+def test_columns_in_other_letters_are_the_columns_that_are_meant(header: str) -> None:
+    (row,) = read_table("metadata.csv", f"{header}\na.png,1,c1,p1\n".encode(), "set")
+    assert [row.texts[name] for name in ("file_name", "label", "cell", "patient")] == ["a.png", "1", "c1", "p1"]
+
+
+def test_a_column_as_it_should_be_goes_before_one_in_other_letters() -> None:
+    (row,) = read_table("metadata.csv", b"file_name,label,cell,Cell\na.png,1,c1,c2\n", "set")
+    assert row.texts["cell"] == "c1"

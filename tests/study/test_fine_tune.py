@@ -220,6 +220,14 @@ def test_every_strange_label_is_named_in_one_error(model, site):
     assert "'der(9)' (1 image), 'marker' (2 images)" in caught.value.message
 
 
+def test_a_cell_whose_patient_is_written_in_two_ways_is_not_divided(model, site):
+    samples = site.samples.copy()
+    samples.loc[samples.index[0], "patient"] = samples["patient"].iloc[0].upper()
+    assert samples["patient"].nunique() == site.samples["patient"].nunique() + 1
+    with pytest.raises(UserError, match="cells of more than one patient"):
+        plan_tuning(open_base(model), replace(site, samples=samples), Settings())
+
+
 @pytest.mark.parametrize("wish", [{"epochs": 0}, {"folds": 1}, {"seed": -1}, {"seed": 2**32}])
 def test_wishes_that_cannot_be_are_refused(wish):
     with pytest.raises(UserError):

@@ -52,7 +52,7 @@ def evaluate(model: Model, dataset: Place, *, flips: bool = False) -> Evaluation
         raise ManyErrors("images that could not be read:", lines, "Mend these or take them out of metadata.csv.")
     rows, probabilities = _rows(result, samples, ensemble.thresholds is not None)
     findings = pd.DataFrame(_findings(result), columns=list(FINDING_COLUMNS))
-    notes = list(_notes(model, known, contents.fingerprint, samples))
+    notes = [*_notes(model, known, contents.fingerprint, samples), *result.notes]
     of_own = seen.any() or any(source.dataset == contents.fingerprint for one in known for source in one.sources)
     own = {} if of_own else _known_of(ensemble.confidence)
     return evaluate_predictions(rows, probabilities, ensemble.classes, findings, notes=notes, own=own)

@@ -80,7 +80,7 @@ class Model:
             found.append(f"{known}; every chromosome is flagged, because these models can promise no error rate")
         else:
             rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
-            found.append(f"{known}; flagged are probabilities below {below:.2f}, {rest}")
+            found.append(f"{known}; flagged are probabilities below {_below_one(below)}, {rest}")
         return found + [text for text in [without_errors(confidence)] if text]
 
     def predict(
@@ -158,3 +158,9 @@ def load_model(
             raise UserError(f"{name} is {value!r}, expected a share between 0 and 1", "Such as 0.95 and 0.01.")
     folders = [Path(place) for place in places]
     return Model(open_models(folders, checkpoint, device, Promise(coverage, wanted_error)), folders)
+
+
+def _below_one(threshold: float) -> str:
+    """As many decimals, from two on, as it takes not to round a probability to 1."""
+    digits = next((digits for digits in range(2, 7) if round(threshold, digits) < 1), 7)
+    return f"{threshold:.{digits}f}"

@@ -203,7 +203,8 @@ class Study:
         """Say which architectures see images of this size elsewhere than their weights learned to."""
         from bandbridge.model.padding import size_note
 
-        waiting = dict.fromkeys(run.architecture for run in distinct(selected) if self.state(run).kind != "done")
+        begun = [run for run in distinct(selected) if run.record.init.kind == "imagenet"]
+        waiting = dict.fromkeys(run.architecture for run in begun if self.state(run).kind != "done")
         notes = (size_note(self._planned.architectures[name], self._planned.spec.image_size) for name in waiting)
         return [note_ for note_ in notes if note_]
 

@@ -90,9 +90,8 @@ def predict(
     note(f"written to {out}")
     if result.refused:
         lines = [f"{name}: {reason}" for name, reason in result.refused]
-        raise ManyErrors(
-            "images that could not be read:", lines, "The others are classified; mend these or leave them out."
-        )
+        others = "The others are classified; mend these or leave them out." if len(result) else "Mend these."
+        raise ManyErrors("images that could not be read:", lines, others)
 
 
 def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
@@ -139,7 +138,13 @@ def _summarise(result: Predictions, cells: bool) -> None:
             typer.echo(f"{counted(len(unknown), 'cell')} the model does not know, {of}: {names}")
             typer.echo(f"  {unknown['cell'].iloc[0]}: {unknown['unknown'].iloc[0]}")
     if "label" in table and (table["label"] != "").any():
-        known = table.loc[table["label"] != ""]
+        known = table.loc[table["label"].isin(result.classes)]
+        foreign = sorted(set(table["label"]) - set(result.classes) - {""})
+        if foreign:
+            shown = ", ".join(map(repr, foreign[:5])) + (", ..." if len(foreign) > 5 else "")
+            note(f"labels that the model does not know, and that are not compared: {shown}; see bandbridge data check")
+        if known.empty:
+            return
         agreed = (known["label"] == known["class"]).mean()
         alone = (known["label"] == known["by_itself"]).mean()
         typer.echo(f"labels agree with {agreed:.1%} ({alone:.1%} by each chromosome itself)")

@@ -143,6 +143,13 @@ def _check_files(dataset: ImageFolder) -> list[Finding]:
             "fewest that hold the brightest pixel of all.",
             "If it has another depth, write it in a column bits of metadata.csv (bandbridge data import --bit-depth).",
         )
+        found += decision(
+            "bit-depth-in-doubt",
+            "set",
+            [depth.doubt()] if depth.doubt() else [],
+            "a few files make all others nearly black.",
+            "Mend these files, or write the bits of each camera in a column bits of metadata.csv.",
+        )
         found += note(
             "several-pages",
             "image",

@@ -22,7 +22,10 @@ def cells_of_folders(names: Sequence[str], home: str) -> list[str]:
     ['c1', 'c2', '']
     >>> cells_of_folders(["a.png", "b.png"], "c7")
     ['c7', 'c7']
+    >>> cells_of_folders(["today/c1/a.png", "today/c2/b.png", "today/loose.png"], "today")
+    ['c1', 'c2', '']
     """
+    names, home = _unwrapped(names, home)
     folders = [PurePosixPath(name).parent.as_posix() for name in names]
     counts = Counter(folders)
     loose = home if len(counts) == 1 else ""
@@ -30,6 +33,17 @@ def cells_of_folders(names: Sequence[str], home: str) -> list[str]:
         folder: "" if count > MOST_IN_CELL else loose if folder == "." else folder for folder, count in counts.items()
     }
     return [cells[folder] for folder in folders]
+
+
+def _unwrapped(names: Sequence[str], home: str) -> tuple[Sequence[str], str]:
+    """``names`` and ``home`` without a folder around all others, as programs that pack a folder put there."""
+    while all("/" in name for name in names) and any(name.count("/") > 1 for name in names):
+        outer = {name.partition("/")[0] for name in names}
+        if len(outer) > 1:
+            break
+        (home,) = outer
+        names = [name.partition("/")[2] for name in names]
+    return names, home
 
 
 def name_of_home(place: Path) -> str:

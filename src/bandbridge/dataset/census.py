@@ -8,7 +8,7 @@ import pandas as pd
 
 from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.dataset.names import ATTRIBUTE, GROUPS, near_spellings
-from bandbridge.errors import UserError
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.karyotype import AUTOSOMES, CLASS_INDEX, CLASSES, parse_label
 
 #: Patients, cells or images from which on it is told which classes only one of them has.
@@ -24,6 +24,16 @@ def take_census(samples: pd.DataFrame) -> list[Finding]:
         found += _check_classes(human)
         found += _check_karyotypes(human[human["cell"] != ""])
     return found
+
+
+def require_one_patient(samples: pd.DataFrame) -> None:
+    """Raise :class:`ManyErrors` for cells that are named for several patients: dividing by these tears them apart."""
+    known = samples.loc[(samples["cell"] != "") & (samples["patient"] != "")]
+    patients = known.groupby("cell")["patient"].nunique()
+    problems = [f"{cell}: {counted(int(count), 'patient')}" for cell, count in patients[patients > 1].items()]
+    if problems:
+        remedy = "Give every cell a name of its own, and write each patient in one way (bandbridge data check)."
+        raise ManyErrors("cells of more than one patient:", problems, remedy)
 
 
 def _check_labels(samples: pd.DataFrame) -> list[Finding]:

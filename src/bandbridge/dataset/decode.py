@@ -3,11 +3,11 @@
 What a pixel becomes:
 
 * gray of 8 bits: itself; fewer: stretched to 0..255; palette: the colour it stands for.
-* colour: ITU-R 601 luma (a gray image stored as RGB comes back exactly).
+* colour: ITU-R 601 luma (a gray image stored as RGB comes back exactly); a dye shown in one colour: that channel.
 * transparency: what is hidden takes the gray value of the image's own ground. Where all is hidden, all is shown.
 * more than 8 bits: shifted by what its bits exceed 8. How many of the 16 in a file are used, is seldom written in it;
   it is a matter of the camera and so of the whole set, not of this image (:mod:`bandbridge.dataset.reader`).
-* an orientation is turned upright; of several pages the first is read that is no thumbnail; of channels the first.
+* an orientation is turned upright; of several pages the largest is read, the first of those; of channels the first.
 
 Pillow reads what it reads right. TIFFs of other kinds are tifffile's, PNGs of 16 bits imagecodecs'.
 """
@@ -34,6 +34,8 @@ MAX_PIXELS = 2**26
 DEPTHS = (8, 10, 12, 14, 16)
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 _ORIENTATION = 274
+#: Where the other two channels of a colour image vary by no more than this share of one, that one alone is the image.
+_OTHER_CHANNELS = 1 / 16
 
 
 class DecodeError(UserError):
@@ -154,8 +156,8 @@ def _decode_by_pillow(image: Image.Image) -> Decoded:
         layered = np.asarray(upright.convert("RGBA"))
         gray, hidden = _on_its_ground(_luma(layered[:, :, :3]), layered[:, :, 3])
         return Decoded(gray, images=frames, hidden=hidden)
-    if upright.mode == "P":
-        upright = upright.convert("RGB")
+    if upright.mode in ("P", "RGB"):
+        return Decoded(_luma(np.asarray(upright.convert("RGB"))), images=frames)
     return Decoded(np.array(upright.convert("L"), dtype=np.uint8), images=frames)
 
 
@@ -212,7 +214,14 @@ def _flattened(pixels: np.ndarray, has_alpha: bool, *, premultiplied: bool = Fal
 
 
 def _luma(colours: np.ndarray) -> np.ndarray:
-    """ITU-R 601 luma of unsigned ``colours`` [H, W, 3], as Pillow has it."""
+    """ITU-R 601 luma of unsigned ``colours`` [H, W, 3], as Pillow has it; of a dye shown in one colour, that channel.
+
+    Luma would leave a tenth of blue, in which fluorescence is often shown.
+    """
+    ranges = np.ptp(colours.reshape(-1, 3), axis=0).astype(int)
+    _, second, most = np.argsort(ranges)
+    if ranges[second] <= ranges[most] * _OTHER_CHANNELS and ranges[most]:
+        return np.ascontiguousarray(colours[:, :, most])
     return ((colours @ _LUMA + 0x8000) >> 16).astype(colours.dtype)
 
 

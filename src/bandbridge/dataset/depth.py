@@ -19,6 +19,8 @@ from bandbridge.errors import UserError
 
 #: Images that are decoded at a time to find the brightest pixel.
 _BLOCK = 64
+#: Images from which their usual depth is told, and bits that it may be short of the set's before that is strange.
+_FEWEST, _FAR = 4, 4
 
 
 class NeedsSetError(Exception):
@@ -46,6 +48,8 @@ class SetDepth:
     ) -> None:
         self._images, self._stated, self._given = images, stated or {}, given
         self.largest = largest
+        #: The brightest values of the images that nothing is said of, where the scale was found here.
+        self.brightest: list[int] = []
         self.stacked: dict[str, int] = {}
         self.hidden: dict[str, None] = {}
         self._lock = Lock()
@@ -84,14 +88,20 @@ class SetDepth:
                 images = iter(self._images() if self._images else ())
                 with ThreadPoolExecutor() as pool:
                     blocks = iter(lambda: list(islice(images, _BLOCK)), [])
-                    self.largest = max((most for block in blocks for most in pool.map(self._largest, block)), default=0)
+                    self.brightest = [most for block in blocks for most in pool.map(self._largest, block) if most]
+                    self.largest = max(self.brightest, default=0)
 
     def remarks(self, expected: int | None = None) -> list[str]:
         """Return what to know of how the images read so far were taken, a sentence each."""
         said, bits = [], self.bits(expected)
         if bits:
             why = "as in training" if bits == expected else f"which hold the brightest pixel, {self.largest:,}"
-            said.append(f"images of 16 bits are read as of {bits}, {why}; --bit-depth says otherwise")
+            said.append(
+                f"images of 16 bits are read as of {bits}, {why}; --bit-depth, or a column bits in metadata.csv, says "
+                "otherwise"
+            )
+        if self.doubt():
+            said.append(self.doubt())
         if self.stacked:
             several = f"{counted(len(self.stacked), 'image')} of several pages or channels"
             said.append(f"{several}, the first of which is read: {_some(self.stacked)}")
@@ -100,6 +110,22 @@ class SetDepth:
                 f"{counted(len(self.hidden), 'image')} transparent all over, shown all the same: {_some(self.hidden)}"
             )
         return said
+
+    def doubt(self) -> str:
+        """Say why the scale that was found may be wrong: one hot pixel, or two cameras; "" where nothing speaks for it.
+
+        Half of the images then use so few of the bits that they are read nearly black.
+        """
+        if not self.largest or len(self.brightest) < _FEWEST:
+            return ""
+        usual = depth_for(int(np.median(self.brightest)))
+        if self.bits() - usual < _FAR:  # type: ignore[operator]
+            return ""
+        count = sum(most < 1 << usual for most in self.brightest)
+        return (
+            f"{count:,} of {counted(len(self.brightest), 'image')} have no value above {(1 << usual) - 1:,}, yet one "
+            f"has {self.largest:,}: a hot pixel, or two cameras? Read as of {self.bits()} bits, they are nearly black"
+        )
 
     def _said(self, found: Decoded, name: str) -> int | None:
         if found.values.dtype == np.uint8:

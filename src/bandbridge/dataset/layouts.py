@@ -129,7 +129,8 @@ def _read_pki3_name(name: str) -> Specimen:
 def read_class_folders(names: Sequence[str]) -> list[Specimen]:
     """Read ``<class>/<image>`` or ``<class>/<cell>/<image>``.
 
-    Class names are chromosome labels, in any spelling that :func:`parse_label` takes, or none of them is.
+    Raises :class:`ManyErrors` for ``<cell>/<class>/<image>``: the folders inside are then chromosomes. Class names are
+    chromosome labels, in any spelling that :func:`parse_label` takes, or none of them is.
     """
     loose = [f"{name}: in no class folder" for name in names if "/" not in name]
     folders = sorted({name.split("/")[0] for name in names if "/" in name})
@@ -139,11 +140,23 @@ def read_class_folders(names: Sequence[str]) -> list[Specimen]:
             labels[folder] = parse_label(folder)
         except UserError:
             strange.append(folder)
+    inner = sorted({parts[1] for name in names if len(parts := name.split("/")) == 3})
+    if strange and not labels and inner and all(_is_label(folder) for folder in inner):
+        lines = [f"{folder}/ holds {', '.join(inner[:4])}{', ...' if len(inner) > 4 else ''}" for folder in strange]
+        remedy = "Lay them out as <class>/<cell>/<image>, or write metadata.csv yourself."
+        raise ManyErrors("the outer folders seem to be cells and the inner ones classes:", lines, remedy)
     if strange and labels:
         loose += [f"{folder}/: not a chromosome label, as the other folders are" for folder in strange]
     if loose:
         raise ManyErrors("the folders are not one for each class:", loose, "Rename or remove these.")
     return [_in_class_folder(name, labels) for name in names]
+
+
+def _is_label(text: str) -> bool:
+    try:
+        return bool(parse_label(text))
+    except UserError:
+        return False
 
 
 def _in_class_folder(name: str, labels: dict[str, str]) -> Specimen:

@@ -113,6 +113,10 @@ def _read_csv(data: bytes, place: str) -> tuple[list[str], list[Row]]:
         raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
     numbered = [(number, [text.strip() for text in line]) for number, line in enumerate(lines, 1)]
     (_, header), *rows = [(number, line) for number, line in numbered if any(line)] or [(1, [])]
+    # "Patient" left unread would put the cells of one patient on both sides.
+    header = [
+        column.lower() if column.lower() in _READ and column.lower() not in header else column for column in header
+    ]
     named = [column for column in header if column]
     if len(set(named)) < len(named):
         raise UserError(f"{place} has a column twice: {', '.join(named)}", "Keep one of each.")
@@ -186,8 +190,6 @@ def _remedy_for_header(header: list[str]) -> str:
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(header) == 1 and sign in header[0]:
             return f"Its columns stand between {name}: save it with commas."
-    if set(_NEEDED) <= {column.lower() for column in header}:
-        return f"Write the names of its columns in small letters: {','.join(COLUMNS)}."
     return f"It has: {', '.join(header) or 'no column'}. {_IMPORT_REMEDY}"
 
 

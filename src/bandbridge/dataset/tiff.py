@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _COLOUR_MAP, _TILE_WIDTH, _SAMPLE_FORMAT = 320, 322, 339
 _WHITE, _BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 #: None, fax of one bit, LZW, JPEG, Deflate, PackBits: what Pillow reads of 8 bits and fewer.
 _COMMON_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946})
+_SIGNIFICANT_BITS = re.compile(r'SignificantBits="(\d+)"')
 #: Sample formats: unsigned, signed, floating-point; one that is not stated is unsigned.
 _UNSIGNED, _SIGNED = (1, 4), 2
 _TYPES = {1: "B", 3: "H", 4: "I"}
@@ -127,15 +129,17 @@ def is_big(data: bytes) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The image of a TIFF that is meant: the first that is neither a thumbnail nor a mask.
+    """The image of a TIFF that is meant: one that is neither a thumbnail nor a mask.
 
-    images: how many of them there are, times the channels that are neither colours nor alpha. problem: why it cannot be
-    read at all, "" if it can.
+    Of several the largest, and of these the first. images: how many of them there are, times the channels that are
+    neither colours nor alpha. problem: why it cannot be read at all, "" if it can. stated_bits: how many are used as
+    the file's OME-XML says.
     """
 
     page: Any
     images: int
     problem: str
+    stated_bits: int | None = None
 
     @property
     def width(self) -> int:
@@ -162,6 +166,8 @@ class Page:
             return 8
         if self.bits < 16:
             return self.bits
+        if self.stated_bits is not None and 8 <= self.stated_bits <= 16:
+            return self.stated_bits
         tag = self.page.tags.get(_MOST)
         most = {int(value) for value in np.ravel(tag.value)} if tag is not None else set()
         stated = max(most, default=0) + 1
@@ -238,13 +244,13 @@ def open_page(data: bytes) -> Page:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         pages: list[Any] = list(_pages(file.pages))
         found = [page for page in pages if not _is_secondary(page)] or pages[:1]
-        page = found[0]
+        page = max(found, key=lambda one: int(one.imagelength) * int(one.imagewidth))  # thumbnails may be unmarked
         frames = file.imagej_metadata.get("images", 1) if file.is_imagej and file.imagej_metadata else 1
         channels = max(1, int(page.samplesperpixel) - _colour_samples(page) - bool(_alpha(page)) + 1)
         depth = int(np.prod([size for size, axis in zip(page.shape, page.axes, strict=True) if axis not in "YXS"]))
-        same = [one for one in found if one.shape == page.shape]
-        images = max(len(same), int(frames)) * (channels if _colour_samples(page) == 1 else 1) * depth
-        return Page(page, images, _problem(page))
+        images = max(len(found), int(frames)) * (channels if _colour_samples(page) == 1 else 1) * depth
+        told = _SIGNIFICANT_BITS.search(file.ome_metadata or "") if file.is_ome else None
+        return Page(page, images, _problem(page), int(told[1]) if told else None)
 
 
 def _pages(pages: Any) -> Iterator[Any]:

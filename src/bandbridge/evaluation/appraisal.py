@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from bandbridge.dataset.census import require_one_patient
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.calibration import reliability
@@ -275,11 +276,7 @@ def _check(
         problems = [f"{label!r}: {counted(count, 'image')}" for label, count in strange.items()]
         remedy = f"It knows {', '.join(classes)}. Correct the labels, or leave these images out."
         raise ManyErrors("labels that the model does not know:", problems, remedy)
-    known = rows.loc[(rows["cell"] != "") & (rows["patient"] != "")]
-    patients = known.groupby("cell")["patient"].nunique()
-    if (patients > 1).any():
-        problems = [f"{cell}: {counted(int(count), 'patient')}" for cell, count in patients[patients > 1].items()]
-        raise ManyErrors("cells of more than one patient:", problems, "Give every cell a name of its own.")
+    require_one_patient(rows)
     faults = _faults(rows, probabilities, classes, findings)
     if faults:
         raise ValueError("; ".join(faults))

@@ -14,7 +14,6 @@ import pandas as pd
 
 from bandbridge.dataset.archive import image_files, is_image
 from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
-from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import (
     MAX_IMAGE_BYTES,
@@ -90,9 +89,16 @@ def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(folder / name), read_bounded(folder / name, MAX_IMAGE_BYTES)
 
 
-def _gray(path: Path, depth: SetDepth | None, expected: int | None) -> np.ndarray:
-    data = read_bounded(path, MAX_IMAGE_BYTES)
-    return decode_gray(data, str(path), expected) if depth is None else depth.gray(data, str(path), expected)
+def _read_here(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The images that lie beside a single one: of the same camera, more likely than not."""
+    for file in sorted(folder.iterdir()):
+        if is_image(file.name) and file.is_file():
+            with suppress(UserError):
+                yield str(file), read_bounded(file, MAX_IMAGE_BYTES)
+
+
+def _gray(path: Path, depth: SetDepth, expected: int | None) -> np.ndarray:
+    return depth.gray(read_bounded(path, MAX_IMAGE_BYTES), str(path), expected)
 
 
 class _Finder:
@@ -138,7 +144,8 @@ class _Finder:
             listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
             if listed:
                 return listed[0]
-        return AskedImage(str(path), "", partial(_gray, path, depth))
+        beside = SetDepth(lambda: _read_here(path.parent)) if depth is None else depth
+        return AskedImage(str(path), "", partial(_gray, path, beside))
 
     def _in_folder(self, path: Path, cell: str, depth: SetDepth) -> AskedImage:
         """An image of a folder of cells, or of one; ``cell`` as ``predict`` has it, "" where it is not known."""

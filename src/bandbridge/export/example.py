@@ -31,7 +31,15 @@ def read_gray(path: str) -> np.ndarray:
             if is_plain(image, data):
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-                return np.array((upright.convert("RGB") if upright.mode == "P" else upright).convert("L"))
+                if upright.mode not in ("P", "RGB"):
+                    return np.array(upright.convert("L"))
+                colours = upright.convert("RGB")
+                pixels = np.asarray(colours)
+                ranges = np.ptp(pixels.reshape(-1, 3), axis=0).astype(int)
+                _, second, most = np.argsort(ranges)
+                if ranges[second] <= ranges[most] / 16 and ranges[most]:  # a dye shown in one colour
+                    return np.ascontiguousarray(pixels[:, :, most])
+                return np.array(colours.convert("L"))
     except (OSError, ValueError, SyntaxError) as fault:
         raise SystemExit(f"{path}: cannot be read ({fault})") from fault
     raise SystemExit(f"{path}: save it as PNG of 8 bits, gray or RGB, one image without transparency")

@@ -155,9 +155,9 @@ def percent(probability: float) -> str:
 def expected_counts(sheet: CellSheet) -> dict[str, int]:
     """Return how many of each class a sheet has places for: its findings' word, else two, and X and Y by the Y.
 
-    Classes that are not human chromosomes have none.
+    Classes that are not human chromosomes have none, and neither has a sheet of images of no known cell.
     """
-    if not set(sheet.classes) <= set(CLASSES):
+    if not sheet.name or not set(sheet.classes) <= set(CLASSES):
         return {}
     male = bool(sheet.of("Y"))
     counts = dict.fromkeys(AUTOSOMES, 2) | {"X": 1 if male else 2, "Y": int(male)}

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from bandbridge.dataset.census import require_one_patient
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
@@ -143,10 +144,12 @@ def _augmentation(facts: dict[str, Any], folder: Path) -> Augmentation | None:
 def plan_tuning(base: BaseModel, dataset: ImageFolder, settings: Settings) -> Tuning:
     """Lay out the runs that tune ``base`` on ``dataset``.
 
-    Raises :class:`UserError` for a single image, and naming all labels that are none of the model's classes.
+    Raises :class:`UserError` for a single image, and naming all labels that are none of the model's classes, or all
+    cells that are of several patients.
     """
     samples = dataset.samples
     _require_classes(base, dataset)
+    require_one_patient(samples)
     if len(samples) < _FEWEST_IMAGES:
         raise UserError(f"{dataset.path} holds a single image", "A model is tuned on whole cells.")
     split, contents = tuning_split(samples, settings), contents_of(dataset)
