@@ -75,16 +75,17 @@ def _remedy(fault: OSError) -> str:
 def file_stems(names: Iterable[str], default: str) -> Iterator[str]:
     """Yield for each of ``names`` one that is safe in a file's name, ``default`` where nothing is left of it.
 
-    Names that would come out alike are numbered, so that no file is written over another.
+    Names that would come out alike are numbered, so that no file is written over another, also where the file system
+    does not tell case apart.
     """
     taken: set[str] = set()
     for name in names:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or default
         unique, number = stem, 1
-        while unique in taken:
+        while unique.casefold() in taken:
             number += 1
             unique = f"{stem}-{number}"
-        taken.add(unique)
+        taken.add(unique.casefold())
         yield unique
 
 

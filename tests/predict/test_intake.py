@@ -134,3 +134,10 @@ def test_more_images_than_three_karyotypes_are_no_cell(count, cell):
     below = cells_of_folders([f"in/{name}" for name in names] + ["c/x.png"], "home")
     assert set(below) == {"in" if cell else "", "c"}
     assert MOST_IN_CELL == MAX_CELL_IMAGES, "the review page refuses what is no cell here"
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.json"])
+def test_a_model_in_the_place_of_the_images_is_told(name, tmp_path):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="is a model and holds no image"):
+        hand_over(tmp_path)

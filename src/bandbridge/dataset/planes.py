@@ -10,6 +10,7 @@ from PIL import Image
 
 from bandbridge.dataset import tiff
 from bandbridge.dataset.decode import FORMATS, MAX_PIXELS, DecodeError
+from bandbridge.dataset.findings import counted
 
 #: Planes of a file of the largest size are read together, to choose one.
 _MOST_PLANES = 16
@@ -31,7 +32,8 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
     pages, _, _, channels = planes.shape
     if page > pages or channel > channels:
-        raise DecodeError(name, f"page {page}, channel {channel} of {pages} and {channels}", _REMEDY)
+        held = f"{counted(pages, 'page')} and {counted(channels, 'channel')}"
+        raise DecodeError(name, f"holds {held}; page {page}, channel {channel} is none of them", _REMEDY)
     if planes.dtype.kind not in "ub" or planes.dtype.itemsize > 2:
         raise DecodeError(name, f"pixels of type {planes.dtype}", "Save it with 8 or 16 bits.")
     plane = np.ascontiguousarray(planes[page - 1, :, :, channel - 1])

@@ -18,6 +18,8 @@ from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError
 
+#: What a folder holds that is a run, an exported model or a graph.
+_OF_MODELS = ("run.json", "config.json", "preparation.json")
 #: Images that are decoded ahead of the classifier.
 _AHEAD = 4
 
@@ -62,6 +64,8 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _archive(place)
     else:
         raise UserError(f"{place} does not exist", "Name a folder, a zip, a dataset or an image.")
+    if not found and any((place / name).is_file() for name in _OF_MODELS):
+        raise UserError(f"{place} is a model and holds no image", "Name the models first, then the images.")
     if not found:
         raise UserError(
             f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
