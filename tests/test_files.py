@@ -59,9 +59,9 @@ def test_what_may_not_be_looked_at_is_neither_there_nor_absent(tmp_path, monkeyp
 
 
 def test_names_that_come_out_alike_do_not_share_a_file():
-    names = ["a/b", "a_b", "", "ä", "a_b", "a_b-2"]
+    names = ["a/b", "a_b", "", "ä", "a_b", "a_b-2", "A_B"]
     found = list(file_stems(names, "sheet"))
-    assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2"]
+    assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2", "A_B-4"]
     assert len(set(found)) == len(names)
 
 

@@ -45,6 +45,10 @@ def explain(
     layer: Annotated[str | None, typer.Option(help="The module that Grad-CAM reads; known for most models.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Images drawn of a dataset or folder.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(min=8, max=16, help="How many bits the camera used, of images of 16 that do not say it."),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where else to look for the images.", envvar="BANDBRIDGE_DATA")
     ] = None,
@@ -59,7 +63,7 @@ def explain(
     from bandbridge.explain.seen import open_seeing
 
     classifier = open_seeing(run, checkpoint.value, device, layer)
-    asked, problems, left_out = gather_images(images, data_dir, limit, seed, classifier.held_out())
+    asked, problems, left_out = gather_images(images, data_dir, limit, seed, classifier.held_out(), bit_depth)
     if left_out:
         note(f"of a folder or dataset {limit} images are drawn, with seed {seed}; --limit says how many")
     table, unread = explain_images(classifier, asked, out, Question(target_class, colour_map.value, centred))
@@ -67,6 +71,9 @@ def explain(
         layer_and_grid = f"layer {classifier.layer}, {table['grid'].iloc[0]} places"
         _print_table(table, f"class evidence read from {layer_and_grid}, checkpoint {classifier.checkpoint}")
         note(f"written to {out}")
+    for depth in {one.depth for one in asked if one.depth is not None}:
+        for line in depth.remarks(classifier.preparation.bits):
+            note(line)
     alone = int(table.loc[table["without_scale"] == "yes", "image"].nunique()) if len(table) else 0
     if alone:
         note(

@@ -36,7 +36,7 @@ class AskedImage:
 
     gray: gives it as uint8 [H, W], mates the other images of its cell, none where no cell is known; both are told how
     many bits the classifier expects (:meth:`bandbridge.dataset.depth.SetDepth.gray`). held_out: whether the classifier
-    asked has not been trained on it; None where that cannot be told.
+    asked has not been trained on it; None where that cannot be told. depth: the scale that it is read on.
     """
 
     name: str
@@ -44,10 +44,16 @@ class AskedImage:
     gray: Callable[[int | None], np.ndarray]
     held_out: bool | None = None
     mates: Callable[[int | None], list[np.ndarray]] = lambda expected: []
+    depth: SetDepth | None = None
 
 
 def gather_images(
-    arguments: Sequence[Path], data_dir: Path | None, limit: int, seed: int, held_out: frozenset[str] = frozenset()
+    arguments: Sequence[Path],
+    data_dir: Path | None,
+    limit: int,
+    seed: int,
+    held_out: frozenset[str] = frozenset(),
+    bit_depth: int | None = None,
 ) -> tuple[list[AskedImage], list[str], bool]:
     """Return the images that ``arguments`` name, in their order; a line for each that names none; whether some of a
     dataset or folder were left out.
@@ -56,11 +62,11 @@ def gather_images(
     zip; or any folder of images. Of datasets and folders at most ``limit`` images are drawn by ``seed``, classes by
     turns; of the classifier's own dataset, which is one that holds every image of ``held_out``, from these only. What
     is not found as named is looked for in ``data_dir``, else in the folder that BANDBRIDGE_DATA names. Raises
-    :class:`UserError` for broken datasets.
+    :class:`UserError` for broken datasets. bit_depth: how many bits the camera used, where files of 16 do not say it.
     """
     variable = os.environ.get(DATA_VARIABLE)
     folder = data_dir or (Path(variable) if variable else None)
-    finder = _Finder(limit, seed, held_out)
+    finder = _Finder(limit, seed, held_out, bit_depth)
     images: list[AskedImage] = []
     problems: list[str] = []
     for argument in arguments:
@@ -104,8 +110,8 @@ def _gray(path: Path, depth: SetDepth, expected: int | None) -> np.ndarray:
 class _Finder:
     """Finds images and opens each dataset once."""
 
-    def __init__(self, limit: int, seed: int, held_out: frozenset[str]) -> None:
-        self._limit, self._seed, self._held_out = limit, seed, held_out
+    def __init__(self, limit: int, seed: int, held_out: frozenset[str], bit_depth: int | None) -> None:
+        self._limit, self._seed, self._held_out, self._bit_depth = limit, seed, held_out, bit_depth
         self._opened: dict[Path, ImageFolder] = {}
         self.left_out = False
 
@@ -121,7 +127,7 @@ class _Finder:
             files = [str(place / name) for name in names]
             cells = dict(zip(files, cells_of_folders(names, name_of_home(place)), strict=True))
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
-            depth = SetDepth(partial(_read_all, place))
+            depth = SetDepth(partial(_read_all, place), given=self._bit_depth)
             return [self._in_folder(Path(name), cells[name], depth) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
@@ -144,8 +150,8 @@ class _Finder:
             listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
             if listed:
                 return listed[0]
-        beside = SetDepth(lambda: _read_here(path.parent)) if depth is None else depth
-        return AskedImage(str(path), "", partial(_gray, path, beside))
+        beside = depth or SetDepth(lambda: _read_here(path.parent), given=self._bit_depth)
+        return AskedImage(str(path), "", partial(_gray, path, beside), depth=beside)
 
     def _in_folder(self, path: Path, cell: str, depth: SetDepth) -> AskedImage:
         """An image of a folder of cells, or of one; ``cell`` as ``predict`` has it, "" where it is not known."""
@@ -156,12 +162,15 @@ class _Finder:
         held_out = name in self._held_out if self._is_own(dataset) else None
         labels = dataset.samples.loc[dataset.samples["file_name"] == name, "label"]
         mates = partial(mates_of, dataset, name)
-        return [AskedImage(name, label, partial(dataset.gray, name), held_out, mates) for label in labels]
+        gray = partial(dataset.gray, name)
+        return [AskedImage(name, label, gray, held_out, mates, dataset.depth) for label in labels]
 
     def _is_own(self, dataset: ImageFolder) -> bool:
         return bool(self._held_out) and self._held_out <= set(dataset.samples["file_name"])
 
     def _open(self, path: Path) -> ImageFolder:
         if path not in self._opened:
-            self._opened[path] = open_dataset(path)
+            found = open_dataset(path)
+            given = dict.fromkeys(found.samples["file_name"], self._bit_depth) if self._bit_depth else {}
+            self._opened[path] = replace(found, bits={**given, **found.bits})
         return self._opened[path]
