@@ -177,8 +177,8 @@ _LEARNING_RATES: tuple[tuple[str, float, float, float], ...] = (
 )
 
 
-#: What other laboratories' images differ in, each kept because judging images of another laboratory gained by it
-#: (docs/results/laboratories.md).
+#: What other laboratories' images differ in. Which of it gains, and that cell_scale does not, is measured in
+#: docs/results/laboratories.md, whose figures are of all of it together.
 OTHER_LABORATORIES = Augmentation(
     flip_vertical=0.1,
     blur=0.5,
