@@ -6,6 +6,7 @@ import csv
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -101,7 +102,7 @@ def test_a_value_beyond_the_stated_bits_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("expected", "shift"), [(None, 4), (10, 4), (14, 6)])
 def test_a_models_own_depth_holds_unless_the_images_exceed_it(expected: int | None, shift: int) -> None:
     images = [("a", as_png(ramp(3000))), ("b", as_png(ramp(500)))]
-    depth = SetDepth(lambda: images)
+    depth = SetDepth(lambda: [(name, partial(bytes, data)) for name, data in images])
     np.testing.assert_array_equal(depth.gray(images[1][1], "b", expected), ramp(500) >> shift)
 
 
@@ -139,6 +140,8 @@ def test_sets_of_two_cameras_keep_a_scale_each(tmp_path: Path) -> None:
     both = join({"a": twelve, "b": sixteen})
     np.testing.assert_array_equal(both.gray("a/middle.img"), both.gray("b/middle.img"))
     assert both.decided_bits() is None
+    stated = join({"a": dataset(tmp_path / "stated" / "a", as_png, {"dark": "10"})})
+    assert contents_of(stated).fingerprint != contents_of(join({"a": twelve})).fingerprint
     assert join({"a": twelve, "c": dataset(tmp_path / "c", as_tiff)}).decided_bits() == 12
 
 

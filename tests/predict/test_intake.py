@@ -13,7 +13,7 @@ from PIL import Image
 from bandbridge.dataset.cell_folders import MOST_IN_CELL, cells_of_folders
 from bandbridge.errors import UserError
 from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
-from bandbridge.review.intake import MAX_CELL_IMAGES
+from bandbridge.review.intake import MOST_IN_CELL as MAX_CELL_IMAGES
 
 
 @pytest.fixture

@@ -30,6 +30,12 @@ class Checkpoint(StrEnum):
     last = "last"
 
 
+BitDepth = Annotated[
+    int | None,
+    typer.Option(min=8, max=16, help="How many bits the camera used, of images of 16 that do not say it."),
+]
+
+
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
     images: Annotated[
@@ -45,10 +51,7 @@ def explain(
     layer: Annotated[str | None, typer.Option(help="The module that Grad-CAM reads; known for most models.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Images drawn of a dataset or folder.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
-    bit_depth: Annotated[
-        int | None,
-        typer.Option(min=8, max=16, help="How many bits the camera used, of images of 16 that do not say it."),
-    ] = None,
+    bit_depth: BitDepth = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where else to look for the images.", envvar="BANDBRIDGE_DATA")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.explain import BitDepth, Checkpoint
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
 
@@ -21,11 +21,6 @@ Coverage = Annotated[
 ]
 WantedError = Annotated[
     float, typer.Option(min=0.0001, max=0.5, help="The most errors among what is not flagged for a person.")
-]
-
-BitDepth = Annotated[
-    int | None,
-    typer.Option(min=8, max=16, help="How many bits the camera used, of images of 16 that do not say it."),
 ]
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bandbridge.cli.predict import BitDepth, warn_of_upright_training
+from bandbridge.cli.explain import BitDepth
+from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
 

@@ -30,7 +30,7 @@ class NeedsSetError(Exception):
 class SetDepth:
     """The scale of the deep images of a set, found when the first of them is asked for.
 
-    images: gives the name and the bytes of every image of the set, again at each call; None: they are not at hand.
+    images: gives the name of every image of the set, and how to read its bytes; None: they are not at hand.
     stated: the bits of images by name, and given: those of all others, as a person says; largest: the brightest value
     of the images that nothing is said of, where it is known already.
 
@@ -40,7 +40,7 @@ class SetDepth:
 
     def __init__(
         self,
-        images: Callable[[], Iterable[tuple[str, bytes]]] | None,
+        images: Callable[[], Iterable[tuple[str, Callable[[], bytes]]]] | None,
         stated: Mapping[str, int] | None = None,
         *,
         given: int | None = None,
@@ -132,10 +132,10 @@ class SetDepth:
             return 8
         return self._stated.get(name) or self._given or found.bits
 
-    def _largest(self, image: tuple[str, bytes]) -> int:
-        name, data = image
+    def _largest(self, image: tuple[str, Callable[[], bytes]]) -> int:
+        name, read = image
         try:
-            found = decode_image(data, name)
+            found = decode_image(read(), name)
         except UserError:
             return 0  # whoever asks for this image hears of it
         return int(found.values.max()) if self._said(found, name) is None else 0

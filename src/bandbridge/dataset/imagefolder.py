@@ -15,9 +15,9 @@ import struct
 import zipfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -153,12 +153,8 @@ class ImageFolder:
         """Return the bits of those of the images read so far that do not say it; None where there was none."""
         return self.depth.bits(expected)
 
-    def _each(self) -> Iterator[tuple[str, bytes]]:
-        for name in self.samples["file_name"]:
-            try:
-                yield name, self.read_bytes(name)
-            except UserError:
-                continue  # whoever asks for this image hears of it
+    def _each(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        return ((name, partial(self.read_bytes, name)) for name in self.samples["file_name"])
 
     def only(self, names: list[str]) -> ImageFolder:
         """Return what it takes to read the files ``names``, and no table: little to send to another process."""

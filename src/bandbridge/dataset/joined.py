@@ -72,4 +72,5 @@ def join(sets: Mapping[str, ImageFolder]) -> JoinedFolder:
         frame["source"] = frame["source"].where(frame["source"] != "", name)
         frames.append(frame)
     path = Path(" + ".join(str(dataset.path) for dataset in sets.values()))
-    return JoinedFolder(path, pd.concat(frames, ignore_index=True), parts=dict(sets))
+    bits = {f"{name}/{file}": stated for name, dataset in sets.items() for file, stated in dataset.bits.items()}
+    return JoinedFolder(path, pd.concat(frames, ignore_index=True), bits=bits, parts=dict(sets))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 
 import numpy as np
 from PIL import Image
@@ -52,10 +51,7 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
 
 def _tiff_planes(data: bytes, name: str) -> tuple[np.ndarray, int, bool]:
     """[pages, H, W, channels] of the first series, bits a sample, and whether 0 is white."""
-    import tifffile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with tiff.open_quietly(data) as file:
         series = file.series[0]
         if series.size > MAX_PIXELS * _MOST_PLANES:
             raise DecodeError(name, f"{' x '.join(map(str, series.shape))} are more pixels than are read; refused")

@@ -14,9 +14,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tifffile
 
 _KIND, _OLD_KIND, _SUB_DIRECTORIES = 254, 255, 330
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -236,12 +239,17 @@ class Page:
         return pixels
 
 
-def open_page(data: bytes) -> Page:
-    """Find the image of the TIFF ``data`` that is meant. Raises whatever tifffile does for what is no TIFF."""
+def open_quietly(data: bytes) -> tifffile.TiffFile:
+    """Open the TIFF ``data``, to be closed. Raises whatever tifffile does for what is no TIFF; it logs nothing."""
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of it is raised here
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    return tifffile.TiffFile(io.BytesIO(data))
+
+
+def open_page(data: bytes) -> Page:
+    """Find the image of the TIFF ``data`` that is meant. Raises whatever tifffile does for what is no TIFF."""
+    with open_quietly(data) as file:
         pages: list[Any] = list(_pages(file.pages))
         found = [page for page in pages if not _is_secondary(page)] or pages[:1]
         page = max(found, key=lambda one: int(one.imagelength) * int(one.imagewidth))  # thumbnails may be unmarked

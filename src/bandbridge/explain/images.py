@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,25 +82,20 @@ def gather_images(
 def _beside(path: Path, depth: SetDepth, expected: int | None) -> list[np.ndarray]:
     """The other images of the folder of ``path``, uint8 [H, W] each; those that cannot be read are left out."""
     found = []
-    for other in sorted(path.parent.iterdir()):
-        if other != path and is_image(other.name) and other.is_file():
+    for name in _names_beside(path):
+        if name != path.name:
             with suppress(UserError):
-                found.append(_gray(other, depth, expected))
+                found.append(_gray(path.parent / name, depth, expected))
     return found
 
 
-def _read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for name in image_files(folder):
-        with suppress(UserError):
-            yield str(folder / name), read_bounded(folder / name, MAX_IMAGE_BYTES)
+def _names_beside(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.iterdir() if is_image(file.name) and file.is_file())
 
 
-def _read_here(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The images that lie beside a single one: of the same camera, more likely than not."""
-    for file in sorted(folder.iterdir()):
-        if is_image(file.name) and file.is_file():
-            with suppress(UserError):
-                yield str(file), read_bounded(file, MAX_IMAGE_BYTES)
+def _readers(folder: Path, names: Iterable[str]) -> list[tuple[str, Callable[[], bytes]]]:
+    """How to read the files ``names`` of a folder: of one camera, more likely than not."""
+    return [(str(folder / name), partial(read_bounded, folder / name, MAX_IMAGE_BYTES)) for name in names]
 
 
 def _gray(path: Path, depth: SetDepth, expected: int | None) -> np.ndarray:
@@ -127,7 +122,7 @@ class _Finder:
             files = [str(place / name) for name in names]
             cells = dict(zip(files, cells_of_folders(names, name_of_home(place)), strict=True))
             drawn = self._draw(pd.DataFrame({"image": files, "label": ""}))
-            depth = SetDepth(partial(_read_all, place), given=self._bit_depth)
+            depth = SetDepth(lambda: _readers(place, names), given=self._bit_depth)
             return [self._in_folder(Path(name), cells[name], depth) for name in drawn]
         if place.is_dir() or place.suffix.lower() == ".zip":
             dataset = self._open(place)
@@ -150,7 +145,7 @@ class _Finder:
             listed = self._listed(self._open(home), path.absolute().relative_to(home).as_posix())
             if listed:
                 return listed[0]
-        beside = depth or SetDepth(lambda: _read_here(path.parent), given=self._bit_depth)
+        beside = depth or SetDepth(lambda: _readers(path.parent, _names_beside(path)), given=self._bit_depth)
         return AskedImage(str(path), "", partial(_gray, path, beside), depth=beside)
 
     def _in_folder(self, path: Path, cell: str, depth: SetDepth) -> AskedImage:

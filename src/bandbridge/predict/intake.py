@@ -75,16 +75,8 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
 
 def on_one_scale(handed: Sequence[Handed], bit_depth: int | None = None) -> list[Handed]:
     """Return ``handed`` as images of one camera."""
-    depth = SetDepth(lambda: _readable(handed), given=bit_depth)
+    depth = SetDepth(lambda: ((one.name, one.read) for one in handed), given=bit_depth)
     return [replace(one, depth=depth) for one in handed]
-
-
-def _readable(handed: Sequence[Handed]) -> Iterator[tuple[str, bytes]]:
-    for one in handed:
-        try:
-            yield one.name, one.read()
-        except UserError:
-            continue  # it is named when it is classified
 
 
 def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:

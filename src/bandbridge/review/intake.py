@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bandbridge.dataset.archive import Bounds, is_left_behind, read_images
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError, SetDepth
 from bandbridge.dataset.imagefolder import holds_table, open_dataset
@@ -18,8 +20,6 @@ from bandbridge.review.schema import Incoming
 
 #: The longest chromosome 1 of a high-resolution camera is a third of this; a whole metaphase is larger.
 MAX_SIDE = 1024
-#: Three times a human karyotype: more images under one name are not one cell.
-MAX_CELL_IMAGES = 150
 MAX_UPLOAD_BYTES = 512 * 2**20
 MAX_FILES = 4000
 _LONGEST_NAME = 200
@@ -117,15 +117,15 @@ def sort_into_cells(
             except NeedsSetError:
                 images[key][file] = ""  # its place among the cell's; how deep it is, all of them tell
                 unscaled.append((key, file, one))
-        depth = SetDepth(lambda: ((one.name, one.data) for _, _, one in unscaled))
+        depth = SetDepth(lambda: ((one.name, partial(bytes, one.data)) for _, _, one in unscaled))
         for key, file, one in unscaled:
             keep(one, depth, file, key)
     names = _short_names([key[0] for key in images])
     for key, of_cell in images.items():
         name = names[key[0]] or "cell"
-        if len(of_cell) > MAX_CELL_IMAGES:
+        if len(of_cell) > MOST_IN_CELL:
             found.problems.append(
-                f"{name}: {len(of_cell)} images are not one cell; at most {MAX_CELL_IMAGES}. "
+                f"{name}: {len(of_cell)} images are not one cell; at most {MOST_IN_CELL}. "
                 "Put the images of each cell into a folder of its own."
             )
         elif of_cell:
