@@ -43,8 +43,8 @@ SETS = {"pki3": "pki3.zip", "gband65": "gband65.zip", "bioimlab": "bioimlab.zip"
 OTHER = {"pki3": "gband65", "gband65": "pki3"}
 #: Passes over the training images: small sets take more of them for as much training.
 EPOCHS = {"pki3": 12, "gband65": 40, "bioimlab": 16}
-#: The view to scale is emptied, and changed, less.
-SELDOM = {**OTHER_LABORATORIES.model_dump(mode="json"), "without_scale": 0.03, "cell_scale": 0.1}
+#: The view to scale is emptied less.
+SELDOM = {**OTHER_LABORATORIES.model_dump(mode="json"), "without_scale": 0.03}
 #: By name: preparation and recipe of a study file.
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "published, fast": ({"base": "published"}, {"base": "fast"}),

@@ -88,4 +88,5 @@ def test_the_recipe_for_other_laboratories_is_one_cycle_with_images_changed_as_t
     assert (recipe.name, phase.optimiser, phase.schedule, phase.epochs) == ("laboratory", "adamw", "one-cycle", 4)
     assert (phase.learning_rate, phase.weight_decay, recipe.clip_norm) == (6e-4, 0.05, 1.0)
     changes = recipe.augmentation
-    assert changes.flip_vertical == 0.1 and min(changes.aspect, changes.cell_scale, changes.bend, changes.tone) > 0
+    assert changes.flip_vertical == 0.1 and min(changes.aspect, changes.rotation, changes.bend, changes.tone) > 0
+    assert changes.cell_scale == 0
