@@ -150,27 +150,27 @@ def _is_formula(text: str) -> bool:
     return False
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
     """Return the JSON object in ``path``, or {} when there is none.
 
-    Raises :class:`UserError` when it is damaged or its folder is none, :class:`EnvironmentFault` when it cannot be
-    read.
+    Raises :class:`UserError` when it is damaged, with ``remedy``, or its folder is none, and :class:`EnvironmentFault`
+    when it cannot be read.
     """
+    damaged = f"Delete {path.parent}: that run is then made again." if remedy is None else remedy
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except NotADirectoryError as fault:
-        remedy = "Name the folder of a run or of an exported model."
-        raise UserError(f"{path.parent} is not a folder", remedy) from fault
+        raise UserError(
+            f"{path.parent} is not a folder", "Name the folder of a run or of an exported model."
+        ) from fault
     except OSError as fault:
         raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
-    except ValueError as fault:
-        raise UserError(
-            f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
-        ) from fault
+    except (ValueError, RecursionError) as fault:
+        raise UserError(f"{path} is damaged ({fault})", damaged) from fault
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not an object)", f"Delete {path.parent}: that run is then made again.")
+        raise UserError(f"{path} is damaged (not an object)", damaged)
     return value
 
 

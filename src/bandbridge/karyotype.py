@@ -32,6 +32,13 @@ def parse_label(text: str) -> str:
     raise UserError(f"{text!r} is not a human chromosome label", 'Labels are "1" to "22", "X" and "Y".')
 
 
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``names`` of classes. Raises ValueError unless there is one, and each is there once and not empty."""
+    if not names or "" in names or len(set(names)) < len(names):
+        raise ValueError("each class has a name of its own")
+    return names
+
+
 def expected_copies(label: str, x_count: int = 2) -> int:
     """Copies of ``label`` in a normal cell with ``x_count`` X chromosomes (2: XX, 1: XY)."""
     if label == "X":

@@ -7,7 +7,7 @@ import html
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from bandbridge.progress import Listener, format_duration, in_place, listening, 
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.versions import other_versions
 
 if TYPE_CHECKING:
     from bandbridge.report.caution import Caution
@@ -197,6 +198,7 @@ class Study:
             own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
             lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
         more = [*self._otherwise_prepared(selected), *self._unsuited_sizes(selected)]
+        more += [text] if (text := other_versions(selected, self._ledger, self._planned.tasks)) else []
         return "\n".join([*lines, *self._folds_in_words(), *more])
 
     def _unsuited_sizes(self, selected: Sequence[PlannedRun]) -> list[str]:
@@ -252,6 +254,7 @@ class Study:
         devices_per_run: int = 1,
         ray: Any = None,
         progress: Listener = False,
+        confirm: Callable[[str], bool] | None = None,
     ) -> Outcome:
         """Train whatever is not done yet; the same call goes on after any interruption.
 
@@ -263,10 +266,11 @@ class Study:
         floating-point order they do on ``threads_per_run``, so a run that goes on keeps the threads it was begun with.
         devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
         train on. progress: True for a display on the console, or a function of a
-        :class:`bandbridge.progress.Step`.
+        :class:`bandbridge.progress.Step`. confirm: asked, with what has changed, where finished runs belong to another
+        version of a set and would be trained anew; None: they are, and it is said.
 
-        Raises :class:`UserError` for what is missing before anything is trained, and for runs that failed after all
-        others are done.
+        Raises :class:`UserError` for what is missing before anything is trained, where ``confirm`` says no, and for
+        runs that failed after all others are done.
         """
         deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
         astray = self._data_dir is not None and not self._data_dir.is_dir()
@@ -289,6 +293,7 @@ class Study:
             note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
             for line in self._otherwise_prepared(selected):
                 note(line)
+            self._ask(selected, confirm)
             with status("preparing") as update:
                 executor.show, executor.live = update, update if in_place() else None
                 outcome = self._carry_out(executor, selected, sharing, ray)
@@ -302,6 +307,15 @@ class Study:
                 "bandbridge study status says why; the same command tries them again.",
             )
         return outcome
+
+    def _ask(self, selected: Sequence[PlannedRun], confirm: Callable[[str], bool] | None) -> None:
+        found = other_versions(selected, self._ledger, self._planned.tasks)
+        if not found:
+            return
+        if confirm is None:
+            note(found)
+        elif not confirm(found):
+            raise UserError("nothing was trained", f"{found[:1].upper()}{found[1:]}; or add --yes to train anew.")
 
     def estimate(
         self,
@@ -434,9 +448,9 @@ class Study:
 def _preparation_of(folder: Path) -> str:
     """What the study file of the finished run in ``folder`` said of preparation."""
     from bandbridge.dataset.prepare import Preparation, described
-    from bandbridge.files import read_json
+    from bandbridge.seal import read_run
 
-    record = read_json(folder / "run.json").get("record", {})
+    record = read_run(folder).get("record", {})
     try:
         return described(Preparation.model_validate(record["preparation"]))
     except (KeyError, TypeError, ValueError):

@@ -73,16 +73,16 @@ def export(
 def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifier]:
     """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
     from bandbridge.export.graph import Exportable
-    from bandbridge.files import read_json
     from bandbridge.model.classifier import Classifier
     from bandbridge.predict.confidence import without_errors
     from bandbridge.predict.ensemble import open_models
+    from bandbridge.seal import read_product
 
     ensemble = open_models([folder], checkpoint, "cpu")
     classifier, confidence = ensemble.members[0], ensemble.confidence
     if not isinstance(classifier, Classifier):
         raise UserError(f"{folder} is an exported graph already", "Name the run or the model folder that it came from.")
-    weights = read_json(folder / "environment.json").get("imagenet_weights") or {}
+    weights = read_product(folder / "environment.json").get("imagenet_weights") or {}
     source = Exportable(
         classifier.model.eval(),
         tuple(classifier.mean.flatten().tolist()),

@@ -56,13 +56,13 @@ def export_model(
     """
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
-    from bandbridge.files import read_json
     from bandbridge.model.classifier import read_config
     from bandbridge.predict.confidence import Promise
     from bandbridge.progress import note
+    from bandbridge.seal import read_run
 
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
-    facts = read_json(run / "run.json")
+    facts = read_run(run)
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
     dataset = open_dataset(images) if images is not None else None
     folder = export_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +12,7 @@ import typer
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import UserError, in_one_line
+from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ def run_(
     devices_per_run: Annotated[
         int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
     ] = 1,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Train anew, unasked, where finished runs belong to another version of a set.")
+    ] = False,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
     import bandbridge as bb
@@ -165,7 +169,16 @@ def run_(
         skip_unavailable=skip_unavailable,
         devices_per_run=devices_per_run,
         ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,
+        confirm=None if yes else _confirm,
     )
+
+
+def _confirm(text: str) -> bool:
+    """Ask whether to train anew, where somebody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    note(text)
+    return typer.confirm("Train anew?", default=False, err=True)
 
 
 def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) -> Cluster:
@@ -194,6 +207,29 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT
             typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
             typer.echo(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
+
+
+@app.command()
+def verify(runs: Runs = DEFAULT_RUNS) -> None:
+    """Hash everything in the folder of runs anew and compare it with what was written. Nothing is changed."""
+    from bandbridge.study.verify import verify_runs
+
+    found = verify_runs(runs)
+    for line in found.notes:
+        note(line)
+    if found.unsealed:
+        note(
+            f"{counted(len(found.unsealed), 'folder')} of earlier versions, which kept no hashes, cannot be compared: "
+            f"{', '.join(map(str, found.unsealed[:3]))}{', ...' * (len(found.unsealed) > 3)}"
+        )
+    if found.problems:
+        raise ManyErrors(
+            f"{counted(len(found.problems), 'file')} in {runs} {'is' if len(found.problems) == 1 else 'are'} not as written:",
+            found.problems,
+            "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
+            "prepared images, again, and no others.",
+        )
+    typer.echo(f"{counted(found.folders, 'folder')} of finished runs and prepared images: every file is as written")
 
 
 @app.command()

@@ -22,12 +22,14 @@ from bandbridge.model.channels import as_channels
 from bandbridge.model.padding import size_note
 from bandbridge.model.weights import Weights, load_imagenet_weights
 from bandbridge.progress import note, track
+from bandbridge.seal import hashes_of, read_sealed, write_sealed
 from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.device import open_fabric
 
 #: Raised when the same model and images would give other embeddings.
 _VERSION = 1
 _BATCH = 64
+_FILES = ("values.npy", "files.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +107,14 @@ def embed(
     facts = {**extractor.identity(), "fingerprint": fingerprint, "preparation": preparation.model_dump()}
     folder = root / ".embeddings" / content_hash(facts)[:16]
     names = dataset.samples["file_name"].tolist()
-    found = _read(folder, len(names))
+    found = _read(folder, facts, set(names))
     if found is None:
         store = build_store(dataset, preparation, root / ".stores", fingerprint)
         found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
         with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
             np.save(file, found[1])
         write_json(folder / "files.json", found[0])
-        write_json(folder / "facts.json", facts)
+        write_sealed(folder / "facts.json", {**facts, "files": hashes_of(folder, _FILES)})
     # They may have been made from another copy of the set, in another order.
     position = {file: row for row, file in enumerate(found[0])}
     values = found[1][[position[file] for file in names]]
@@ -161,13 +163,17 @@ def open_natural(path: Path) -> ImageFolder:
     return ImageFolder(path, pd.DataFrame(rows, dtype=str).reindex(columns=list(COLUMNS), fill_value=""))
 
 
-def _read(folder: Path, count: int) -> tuple[list[str], np.ndarray] | None:
-    """Return the kept file names and values; None where there are none or they are damaged: they are made again."""
-    if not (folder / "facts.json").exists():
-        return None
+def _read(folder: Path, facts: dict[str, Any], names: set[str]) -> tuple[list[str], np.ndarray] | None:
+    """Return the kept file names and values; None where there are none, or not as they were: they are made again."""
     try:
+        kept = read_sealed(folder / "facts.json", "")
+        hashes = kept.pop("files", None)
+        if kept != json.loads(json.dumps(facts)) or hashes not in (None, hashes_of(folder, _FILES)):
+            if kept:
+                note(f"the embeddings in {folder} are not as they were written: they are made again")
+            return None
         values = np.load(folder / "values.npy", allow_pickle=False)
         files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (UserError, OSError, ValueError):
         return None
-    return (files, values) if values.ndim == 2 and len(values) == len(files) == count else None
+    return (files, values) if values.ndim == 2 and len(values) == len(files) and set(files) == names else None

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import replacing
+from bandbridge.seal import require_unaltered
 
 TEXT_COLUMNS = ("image", "cell", "patient", "label", "checkpoint")
 CHECKPOINTS = ("best", "last")
@@ -107,12 +108,13 @@ def pool_folds(runs: Sequence[RunPredictions]) -> pd.DataFrame:
 def read_predictions(path: Path | str) -> pd.DataFrame:
     """Read a ``predictions.parquet`` and check it; columns and row order as written.
 
-    Raises :class:`UserError` naming the file when it is missing, damaged (page checksums are verified), or
-    not such a table; all its problems are listed together.
+    Raises :class:`UserError` naming the file when it is missing, damaged (page checksums are verified), not as its run
+    wrote it, or not such a table; all its problems are listed together.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no predictions at {path}", "Finish the run first: the same study command resumes it.")
+        raise UserError(f"no predictions at {path}", "The same study command makes them: the run counts as unfinished.")
+    require_unaltered(path)
     try:
         # A ParquetFile, not read_table: that would take folders named a=b above the file for columns.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -172,6 +174,8 @@ def _column_problems(frame: pd.DataFrame) -> list[str]:
         if name.startswith(_LOGIT):
             if column.dtype != np.float32:
                 problems.append(f"column {name} is {column.dtype}, expected float32")
+            elif strange := int((~np.isfinite(column)).sum()):
+                problems.append(f"column {name} holds values that are not finite: {strange}")
         elif not column.map(lambda value: isinstance(value, str)).all():
             problems.append(f"column {name} holds values that are not text")
     return problems

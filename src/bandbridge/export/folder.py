@@ -47,6 +47,7 @@ from bandbridge.predict.likeness import (
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
+from bandbridge.seal import SUMS, read_product, write_sums
 
 _APPROACHES = {
     "fine-tuned": "a finished model's weights, then the target images",
@@ -135,7 +136,7 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
     own = {
         "format": 1,
         "version": __version__,
-        "architecture": read_json(classifier.folder / "config.json")["architecture"],
+        "architecture": read_product(classifier.folder / "config.json")["architecture"],
         "classes": list(classifier.classes),
         "preparation": classifier.preparation.model_dump(),
         "mean": mean,
@@ -154,6 +155,8 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
         if worth.likeness is not None:
             write_likeness(worth.likeness, folder)
         write_trained_on(worth.trained_on, folder / TRAINED_ON)
+        # Not of the card: it is there to be edited.
+        write_sums(folder, (file.name for file in folder.iterdir()))
         write_text(folder / "README.md", model_card(classifier, worth))
     return out
 
@@ -188,9 +191,10 @@ def _written_apart(out: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
             yield Path(place)
             out.mkdir(exist_ok=True)
-            for stale in (CONFIDENCE, LIKENESS, TRAINED_ON):
+            for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON):
                 (out / stale).unlink(missing_ok=True)
-            for file in Path(place).iterdir():
+            # The hashes last: without them, a folder that was replaced in part is an earlier build's.
+            for file in sorted(Path(place).iterdir(), key=lambda file: file.name == SUMS):
                 file.replace(out / file.name)
     except (OSError, SafetensorError) as fault:
         reason = getattr(fault, "strerror", None) or fault
@@ -232,7 +236,7 @@ def _each_look(images: ImageFolder, preparation: Preparation) -> Iterator[tuple[
 def model_card(classifier: Classifier, worth: Worth) -> str:
     """Return the README of an exported model, Markdown with the header that the Hugging Face hub reads."""
     facts = classifier.facts
-    environment = read_json(classifier.folder / "environment.json")
+    environment = read_product(classifier.folder / "environment.json")
     weights = environment.get("imagenet_weights") or {}
     environment_ = jinja2.Environment(
         loader=jinja2.PackageLoader("bandbridge.export"),

@@ -9,7 +9,6 @@ same name beside it may state facts that differ from timm's, all optional: ``{"m
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import is_present, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
 from bandbridge.model.packages import InstalledWeights, install_command, installed_weights, read_weights, require_hash
+from bandbridge.seal import file_hash, require_unaltered
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -193,12 +193,14 @@ def save_model(model_state: Mapping[str, Tensor], path: Path, metadata: Mapping[
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
-    Raises :class:`UserError` naming the file if it is missing, damaged or something else.
+    Raises :class:`UserError` naming the file if it is missing, damaged, something else, or not as its run or model was
+    written.
     """
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise UserError(f"there is no weights file {path}.", "Check the path, or run what makes it again.")
+    require_unaltered(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as fault:
@@ -303,19 +305,6 @@ def _sidecar(path: Path) -> dict[str, Any]:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
-
-
-_hashes: dict[tuple[Path, int, int], str] = {}
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal; kept in memory until the file's size or time changes."""
-    status = path.stat()
-    key = (path.resolve(), status.st_mtime_ns, status.st_size)
-    if key not in _hashes:
-        with path.open("rb") as stream:
-            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _hashes[key]
 
 
 def _from_hub(architecture: Architecture, folder: Path | None) -> Path:
