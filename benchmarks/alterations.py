@@ -50,7 +50,7 @@ MODEL, GRAPH = Path("models/mine"), Path("graph")
 
 
 class Alteration(NamedTuple):
-    """A change of a folder: what it is, of what (``run``, ``store``, ...), and how; it returns what an error may name."""
+    """A change of a folder: what it is, of what, and how; ``make`` returns the files that an error may name."""
 
     what: str
     of: str
@@ -339,10 +339,10 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], tuple[str, ...]]] = {
         ("runs/q/test_resnet/domain/*/predictions.parquet",),
     ),
     "study run (paused)": (
-        lambda _: (
-            ["study", "run", "mine.yaml", "--device", "cpu", "--jobs", "1", "--only", "q/*/scratch/fold0"]
-            + ["--runs", "paused/runs"]
-        ),
+        lambda _: [
+            *("study", "run", "mine.yaml", "--runs", "paused/runs", "--device", "cpu", "--jobs", "1"),
+            *("--only", "q/*/scratch/fold0"),
+        ],
         ("paused/runs/q/test_resnet/scratch/fold0-*/predictions.parquet",),
     ),
     "study report": (
