@@ -87,7 +87,7 @@ def main() -> None:
             plain.append(seconds(lambda: read_all(folders)))
             seal.require_unaltered, predictions.require_unaltered = comparison
         print(
-            f"{arguments.runs} runs, {megabytes:.0f} MB: read in {min(plain):.2f} s, and compared {min(compared):.2f} s; "
+            f"{arguments.runs} runs, {megabytes:.0f} MB: read in {min(plain):.2f} s, compared {min(compared):.2f} s; "
             f"{min(compared) - min(plain):.2f} s more, {min(compared) / min(plain):.2f} times"
         )
         large = Path(place) / "images.npy"

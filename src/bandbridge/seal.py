@@ -59,6 +59,37 @@ class Done(BaseModel):
     start: Sha256 | None = None
 
 
+class _Open(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class _Augmentation(_Open):
+    flip_vertical: float = Field(default=0.5, ge=0, le=1)
+
+
+class _Recipe(_Open):
+    augmentation: _Augmentation = _Augmentation()
+
+
+class _Record(_Open):
+    dataset: str = ""
+    recipe: _Recipe = _Recipe()
+    init: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunFacts(_Open):
+    """What ``run.json`` says, and a model folder of the run that it was made of: what readers of it rely on."""
+
+    id: str = ""
+    task: str = ""
+    architecture: str = ""
+    approach: str = ""
+    intermediate: str = ""
+    fold: int | None = None
+    parent: str | None = None
+    record: _Record = _Record()
+
+
 class _StoreFiles(BaseModel):
     files: dict[str, Sha256] | None = None
 
@@ -311,7 +342,13 @@ def read_run(folder: Path) -> dict[str, Any]:
         )
     if _own_hash(record)[:12] != identity:
         raise AlteredError(f"{path} was altered: the id of its record is not {identity}", remake(folder))
-    return facts
+    return run_facts(facts, path, remake(folder))
+
+
+def run_facts(value: Any, path: Path, remedy: str) -> dict[str, Any]:
+    """Return ``value``, what ``path`` says of a run, as it is. Raises :class:`UserError` where it makes no sense."""
+    parsed(RunFacts, value, path, remedy)
+    return dict(value)
 
 
 def verify_folder(folder: Path) -> list[str] | None:

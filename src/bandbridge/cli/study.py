@@ -224,7 +224,7 @@ def verify(runs: Runs = DEFAULT_RUNS) -> None:
         )
     if found.problems:
         raise ManyErrors(
-            f"{counted(len(found.problems), 'file')} in {runs} {'is' if len(found.problems) == 1 else 'are'} not as written:",
+            f"{counted(len(found.problems), 'problem')} in {runs}: what is there is not what was written",
             found.problems,
             "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
             "prepared images, again, and no others.",

@@ -22,7 +22,7 @@ from bandbridge.model.architectures import Architecture, create_model, find_arch
 from bandbridge.model.channels import as_channels, as_views
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
-from bandbridge.seal import parsed, read_product, read_run
+from bandbridge.seal import parsed, read_product, read_run, run_facts
 
 #: Images that go through a model at a time.
 BATCH = 32
@@ -30,6 +30,7 @@ BATCH = 32
 EXPORTED_WEIGHTS = "model.safetensors"
 
 
+_REMEDY = "Copy the whole folder again, or train the run or export the model again."
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -128,7 +129,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     return Classifier(
         folder,
         checkpoint,
-        exported.get("run", {}) if exported else read_run(folder),
+        run_facts(exported.get("run", {}), folder / "config.json", _REMEDY) if exported else read_run(folder),
         model.eval().to(found),
         architecture,
         classes,
@@ -171,6 +172,5 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
             "there are.",
             "Name the folder of the run that it was made from, runs/<task>/<architecture>/<approach>/fold0-<id>.",
         )
-    remedy = "Copy the whole folder again, or train the run or export the model again."
-    found = parsed(ModelConfig, config, folder / "config.json", remedy)
+    found = parsed(ModelConfig, config, folder / "config.json", _REMEDY)
     return found.architecture, found.classes, found.preparation, found.mean, found.std

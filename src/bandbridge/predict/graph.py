@@ -13,7 +13,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.karyotype import each_once
 from bandbridge.predict.runtime import MODEL_FILES, Runtime, open_runtime
-from bandbridge.seal import parsed, read_product, require_unaltered
+from bandbridge.seal import RunFacts, parsed, read_product, require_unaltered
 
 #: Beside the graph, what it does not hold: how images are prepared, and the classes.
 FACTS = "preparation.json"
@@ -27,7 +27,7 @@ class _Facts(BaseModel):
     classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
     preparation: Preparation
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    run: dict[str, Any] = Field(default_factory=dict)
+    run: RunFacts = RunFacts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,9 @@ def open_graph(file: Path) -> GraphClassifier:
     facts = parsed(_Facts, read_product(folder / FACTS), folder / FACTS, remedy)
     for part in (file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")):  # weights may lie beside it
         require_unaltered(part)
-    return GraphClassifier(folder, facts.run, facts.classes, facts.preparation, facts.temperature, _opened(file))
+    return GraphClassifier(
+        folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, _opened(file)
+    )
 
 
 def _opened(file: Path) -> Runtime:
