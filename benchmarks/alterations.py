@@ -542,6 +542,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.source is not None:
         sys.path.insert(0, str(arguments.source.resolve()))
+        os.environ["PYTHONPATH"] = str(arguments.source.resolve())  # of the processes that commands start
     import torch
 
     import bandbridge
