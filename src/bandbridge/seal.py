@@ -91,6 +91,7 @@ class RunFacts(_Open):
 
 
 class _StoreFiles(BaseModel):
+    key: str = ""
     files: dict[str, Sha256] | None = None
 
 
@@ -223,7 +224,10 @@ def seal_of(folder: Path) -> Seal | None:
 @lru_cache(maxsize=256)
 def _read_store_files(path: Path, *_: int) -> Seal:
     remedy = f"Delete {path.parent}; it is rebuilt."
-    return Seal(path, parsed(_StoreFiles, read_sealed(path, remedy), path, remedy).files, remedy)
+    found = parsed(_StoreFiles, read_sealed(path, remedy), path, remedy)
+    if found.key and found.key != path.absolute().parent.name:
+        raise AlteredError(f"{path} is that of the store {found.key}: it was moved here from another folder", remedy)
+    return Seal(path, found.files, remedy)
 
 
 @lru_cache(maxsize=256)

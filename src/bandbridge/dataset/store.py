@@ -116,13 +116,12 @@ def stored_samples(root: Path, fingerprint: str, preparation: Preparation) -> pd
 
 
 class _Facts(BaseModel):
-    """``store.json``. key: the name of its folder, "" where an earlier build wrote none."""
+    """``store.json``, less what :mod:`bandbridge.seal` reads of it."""
 
     model_config = ConfigDict(frozen=True)
 
     fingerprint: str
     preparation: Preparation
-    key: str = ""
 
 
 def open_store(folder: Path, fingerprint: str | None = None) -> Store:
@@ -132,8 +131,8 @@ def open_store(folder: Path, fingerprint: str | None = None) -> Store:
     """
     remedy = f"Delete {folder}; it is rebuilt."
     facts = parsed(_Facts, read_sealed(folder / STORE, remedy), folder / STORE, remedy)
-    if (facts.key and facts.key != folder.name) or fingerprint not in (None, facts.fingerprint):
-        raise AlteredError(f"the prepared images in {folder} are those of another set or preparation", remedy)
+    if fingerprint not in (None, facts.fingerprint):
+        raise AlteredError(f"the prepared images in {folder} are those of another set", remedy)
     for name in _FILES:
         require_unaltered(folder / name)
     try:
