@@ -51,8 +51,8 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, karyotype, machine, progress",
-        ("errors", "files", "karyotype", "machine", "progress"),
+        "errors, files, karyotype, machine, terminal, progress",
+        ("errors", "files", "karyotype", "machine", "terminal", "progress"),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),

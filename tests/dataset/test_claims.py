@@ -106,7 +106,7 @@ def test_a_tile_says_how_large_it_is(compression: int, shape: tuple[int, ...]) -
     assert claimed is not None and image.size <= claimed <= image.shape[0] * image.shape[1] * 4
 
 
-@pytest.mark.parametrize("compression", CODECS)
+@pytest.mark.parametrize("compression", [one for one in CODECS if one != 7])  # JPEG is libtiff's, which compares itself
 def test_a_tile_larger_than_its_tiff_says_is_refused_undecoded(
     compression: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import UserError
-from bandbridge.files import content_hash, write_text
+from bandbridge.files import content_hash, read_regular, write_text
 
 #: Where the contents of datasets lie in a folder of runs.
 FOLDER = ".datasets"
@@ -69,7 +69,7 @@ def read_contents(runs: Path, fingerprint: str) -> Contents | None:
     if not path.exists():
         return None
     try:
-        found = Contents.model_validate_json(path.read_bytes())
+        found = Contents.model_validate_json(read_regular(path))
         if found.fingerprint != fingerprint:
             raise ValueError("it is of another dataset")
     except (OSError, ValueError, ValidationError) as fault:

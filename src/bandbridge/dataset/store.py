@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import warnings
 from collections import deque
@@ -25,7 +24,7 @@ from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
 from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import content_hash, replacing, write_json
+from bandbridge.files import content_hash, load_json, replacing, write_json
 from bandbridge.karyotype import order_classes
 from bandbridge.machine import usable_cores
 from bandbridge.progress import track
@@ -114,7 +113,7 @@ def stored_samples(root: Path, fingerprint: str, preparation: Preparation) -> pd
 def open_store(folder: Path) -> Store:
     """Map the store in ``folder`` into memory. Raises :class:`UserError` when it is damaged."""
     try:
-        facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        facts = load_json(folder / "store.json")
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         samples = pd.read_parquet(folder / "samples.parquet")
         preparation = Preparation.model_validate(facts["preparation"])

@@ -7,7 +7,6 @@ look, how a real chromosome scores, and how many chromosomes of each class real 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from bandbridge.evaluation.flagging import ReviewThreshold, choose_threshold
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import logits_of
 from bandbridge.evaluation.temperature import LOWEST, apply_temperature, cross_fitted, fit_temperature
-from bandbridge.files import write_text
+from bandbridge.files import load_json, write_text
 from bandbridge.karyotype import CLASSES
 
 FILE = "confidence.json"
@@ -348,7 +347,7 @@ def read_confidence(folder: Path) -> Confidence | None:
     if not path.exists():
         return None
     try:
-        return Confidence.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Confidence.model_validate(load_json(path))
     except (OSError, ValueError, ValidationError) as fault:
         reason = str(fault).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault

@@ -7,7 +7,6 @@ images, with the shrunk covariance of Ledoit & Wolf 2004 (J. Multivariate Analys
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from scipy import ndimage
 
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask
 from bandbridge.errors import UserError
-from bandbridge.files import write_text
+from bandbridge.files import load_json, write_text
 
 FILE = "likeness.json"
 #: What is measured of an image, in the order of :func:`describe_image`.
@@ -172,7 +171,7 @@ def read_likeness(folder: Path) -> Likeness | None:
     if not path.exists():
         return None
     try:
-        return Likeness.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Likeness.model_validate(load_json(path))
     except (OSError, ValueError, ValidationError) as fault:
         reason = str(fault).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault

@@ -21,7 +21,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import stored_samples
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
-from bandbridge.files import read_json, write_text
+from bandbridge.files import read_json, read_regular, write_text
 from bandbridge.predict.graph import FACTS as GRAPH_FACTS
 
 FILE = "training.json"
@@ -142,7 +142,7 @@ def _given_path(runs: Path, identity: str) -> Path:
 
 def _read(path: Path, remedy: str) -> TrainedOn:
     try:
-        found = _File.model_validate_json(path.read_bytes())
+        found = _File.model_validate_json(read_regular(path))
     except (OSError, ValidationError) as fault:
         raise UserError(f"{path} is damaged ({' '.join(str(fault).split())[:120]})", remedy) from fault
     return TrainedOn(found.sources, frozenset(found.files), found.files_known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from statistics import median
 from typing import IO, Any, Literal
 
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import is_present, read_json
+from bandbridge.files import is_present, load_json, read_json
 from bandbridge.study.run import PlannedRun
 
 DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
@@ -134,8 +133,8 @@ def _overhead(folder: Path, trained: float) -> float | None:
 
 def _history(folder: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not for an estimate to complain of
+        found = load_json(folder / "history.json")
+    except (OSError, ValueError, UserError):  # not for an estimate to complain of
         return []
     timed = ("images_per_second", "seconds")
     return [entry for entry in found if all(name in entry for name in timed)] if isinstance(found, list) else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.files import load_json
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
@@ -85,7 +85,7 @@ def _history(folder: Path, done: bool) -> list[dict[str, Any]]:
     if not done:
         return _paused_history(folder / CHECKPOINT)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
     except OSError as fault:
         if path.exists():
             raise EnvironmentFault(f"cannot read {path}: {fault.strerror}", "Check its permissions.") from fault

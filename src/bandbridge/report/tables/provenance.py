@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bandbridge.files import read_json
+from bandbridge.errors import UserError
+from bandbridge.files import load_json, read_json
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
@@ -131,8 +132,8 @@ def _run(run: PlannedRun, ledger: Ledger) -> dict[str, Any]:
 
 def _history(path: Any) -> list[dict[str, Any]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = load_json(path)
+    except (OSError, ValueError, UserError):
         return []
     return found if isinstance(found, list) else []
 
