@@ -12,6 +12,7 @@ import rich.console
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult, RichCast
 from rich.measure import Measurement
 from rich.segment import Segment
+from rich.text import Text
 
 from bandbridge.errors import visible
 
@@ -41,6 +42,10 @@ class Console(rich.console.Console):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"markup": False, "highlight": False} | settings)
         self.push_render_hook(_Hook())
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """As Rich's, which would leave some of these signs out, as if the name had none."""
+        return super().render_str(visible(text), **settings)
 
 
 def say(text: str, *, end: str = "\n") -> None:

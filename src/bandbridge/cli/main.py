@@ -24,7 +24,7 @@ from bandbridge.cli import (
     similarity,
     study,
 )
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
 from bandbridge.terminal import say
@@ -110,7 +110,7 @@ def run() -> None:
 
 
 def _stop(message: str, remedy: str, exit_code: int) -> NoReturn:
-    console.print(Text.assemble(("error:", "bold red"), f" {message}"))
+    console.print(Text.assemble(("error:", "bold red"), f" {visible(message)}"))
     if remedy:
         console.print(remedy)
     sys.exit(exit_code)
