@@ -51,8 +51,8 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, karyotype, machine, progress, seal",
-        ("errors", "files", "karyotype", "machine", "progress", "seal"),
+        "errors, files, karyotype, machine, terminal, progress, seal",
+        ("errors", "files", "karyotype", "machine", "terminal", "progress", "seal"),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),

@@ -10,6 +10,8 @@ from bandbridge.errors import UserError
 AUTOSOMES: tuple[str, ...] = tuple(str(number) for number in range(1, 23))
 SEX_CHROMOSOMES: tuple[str, ...] = ("X", "Y")
 CLASSES: tuple[str, ...] = AUTOSOMES + SEX_CHROMOSOMES
+#: Python refuses to turn more into a number.
+_MOST_DIGITS = 4000
 CLASS_INDEX: dict[str, int] = {label: index for index, label in enumerate(CLASSES)}
 
 #: A spreadsheet, and a table with a gap, make 1.0 (or 1,0) of 1, and '1 of what was to stay text.
@@ -57,4 +59,14 @@ def order_classes(labels: Iterable[str]) -> tuple[str, ...]:
     present = set(labels)
     if present <= set(CLASSES):
         return CLASSES
-    return tuple(sorted(present, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)))
+    # A superscript two is a digit and no number.
+    return tuple(sorted(present, key=lambda name: (not is_number(name), int(name) if is_number(name) else 0, name)))
+
+
+def is_number(text: str) -> bool:
+    """Whether ``text`` is digits alone, no more than Python turns into a number.
+
+    >>> [is_number(text) for text in ("12", "\u00b2", "-1", "")]
+    [True, False, False, False]
+    """
+    return text.isdecimal() and len(text) <= _MOST_DIGITS

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,10 +19,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from bandbridge.errors import visible
+from bandbridge.terminal import Console
 
 T = TypeVar("T")
 #: Progress and notes go to standard error, so that standard output stays a command's result.
-console = Console(stderr=True, soft_wrap=True, highlight=False)
+console = Console(stderr=True, soft_wrap=True)
 _PLAIN_INTERVAL_S = 15.0
 
 
@@ -51,8 +53,8 @@ def in_place() -> bool:
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
     if in_place():
-        with console.status(text) as shown:
-            yield lambda update: shown.update(escape(update))
+        with console.status(Text(visible(text))) as shown:
+            yield lambda update: shown.update(Text(visible(update)))
     else:
         yield note
 
@@ -76,7 +78,7 @@ def listening(listener: Listener) -> Iterator[None]:
 def note(text: str) -> None:
     """Tell whoever listens one line; on the console, on standard error."""
     if _listener is True:
-        console.print(text, markup=False)
+        console.print(text)
     elif _listener is not False:
         _listener(Step(text))
 
@@ -106,7 +108,7 @@ def _told(items: Iterable[T], total: int, description: str, listener: Callable[[
 
 def _bar(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -114,7 +116,7 @@ def _bar(items: Iterable[T], total: int, description: str) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield from bar.track(items, total=total, description=description)
+        yield from bar.track(items, total=total, description=visible(description))
 
 
 def _lines(items: Iterable[T], total: int, description: str) -> Iterator[T]:

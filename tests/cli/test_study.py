@@ -177,3 +177,8 @@ def test_what_a_laboratory_reads_carries_the_cautions_too(bandbridge, study, tmp
     assert "- See cautions BB003, BB011, BB014." in (tmp_path / "lab" / "laboratory-cells.md").read_text(
         encoding="utf-8"
     )
+
+
+def test_an_empty_time_limit_is_no_limit_and_said_to_be_none(bandbridge, study, tmp_path):
+    done = bandbridge("study", "run", study, "--runs", tmp_path / "runs", "--max-time", "")
+    assert done.code == 2 and "--max-time '' is not a duration" in done.err

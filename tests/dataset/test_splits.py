@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -234,3 +235,12 @@ def test_real_cells_are_never_divided(real_data):
     assert pd.crosstab(samples["cell"], split.assignment).gt(0).sum(axis=1).eq(1).all()
     sizes = np.bincount(split.assignment)
     assert sizes.min() > 0.9 * sizes.max()
+
+
+def test_a_split_file_that_is_a_device_or_nested_without_end_is_refused(tmp_path) -> None:
+    samples = pd.DataFrame({"file_name": ["a"]})
+    with pytest.raises(UserError, match="is no file, but a"):
+        read_split(Path("/dev/zero"), samples)
+    (tmp_path / "split.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is not a split file"):
+        read_split(tmp_path / "split.json", samples)

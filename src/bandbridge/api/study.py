@@ -476,6 +476,6 @@ def parse_duration(duration: str | float) -> float:
         return float(duration)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", duration)
     if not match:
-        raise UserError(f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h.")
+        raise UserError(f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h, or leave it out.")
     units: dict[str, Literal[1, 60, 3600]] = {"s": 1, "m": 60, "h": 3600, "": 60}
     return float(match[1]) * units[match[2]]

@@ -17,6 +17,7 @@ from bandbridge.cli.similarity import (
     WeightsDir,
 )
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 def advise(
@@ -61,5 +62,5 @@ def advise(
         device=device,
     )
     folder = found.save(out or Path("results") / "advice")
-    typer.echo(json.dumps({**found.as_dict(), "conclusion": found.conclusion}) if as_json else str(found))
+    say(json.dumps({**found.as_dict(), "conclusion": found.conclusion}) if as_json else str(found))
     note(f"written to {folder}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bandbridge.terminal import Console, say
+
 if TYPE_CHECKING:
     from bandbridge.dataset.audit import Audit
     from bandbridge.dataset.findings import Finding
@@ -89,7 +91,7 @@ def import_(
     for text in done.notes:
         note(f"note: {text}")
     cells = f" of {counted(done.cells, 'cell')}" if done.cells else ""
-    typer.echo(f"{counted(done.images, 'image')}{cells} in {destination}")
+    say(f"{counted(done.images, 'image')}{cells} in {destination}")
     note(f"Next: bandbridge data check {destination}")
 
 
@@ -111,7 +113,7 @@ def check(
 
     audit = audit_dataset(open_dataset(dataset))
     if as_json:
-        typer.echo(json.dumps(audit.as_json(), indent=2))
+        say(json.dumps(audit.as_json(), indent=2))
     else:
         _print_audit(audit)
     raise typer.Exit(1 if audit.needs_decision else 0)
@@ -129,32 +131,33 @@ def synth(
     from bandbridge.progress import note
 
     written = write_synthetic_set(destination, stain.value, cells, seed)
-    typer.echo(str(written))
+    say(str(written))
     note(f"Next: bandbridge data check {written}")
 
 
 def _print_audit(audit: Audit) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from bandbridge.dataset.findings import counted
 
-    console = Console(highlight=False)
+    console = Console()
     facts = [
         counted(audit.images, "image"),
         counted(audit.cells, "cell") if audit.cells else "unknown cells",
         counted(audit.patients, "patient") if audit.patients else "unknown patients",
         f"{audit.ground} ground",
     ]
-    console.print(f"{audit.dataset}: {', '.join(facts)}", markup=False)
+    console.print(f"{audit.dataset}: {', '.join(facts)}")
     for side, (least, median, most) in audit.sizes.items():
-        console.print(f"  {side} {least} to {most} pixels, median {median}", markup=False)
+        console.print(f"  {side} {least} to {most} pixels, median {median}")
     widest = max(len(label) for label in audit.classes)
     columns = min(12 if widest <= 4 else 5, len(audit.classes))
     counts = Table(*[""] * columns, title="images of each class", show_header=False)
     items = list(audit.classes.items())
     for start in range(0, len(items), columns):
-        counts.add_row(*[f"[bold]{_escape(label)}[/bold]\n{n}" for label, n in items[start : start + columns]])
+        row = items[start : start + columns]
+        counts.add_row(*[Text.assemble((label, "bold"), f"\n{number}") for label, number in row])
     console.print(counts)
     for severity, title in (("decision", "needs a decision"), ("note", "good to know")):
         chosen = [finding for finding in audit.findings if finding.severity == severity]
@@ -172,11 +175,5 @@ def _table_of(findings: list[Finding], title: str) -> object:
         lines = [finding.sentence, *(f"  {example}" for example in finding.examples[:_SHOWN_EXAMPLES])]
         if len(finding.examples) > _SHOWN_EXAMPLES:
             lines.append(f"  ... and {len(finding.examples) - _SHOWN_EXAMPLES:,} more; --json lists all")
-        table.add_row(finding.kind, _escape("\n".join([*lines, f"-> {finding.remedy}"])))
+        table.add_row(finding.kind, "\n".join([*lines, f"-> {finding.remedy}"]))
     return table
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

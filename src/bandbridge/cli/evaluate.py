@@ -11,6 +11,7 @@ import typer
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.errors import UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 def evaluate(
@@ -41,7 +42,7 @@ def evaluate(
     cells = bb.open_dataset(dataset)  # before the models: what is wrong with it is then said at once
     model = bb.load_model(models, checkpoint=checkpoint.value, device=device)
     score = model.evaluate(cells, flips=flips)
-    typer.echo(json.dumps(score.as_dict(), indent=2) if as_json else str(score))
+    say(json.dumps(score.as_dict(), indent=2) if as_json else str(score))
     if out is not None:
         score.save(out)
         note(f"written to {out}")

@@ -10,6 +10,7 @@ import typer
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,12 +147,11 @@ def attention(
         note(line)
     folder = out or Path("results") / study.spec.name
     write_table(folder, table)
-    typer.echo(to_markdown(table), nl=False)
+    say(to_markdown(table), end="")
     note(f"written to {folder}")
 
 
 def _print_table(table: pd.DataFrame, caption: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from bandbridge.explain.gradcam import NO_EVIDENCE
@@ -171,9 +171,9 @@ def _print_table(table: pd.DataFrame, caption: str) -> None:
             _percent(row["short_arm"]),
             "trained on" if row["held_out"] == "no" else "",
         )
-    console = Console(highlight=False, markup=False)
+    console = Console()
     # A pipe has no width: let the lines be as long as they are.
-    (console if console.is_terminal else Console(highlight=False, markup=False, width=160)).print(shown)
+    (console if console.is_terminal else Console(width=160)).print(shown)
 
 
 def _percent(share: float) -> str:

@@ -11,6 +11,7 @@ import typer
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.errors import UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,12 +61,12 @@ def export(
     images, trial = _images(classifier, calibrate, int8, limit, seed)
     done = write(source, folder, kind.value, images, trial)
     for one in done.differences:
-        typer.echo(
+        say(
             f"{one.batch} images: logits differ from PyTorch by at most {one.largest:.2g}, "
             f"allowed {TOLERANCE * one.logit_range:.2g}"
         )
     if done.loss is not None:
-        typer.echo(done.loss.sentence())
+        say(done.loss.sentence())
         note("the thresholds for checking were learned with float32: the 8-bit model marks every image for a person")
     note(f"written to {folder}")
 

@@ -9,6 +9,7 @@ import typer
 
 from bandbridge.api import DEFAULT_RUNS
 from bandbridge.cli.study import Device, Jobs, Runs
+from bandbridge.terminal import say
 
 
 def fine_tune(
@@ -47,4 +48,4 @@ def fine_tune(
         jobs=jobs,
         max_time=max_time,
     )
-    typer.echo(str(result))
+    say(str(result))

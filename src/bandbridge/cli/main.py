@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 import typer
+from rich.text import Text
 
 from bandbridge import __version__
 from bandbridge.cli import (
@@ -23,9 +24,10 @@ from bandbridge.cli import (
     similarity,
     study,
 )
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
+from bandbridge.terminal import say
 
 _INTERRUPTED = 130
 _OSERROR_REMEDY = (
@@ -44,7 +46,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"bandbridge {__version__}")
+        say(f"bandbridge {__version__}")
         raise typer.Exit
 
 
@@ -108,9 +110,9 @@ def run() -> None:
 
 
 def _stop(message: str, remedy: str, exit_code: int) -> NoReturn:
-    console.print(f"[bold red]error:[/bold red] {_escape(message)}")
+    console.print(Text.assemble(("error:", "bold red"), f" {visible(message)}"))
     if remedy:
-        console.print(_escape(remedy))
+        console.print(remedy)
     sys.exit(exit_code)
 
 
@@ -119,7 +121,3 @@ def _reason(fault: OSError) -> str:
     names = [str(name) for name in (fault.filename, fault.filename2) if name is not None]
     reason = fault.strerror or str(fault) or type(fault).__name__
     return " ".join(f"{' and '.join(names) or 'the system refused'}: {reason}".split())
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.predict import Coverage, WantedError
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity
@@ -95,9 +96,9 @@ def models(
     records = [_record(row, weights_dir) for row in complexity_table(names or (), _CLASSES, _IMAGE_SIZE)]
     caption = CAPTION.format(classes=_CLASSES, image_size=_IMAGE_SIZE)
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        say(json.dumps(records, indent=2))
     elif as_markdown:
-        typer.echo(_markdown(records) + f"\n\n{caption}")
+        say(_markdown(records) + f"\n\n{caption}")
     else:
         _print_table(records, caption)
 
@@ -142,7 +143,6 @@ def _markdown(records: list[dict[str, Any]]) -> str:
 
 
 def _print_table(records: list[dict[str, Any]], caption: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(caption=caption, caption_justify="left")
@@ -150,7 +150,7 @@ def _print_table(records: list[dict[str, Any]], caption: str) -> None:
         table.add_column(heading, justify="right" if heading in _NUMERIC else "left")
     for record in records:
         table.add_row(*_cells(record))
-    console = Console(highlight=False, markup=False)
+    console = Console()
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_PIPE_WIDTH)
+        console = Console(width=_PIPE_WIDTH)
     console.print(table)

@@ -14,6 +14,7 @@ from bandbridge.cli.explain import BitDepth
 from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 if TYPE_CHECKING:
     from bandbridge.review.actions import Review
@@ -63,7 +64,7 @@ def review(
             note(f"warning: anyone who can reach {host}:{found} and has this address sees and changes the cells.")
             note("The connection is not encrypted: use it in a network you trust, or a tunnel to 127.0.0.1.")
         note(f"work folder: {work}\nThe review is open at\n")
-        typer.echo(address)
+        say(address)
         note("\nCtrl-C ends it; every correction is kept.")
         if not no_browser:
             webbrowser.open(address)

@@ -11,6 +11,7 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 class PoolName(StrEnum):
@@ -76,5 +77,5 @@ def similarity(
         device=device,
     )
     folder = found.save(out or Path("results") / "similarity")
-    typer.echo(json.dumps(found.as_dict()) if as_json else str(found))
+    say(json.dumps(found.as_dict()) if as_json else str(found))
     note(f"written to {folder}")

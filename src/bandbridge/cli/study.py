@@ -14,6 +14,7 @@ from bandbridge.cli.explain import attention
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     from bandbridge.api.study import Plan
@@ -87,15 +88,14 @@ def plan(
         note("estimating the time; a speed that no finished run tells is measured (--no-estimate leaves this out)")
         result = study.estimate(only, device, devices, runs_per_device, cpus_per_run, jobs, threads_per_run)
         if result.sharing is not None:
-            typer.echo(f"Time left on this machine: about {format_duration(result.makespan)} ({result.sharing})")
+            say(f"Time left on this machine: about {format_duration(result.makespan)} ({result.sharing})")
         else:
-            typer.echo(_wall_time(result, devices, runs_per_device))
+            say(_wall_time(result, devices, runs_per_device))
         for architecture, rate in result.rates.items():
-            typer.echo(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
+            say(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
 
 
 def _print_plan(planned: Plan) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("run", "id", "parent", "state", box=None, header_style="bold")
@@ -106,7 +106,7 @@ def _print_plan(planned: Plan) -> None:
     # A pipe has no width: let the lines be as long as they are.
     console = Console(width=None if Console().is_terminal else 200)
     console.print(table)
-    typer.echo(planned.summary)
+    say(planned.summary)
 
 
 @app.command("run")
@@ -161,7 +161,7 @@ def run_(
         )
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs, weights_dir=weights_dir)
     study.run(
-        max_time or None,
+        max_time,
         only=only,
         device=device,
         jobs=jobs,
@@ -190,7 +190,6 @@ def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) 
 @app.command()
 def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT_RUNS, only: Only = None) -> None:
     """Say how many runs are done, paused, failed and pending, by task and approach."""
-    from rich.console import Console
     from rich.table import Table
 
     import bandbridge as bb
@@ -204,9 +203,9 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT
     for run in study.select(only):
         state = study.state(run)
         if state.kind == "paused":
-            typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
+            say(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
-            typer.echo(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
+            say(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
 
 
 @app.command()
@@ -247,7 +246,7 @@ def tables(
 
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
     folder = out or Path("results") / study.name
-    typer.echo(str(study.tables(folder)))
+    say(str(study.tables(folder)))
     note(f"written to {folder}")
 
 
@@ -269,10 +268,10 @@ def cautions(
 
     found = bb.Study.read(study_file, data_dir=data_dir, runs=runs).cautions()
     if as_json:
-        typer.echo(json.dumps(caution_records(found), indent=2, ensure_ascii=False))
+        say(json.dumps(caution_records(found), indent=2, ensure_ascii=False))
         return
     for caution in found:
-        typer.echo(str(caution))
+        say(str(caution))
     serious = sum(caution.gravity == "serious" for caution in found)
     note(f"{counted(len(found), 'caution')}, {serious} of them serious")
 
@@ -352,7 +351,7 @@ def lab(
     tables = [noted(table, found) for table in tables]
     for table in tables:
         write_table(folder, table)
-    typer.echo("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
+    say("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
     note(f"written to {folder}")
 
 
@@ -371,7 +370,7 @@ def split(
         if task.split is not None:
             path = out / f"{task.name}.json"
             write_split(task.split, path)
-            typer.echo(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
+            say(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
 
 
 def _wall_time(result: Estimate, devices: int, runs_per_device: int) -> str:

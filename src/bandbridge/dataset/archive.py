@@ -12,6 +12,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -150,7 +151,9 @@ def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
     meter = _Meter(source, bounds)
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
-        _refuse(source, [why for entry in entries if (why := _zip_fault(entry))])
+        times = Counter(entry.filename for entry in entries)
+        twice = [f"{name!r} is stored {number} times" for name, number in times.items() if number > 1]
+        _refuse(source, [why for entry in entries if (why := _zip_fault(entry))] + twice)
         for entry in entries:
             if entry.is_dir() or not is_image(entry.filename):
                 continue

@@ -6,7 +6,6 @@ compared and kept, what is missing or half written is written again.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from bandbridge.dataset.decode import DecodeError
 from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.dataset.planes import choose_plane
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import csv_lines, is_present, write_json, write_text
-from bandbridge.karyotype import CLASSES
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, refuse_odd_names
+from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
+from bandbridge.karyotype import CLASSES, is_number
 from bandbridge.progress import track
 
 #: Written first, so that a half-done import is known for what it is; kept, as a note on the images' origin.
@@ -155,11 +154,8 @@ def _strip_common_folder(names: list[str], layout_name: str) -> list[str]:
 
 
 def _refuse_unwritable_names(names: Sequence[str]) -> None:
-    """Refuse names in another encoding than UTF-8: metadata.csv could not hold them."""
-    written = [name.encode("utf-8", "backslashreplace").decode() for name in names]
-    odd = [shown for name, shown in zip(names, written, strict=True) if name != shown]
-    if odd:
-        raise ManyErrors("names of files that are not UTF-8 text:", odd, "Rename them.")
+    """Refuse names with control signs, and in another encoding than UTF-8: metadata.csv could not hold them."""
+    refuse_odd_names(names, "names of files")
 
 
 def _refuse_same_names(names: Sequence[str]) -> None:
@@ -176,7 +172,7 @@ def _check_own(destination: Path, origin: dict[str, str]) -> None:
         raise UserError(f"{destination} is a file", "Choose a new folder.")
     if destination.is_dir() and any(destination.iterdir()):
         try:
-            found = json.loads((destination / ORIGIN).read_text(encoding="utf-8"))
+            found = load_json(destination / ORIGIN)
         except (OSError, ValueError):
             found = None
         if found != origin:
@@ -208,7 +204,7 @@ def _rows(names: Sequence[str], specimens: Sequence[Specimen], stain: str, sourc
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sort key that puts "9" before "10"."""
     parts = re.split(r"(\d+)", text)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
+    return [(1, int(part), "") if is_number(part) else (0, 0, part) for part in parts if part]
 
 
 def _as_png_name(name: str) -> str:

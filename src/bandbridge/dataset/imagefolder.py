@@ -46,7 +46,7 @@ from bandbridge.karyotype import order_classes
 
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
-_MAX_METADATA_BYTES = 512 * 2**20
+_MAX_METADATA_BYTES = 32 * 2**20
 _TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove it, and its row of metadata.csv."
 _DAMAGED_REMEDY = "The zip is damaged: copy it again."
 _IN_FOLDER = tuple(f"/{name}" for name in TABLES)

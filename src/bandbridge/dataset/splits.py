@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.files import content_hash, write_json
+from bandbridge.files import content_hash, load_json, write_json
 
 Scheme = Literal["image", "cell", "patient", "source"]
 #: Orders of groups that are tried where scikit-learn leaves a fold empty.
@@ -193,7 +192,7 @@ def read_split(path: Path, samples: pd.DataFrame) -> Split:
     Raises :class:`UserError` when the file is missing, damaged, edited (its hash disagrees) or of another dataset.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
         names = tuple(value["assignment"])
         folds = np.array([value["assignment"][name] for name in names], dtype=np.int64)
         split = Split(value["scheme"], value["folds"], value["seed"], names, folds)

@@ -7,7 +7,6 @@ so that a cell's images depend neither on how many cells are drawn nor on the or
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,7 @@ from bandbridge.dataset.drawing import (
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import csv_lines, is_present, write_json, write_text
+from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
 from bandbridge.progress import note, track
 
@@ -229,7 +228,7 @@ def _claim(destination: Path, parameters: dict[str, object]) -> None:
         write_json(written, parameters)
         return
     try:
-        found = json.loads(written.read_text(encoding="utf-8"))
+        found = load_json(written)
     except ValueError as fault:
         raise UserError(f"{written} is damaged: {fault}", "Choose an empty or new folder.") from fault
     if found != parameters:

@@ -16,7 +16,7 @@ from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, op
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
-from bandbridge.files import content_hash, replacing, write_json
+from bandbridge.files import content_hash, load_json, replacing, write_json
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.channels import as_channels
 from bandbridge.model.padding import size_note
@@ -173,7 +173,7 @@ def _read(folder: Path, facts: dict[str, Any], names: set[str]) -> tuple[list[st
                 note(f"the embeddings in {folder} are not as they were written: they are made again")
             return None
         values = np.load(folder / "values.npy", allow_pickle=False)
-        files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+        files: list[str] = load_json(folder / "files.json")
     except (UserError, OSError, ValueError):
         return None
     return (files, values) if values.ndim == 2 and len(values) == len(files) and set(files) == names else None

@@ -29,7 +29,7 @@ from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.files import is_present, read_json, write_text
+from bandbridge.files import is_present, markdown_text, read_json, write_text
 from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
@@ -244,6 +244,7 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,
+        finalize=_plain,
     )
     environment_.globals["counted"] = counted
     return environment_.get_template("card.md.j2").render(
@@ -264,6 +265,12 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         licence=weights.get("licence") or "not known",
         pretrained=weights.get("architecture"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """What a name of a class or task says, and nothing that Markdown or HTML would make of it."""
+    # Within a piece of code a backtick ends it, escaped or not.
+    return markdown_text(value.replace("`", "'")) if isinstance(value, str) else value
 
 
 def _scores(folds: Sequence[pd.DataFrame], checkpoint: str) -> _Scores | None:

@@ -141,7 +141,7 @@ def _check_writer(headers: dict[str, str]) -> None:
 
 def _check_length(headers: dict[str, str], limit: int) -> None:
     length = headers.get("content-length", "0")
-    if not length.isdigit():
+    if not length.isdecimal() or len(length) > 20:
         raise _Refusal(400, "the request does not say how long it is")
     if int(length) > limit:
         raise _too_large(limit)

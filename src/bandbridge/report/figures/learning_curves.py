@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.files import load_json
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
@@ -87,7 +87,7 @@ def _history(folder: Path, run: str, done: bool) -> list[dict[str, Any]]:
         return _paused_history(folder / CHECKPOINT, run)
     try:
         require_unaltered(path)
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
     except UserError as fault:
         raise ValueError(fault.message) from None
     except OSError as fault:
