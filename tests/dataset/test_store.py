@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.finished import unseal
 
 import bandbridge.dataset.store as store_module
 from bandbridge.dataset.decode import decode_gray
@@ -16,6 +17,7 @@ from bandbridge.dataset.store import build_store, dataset_fingerprint, open_stor
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.karyotype import CLASSES
 from bandbridge.machine import usable_cores
+from bandbridge.seal import AlteredError
 
 
 def test_rows_are_the_prepared_images_in_the_order_of_the_samples(chromosome_set, tmp_path):
@@ -88,6 +90,11 @@ def test_a_damaged_store_says_what_to_delete(chromosome_set, tmp_path, name, con
     build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
     (folder,) = (tmp_path / "stores").iterdir()
     (folder / name).write_bytes(content)
+    if name != "store.json":
+        with pytest.raises(AlteredError, match=f"{name} was altered") as caught:
+            open_store(folder)
+        assert str(folder) in caught.value.remedy
+        unseal(folder)
     with pytest.raises(UserError, match="damaged") as caught:
         open_store(folder)
     assert str(folder) in caught.value.remedy and "\n" not in caught.value.message
@@ -97,6 +104,7 @@ def test_images_of_another_type_are_not_taken_for_bytes(chromosome_set, tmp_path
     build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
     (folder,) = (tmp_path / "stores").iterdir()
     np.save(folder / "images.npy", np.zeros((46, 32, 32), dtype=np.float32))
+    unseal(folder)
     with pytest.raises(UserError, match="damaged"):
         open_store(folder)
 
