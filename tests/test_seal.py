@@ -71,7 +71,7 @@ def test_a_sealed_value_comes_back_and_an_edited_one_is_refused(tmp_path: Path):
     write_sealed(path, {"b": [1.5, None], "a": (1, 2)})
     assert read_sealed(path, "Do this.") == {"a": [1, 2], "b": [1.5, None]}
     path.write_text(path.read_text().replace("1.5", "2.5"))
-    with pytest.raises(AlteredError, match="a.json was altered") as caught:
+    with pytest.raises(AlteredError, match=r"a\.json was altered") as caught:
         read_sealed(path, "Do this.")
     assert caught.value.remedy == "Do this."
 
