@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
 #: What a text file of ours, or of a user's, may have: many times the largest that is written.
-MAX_TEXT_BYTES = 2**26
+MAX_TEXT_BYTES = 2**27
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

@@ -16,6 +16,7 @@ import urllib.request
 
 import pytest
 import torch
+from tests.finished import begin_run
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
@@ -26,12 +27,11 @@ COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "
 
 @pytest.fixture
 def run(tmp_path):
-    folder = tmp_path / "fold0-0123456789ab"
+    folder = begin_run(tmp_path, task="G")
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     save_model(model.state_dict(), folder / "last.safetensors", {})
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": {"size": 64}}
     (folder / "config.json").write_text(json.dumps({**config, "mean": [0.5] * 3, "std": [0.5] * 3}))
-    (folder / "run.json").write_text(json.dumps({"task": "G"}))
     return folder
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from tests.finished import begin_run, seal, unseal
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import (
@@ -19,6 +20,7 @@ from bandbridge.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+from bandbridge.seal import AlteredError
 
 CLASSES = ("1", "2", "10", "X")
 
@@ -98,6 +100,14 @@ def test_logits_of_follows_the_columns(tmp_path: Path) -> None:
         (lambda f: pd.concat([f, f.iloc[:1]]), "images more than once in one checkpoint: cell0/0.png"),
         (lambda f: f.iloc[:-1], "the checkpoints do not predict the same images"),
         (lambda f: f.iloc[:0], "there are no rows"),
+        (
+            lambda f: f.assign(logit_2=f["logit_2"].where(f.index > 2, np.float32(np.nan))),
+            "column logit_2 holds values that are not finite: 3",
+        ),
+        (
+            lambda f: f.assign(logit_X=f["logit_X"].where(f.index > 0, np.float32(np.inf))),
+            "column logit_X holds values that are not finite: 1",
+        ),
     ],
 )
 def test_a_table_of_another_shape_is_refused_with_its_name(tmp_path: Path, change, problem: str) -> None:
@@ -175,3 +185,17 @@ def test_only_the_folds_of_one_arm_are_pooled() -> None:
 def test_an_unknown_approach_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown approach 'three-step'"):
         replace(make_run(0, ["a"]), approach="three-step")
+
+
+def test_a_table_that_its_run_did_not_write_is_refused(tmp_path: Path) -> None:
+    """The values are as good as any: only the hash tells."""
+    folder = begin_run(tmp_path)
+    path = folder / "predictions.parquet"
+    write_predictions(path, FRAME)
+    seal(folder)
+    assert len(read_predictions(path)) == len(FRAME)
+    write_predictions(path, FRAME.assign(label=FRAME["label"].iloc[::-1].to_numpy()))
+    with pytest.raises(AlteredError, match=r"predictions\.parquet was altered"):
+        read_predictions(path)
+    unseal(folder)
+    assert len(read_predictions(path)) == len(FRAME)

@@ -65,7 +65,7 @@ def test_the_card_says_what_was_measured(run, exported):
 
 def test_nothing_in_it_is_a_pickle_or_names_a_path(run, exported):
     assert {path.name for path in exported.iterdir()} == {
-        *("README.md", "config.json", "confidence.json", "model.safetensors", "training.json")
+        *("README.md", "SHA256SUMS", "config.json", "confidence.json", "model.safetensors", "training.json")
     }
     for name in ("config.json", "confidence.json", "training.json"):
         assert str(run.parents[4]) not in (exported / name).read_text()

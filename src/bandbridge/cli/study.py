@@ -222,8 +222,9 @@ def verify(runs: Runs = DEFAULT_RUNS) -> None:
             f"{', '.join(map(str, found.unsealed[:3]))}{', ...' * (len(found.unsealed) > 3)}"
         )
     if found.problems:
+        are = "is" if len(found.problems) == 1 else "are"
         raise ManyErrors(
-            f"{counted(len(found.problems), 'problem')} in {runs}: what is there is not what was written",
+            f"{counted(len(found.problems), 'file')} in {runs} {are} not as written:",
             found.problems,
             "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
             "prepared images, again, and no others.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,15 +166,15 @@ def open_natural(path: Path) -> ImageFolder:
 
 def _read(folder: Path, facts: dict[str, Any], names: set[str]) -> tuple[list[str], np.ndarray] | None:
     """Return the kept file names and values; None where there are none, or not as they were: they are made again."""
-    try:
+    if not (folder / "facts.json").exists():
+        return None
+    with suppress(UserError, OSError, ValueError, TypeError):
         kept = read_sealed(folder / "facts.json", "")
         hashes = kept.pop("files", None)
-        if kept != json.loads(json.dumps(facts)) or hashes not in (None, hashes_of(folder, _FILES)):
-            if kept:
-                note(f"the embeddings in {folder} are not as they were written: they are made again")
-            return None
-        values = np.load(folder / "values.npy", allow_pickle=False)
-        files: list[str] = load_json(folder / "files.json")
-    except (UserError, OSError, ValueError):
-        return None
-    return (files, values) if values.ndim == 2 and len(values) == len(files) and set(files) == names else None
+        if kept == json.loads(json.dumps(facts)) and hashes in (None, hashes_of(folder, _FILES)):
+            values = np.load(folder / "values.npy", allow_pickle=False)
+            files: list[str] = load_json(folder / "files.json")
+            if values.ndim == 2 and len(values) == len(files) and set(files) == names:
+                return files, values
+    note(f"the embeddings in {folder} are not as they were written: they are made again")
+    return None

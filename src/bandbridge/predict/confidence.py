@@ -103,7 +103,7 @@ class Counts(BaseModel):
     gains: tuple[tuple[Finite, ...], ...]
     rejection: Finite
     weight: Annotated[Finite, Field(ge=0)]
-    suspect_above: float
+    suspect_above: Annotated[float, Field(le=math.inf)]  # so it is a number
     most_deviating: NonNegativeInt | None = None
 
     def costs(self) -> CountCosts:
@@ -151,7 +151,7 @@ class Confidence(BaseModel):
     review_below: Annotated[Threshold, Field(ge=0)]
     review_share: Share
     review_bound: Maybe
-    energy_low: float
+    energy_low: Finite
     counts: Counts | None = None
 
     @model_validator(mode="after")

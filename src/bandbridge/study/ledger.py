@@ -156,13 +156,15 @@ def _without(record: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 def _speed(folder: Path) -> TrainingSpeed | None:
     progress, ran = _read(Progress, folder / PROGRESS), _read(_Environment, folder / ENVIRONMENT)
+    # progress.json has the name that the study calls it by.
+    architecture = _read(_Config, folder / "config.json").architecture or progress.architecture
     finished = (folder / DONE).exists()
     epochs = history_of(folder) if finished else []
     rate = median(entry.images_per_second for entry in epochs) if epochs else progress.images_per_second
-    if rate <= 0 or not progress.architecture or not progress.image_size:  # rounded away, or damaged
+    if rate <= 0 or not architecture or not progress.image_size:  # rounded away, or damaged
         return None
     return TrainingSpeed(
-        progress.architecture,
+        architecture,
         progress.image_size,
         rate,
         finished,
@@ -182,6 +184,10 @@ def _read(kind: type[_Kind], path: Path) -> _Kind:
         return parsed(kind, read_json(path), path, "")
     except UserError:
         return kind()
+
+
+class _Config(BaseModel):
+    architecture: str = ""
 
 
 class _Environment(BaseModel):

@@ -34,7 +34,7 @@ def other_versions(runs: Sequence[PlannedRun], ledger: Ledger, tasks: Mapping[st
     by_set = {(tasks[task].spec.named, old): tasks[task] for task, old in changed if old != tasks[task].fingerprint}
     what = [f"{name}: {_what_changed(old, data.contents, ledger)}" for (name, old), data in by_set.items()]
     return (
-        f"{counted(count, 'finished run')} {'belongs' if count == 1 else 'belong'} to another version of "
+        f"{'1 finished run belongs' if count == 1 else f'{count:,} finished runs belong'} to another version of "
         f"{'this set' if len(by_set) < 2 else 'these sets'}"
         f"{'; ' + '; '.join(what) if what else ''}. {'It is' if count == 1 else 'They are'} kept and not used: "
         f"{counted(count, 'run')} would be trained in {'its' if count == 1 else 'their'} place. To use "
