@@ -67,8 +67,9 @@ def open_database(folder: Path) -> sqlite3.Connection:
     OSError.
     """
     path = folder / DATABASE
-    if not path.exists():
-        _refuse_over_pictures(folder, "is gone")
+    # Before SQLite sees it: it makes a database of an empty file by looking at it.
+    if not path.exists() or not path.stat().st_size:
+        _refuse_over_pictures(folder, "is empty" if path.exists() else "is gone")
     for kept in (path, *(path.with_name(f"{DATABASE}{ending}") for ending in _BESIDE)):
         if kept is path or kept.exists():
             private_file(kept)
@@ -84,7 +85,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
         if version:
             back_up(connection, folder)
         else:
-            _refuse_over_pictures(folder, "is empty")
+            _refuse_over_pictures(folder, "holds nothing")
         if version < VERSION:
             _bring_up(connection, version)
     except BaseException as fault:
