@@ -586,7 +586,7 @@ def test_what_the_disk_does_not_take_stops_the_work_until_it_was_read(show, add,
         tab.press(key)
     assert tab.run("document.querySelector('#lost').open")
     said = tab.run("document.querySelector('#lost').innerText")
-    assert said.startswith("Not kept") and "nothing was saved" in said and "--restore" in said
+    assert said.startswith("Not kept") and "nothing was saved" in said and "is damaged" in said and "Ctrl-C" in said
     assert tab.status() == "Not kept." and "nothing was saved" in tab.alert()
     assert store.cell(cell).version == 0
     time.sleep(LOOK)
