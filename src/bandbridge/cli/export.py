@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
-from bandbridge.errors import UserError
+from bandbridge.errors import UserError, first_few
 from bandbridge.progress import note
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _images(
     dataset = open_dataset(calibrate)
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:
-        raise UserError(f"{calibrate} has labels that the model does not know: {', '.join(unknown[:5])}")
+        raise UserError(f"{calibrate} has labels that the model does not know: {first_few(unknown)}")
     ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
     if not int8:
         return read_prepared(dataset, measured[:most], classifier.preparation), None
