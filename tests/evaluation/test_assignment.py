@@ -305,7 +305,7 @@ def test_a_crowd_of_chromosomes_is_placed_without_solving_anew_for_every_count(s
 
 def test_far_counts_cost_what_every_assignment_with_them_costs() -> None:
     costs, log_probabilities = small_costs(3), small_cell(7, 11)
-    every, copies, cost = enumerated(log_probabilities, costs)
+    _, copies, cost = enumerated(log_probabilities, costs)
     cell = _cell(log_probabilities, costs)
     solutions = _solutions(cell)
     for index, count in product(range(4), range(8)):

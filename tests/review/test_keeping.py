@@ -1,4 +1,4 @@
-"""What happens to the file of the database: emptied, gone, cut short, damaged, another's, on a full disk; the way back."""
+"""What happens to the file of the database: emptied, gone, cut short, damaged, another's, disk full; the way back."""
 
 from __future__ import annotations
 
@@ -86,9 +86,8 @@ def of_nothing(path):
         other.executescript("CREATE TABLE kept (id); DROP TABLE kept")
 
 
-WAYS = (
-    emptied, gone, cut_short, cut_to_a_page, cut_to_a_header, with_pages_of_zeros, of_text, of_another_program, of_nothing
-)  # fmt: skip
+CUT = (cut_short, cut_to_a_page, cut_to_a_header)
+WAYS = (emptied, gone, *CUT, with_pages_of_zeros, of_text, of_another_program, of_nothing)
 
 
 @pytest.mark.parametrize("spoil", WAYS)

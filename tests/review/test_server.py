@@ -400,7 +400,9 @@ def test_exports_can_be_fetched_and_none_without_an_accepted_cell(browser, cell,
 # What no page sends
 
 
-@pytest.mark.parametrize("number", [str(2**63), str(2**64), "9" * 30, "1" * 5000, "-1", "1.5", "0x1", "\u00b2", "\u0661"])
+@pytest.mark.parametrize(
+    "number", [str(2**63), str(2**64), "9" * 30, "1" * 5000, "-1", "1.5", "0x1", "\u00b2", "\u0661"]
+)
 def test_a_number_that_no_cell_has_is_not_found(browser, cell, number):
     for answer in (
         browser.get(f"/api/cells/{number}"),
@@ -527,7 +529,8 @@ def port(review, caplog):
 
 def test_a_client_that_leaves_before_it_has_said_or_heard_all_leaves_no_trace(port, review, store, caplog, capfd):
     head = f"Host: 127.0.0.1:{port}\r\nCookie: bandbridge_review={KEY}\r\nx-bandbridge: review\r\n"
-    form = f"POST /api/cells HTTP/1.1\r\n{head}Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 5000\r\n\r\n"
+    kind = "Content-Type: multipart/form-data; boundary=x"
+    form = f"POST /api/cells HTTP/1.1\r\n{head}{kind}\r\nContent-Length: 5000\r\n\r\n"
     part = '--x\r\nContent-Disposition: form-data; name="files"; filename="1a.png"\r\n\r\n' + "0" * 100
     step = f"POST /api/cells/1/undo HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{"
     (store.folder / "exports").mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.errors import UserError, first_few
 from bandbridge.progress import note
 
@@ -32,7 +33,10 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model folder.")],
     kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.")
+        Path | None,
+        typer.Option(
+            help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.", callback=given_folder
+        ),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="8-bit weights and activations; what that costs is measured and written.")
@@ -56,7 +60,7 @@ def export(
     if int8 and calibrate is None:
         raise UserError("--int8 needs images to learn the ranges of 8 bits from.", "Add --calibrate DATASET.")
     source, classifier = open_exportable(model, checkpoint.value)
-    folder = out or Path("exports") / _default_name(source, kind.value, int8)
+    folder = output_folder(out or Path("exports") / _default_name(source, kind.value, int8))
     images, trial = _images(classifier, calibrate, int8, limit, seed)
     done = write(source, folder, kind.value, images, trial)
     for one in done.differences:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import BitDepth
+from bandbridge.cli.outputs import given_folder
 from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
@@ -35,9 +36,9 @@ def review(
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's own open it.")] = (
         "127.0.0.1"
     ),
-    work: Annotated[Path, typer.Option(help="Folder that keeps images, corrections and exports.")] = Path(
-        "results/review"
-    ),
+    work: Annotated[
+        Path, typer.Option(help="Folder that keeps images, corrections and exports.", callback=given_folder)
+    ] = Path("results/review"),
     bit_depth: BitDepth = None,
     restore: Annotated[
         bool, typer.Option("--restore", help="Go on from the newest backup where the review's database is damaged.")
@@ -49,7 +50,7 @@ def review(
 
     Nothing leaves this machine. Every correction is kept at once in the work folder; the same command goes on with it.
 
-    The printed address holds a key, new at every start: whoever has it sees and changes the cells until the program ends.
+    The printed address holds a key, new at every start: whoever has it sees and changes the cells until the end.
 
     Accepted cells are exported as a dataset that a study can train on. Not a medical device.
     """

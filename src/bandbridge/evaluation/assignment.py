@@ -232,7 +232,7 @@ def _cost_with(cell: _Cell, solution: _Solution, wanted: dict[int, int]) -> floa
 
 
 def _edges_of(costs_of: np.ndarray, classes: np.ndarray, index: int) -> np.ndarray:
-    """Return what moving the cheapest chromosome of a class to each other costs, float64 [K + 1], infinite to itself."""
+    """Return what moving the cheapest chromosome of a class to each costs, float64 [K + 1], infinite to itself."""
     members = costs_of[classes == index]
     found = (members - members[:, index : index + 1]).min(axis=0, initial=np.inf)
     found[index] = np.inf

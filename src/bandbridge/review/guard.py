@@ -3,8 +3,9 @@
 The server speaks to one person on this machine. Other accounts of the machine can reach its port, so each request
 carries a key, new at every start, which the printed address hands to the browser as a cookie. The browser itself is
 started on a page of the work folder that only its owner can read (:func:`forwarding_page`): the arguments of every
-program can be read by all accounts. Pages from elsewhere can send requests here through that browser: those that write need a header that no foreign page can set, and an origin that is this one. A
-foreign name that is made to resolve here (DNS rebinding) is told by the Host header.
+program can be read by all accounts. Pages from elsewhere can send requests here through that browser: those that write
+need a header that no foreign page can set, and an origin that is this one. A foreign name that is made to resolve here
+(DNS rebinding) is told by the Host header.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def forwarding_page(address: str) -> str:
     """Return a page that sends a browser on to ``address``, which holds the key."""
     safe = html.escape(address)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="referrer" content="no-referrer">\n'
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="referrer" content="no-referrer">\n'
         f'<meta http-equiv="refresh" content="0; url={safe}">\n<title>Bandbridge review</title>\n</head>\n'
         f'<body><p><a href="{safe}">Open the review</a></p></body>\n</html>\n'
     )

@@ -1,10 +1,10 @@
 """The file of the review's database: opened only when it is whole, copied by SQLite's own means, private.
 
-Three things can happen to the file while a laboratory works with it, and each has a way back. The disk is full or fails
-in a change: nothing of the change is kept, :class:`NotKeptError` says so, and it can be made again. The file is damaged,
-empty, gone, or another program's: it is not opened, or no longer, and the error names the newest backup. A backup is
-made at the start, at the end, and at the first change after each hour, whenever anything was changed since the one
-before, and is looked through before it counts: what is lost is what was done since the last of them.
+Where the disk is full or fails in a change, nothing of the change is kept, :class:`NotKeptError` says so, and it can be
+made again. Where the file is damaged, empty, gone, or another program's, it is not opened, or no longer, and the error
+names the newest backup. A backup is made at the start, at the end, and at the first change after each hour, whenever
+anything was changed since the one before, and is looked through before it counts: what is lost is what was done since
+the last of them.
 """
 
 from __future__ import annotations
@@ -202,19 +202,22 @@ def back_up(connection: sqlite3.Connection, folder: Path) -> Path | None:
     target = home / datetime.now(UTC).strftime(_BACKUP_NAME)
     try:
         private_folder(home)
-        with replacing(target) as temporary:
-            with closing(sqlite3.connect(private_file(temporary), isolation_level=None)) as copy:
-                # Whole or thrown away, and flushed to the disk at the end: it needs no journal of its own.
-                copy.execute("PRAGMA journal_mode = OFF")
-                connection.backup(copy)
-                if copy.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                    raise DamagedError(f"{folder / DATABASE} is damaged", way_back(folder))
+        with replacing(target) as temporary, closing(_private_database(temporary)) as copy:
+            # Whole or thrown away, and flushed to the disk at the end: it needs no journal of its own.
+            copy.execute("PRAGMA journal_mode = OFF")
+            connection.backup(copy)
+            if copy.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise DamagedError(f"{folder / DATABASE} is damaged", way_back(folder))
         for old in _backups(folder)[KEPT:]:
             old.unlink(missing_ok=True)
     except (sqlite3.Error, OSError, EnvironmentFault) as fault:
         note(f"warning: no backup of {folder / DATABASE}: {getattr(fault, 'message', fault)}")
         return None
     return target
+
+
+def _private_database(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(private_file(path), isolation_level=None)
 
 
 def _backups(folder: Path) -> list[Path]:
