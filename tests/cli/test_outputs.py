@@ -82,7 +82,7 @@ def test_a_file_in_the_place_of_the_folder_is_found_before_the_work(bandbridge, 
         "bandbridge.report.study.study_predictions",
         "bandbridge.domains.embeddings.embed",
     ):
-        module, _, name = begun.rpartition(".")
+        module, _, _ = begun.rpartition(".")
         try:
             monkeypatch.setattr(begun, no_work)
         except (AttributeError, ImportError) as fault:  # renamed: the table would prove less in silence
@@ -102,7 +102,7 @@ def test_a_file_in_the_place_of_the_folder_is_found_before_the_work(bandbridge, 
 
 def test_every_place_that_a_command_writes_to_is_looked_at_and_in_this_table():
     """A new command, or a new folder of one, has to be put in the table above."""
-    found = {name for name in _commands(typer.main.get_command(app), "")}
+    found = set(_commands(typer.main.get_command(app), ""))
     silent = {"data check", "models list"}
     assert found - silent == set(COMMANDS)
     for group in (app, *(one.typer_instance for one in app.registered_groups)):

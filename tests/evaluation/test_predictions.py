@@ -14,6 +14,7 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import (
     RunPredictions,
     class_names,
+    disagreements,
     logits_of,
     pool_folds,
     read_predictions,
@@ -25,6 +26,7 @@ CLASSES = ("1", "2", "10", "X")
 
 def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, size=len(images))
     parts = []
     for checkpoint in ("best", "last"):
         part = pd.DataFrame(
@@ -32,7 +34,7 @@ def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
                 "image": images,
                 "cell": [name.split("/")[0] for name in images],
                 "patient": "",
-                "label": rng.choice(CLASSES, size=len(images)),
+                "label": labels,
                 "checkpoint": checkpoint,
             }
         )
@@ -175,3 +177,17 @@ def test_only_the_folds_of_one_arm_are_pooled() -> None:
 def test_an_unknown_approach_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown approach 'three-step'"):
         replace(make_run(0, ["a"]), approach="three-step")
+
+
+def test_one_label_edited_is_named_with_its_image_in_one_checkpoint_and_between_the_runs_of_a_fold() -> None:
+    edited = FRAME.copy()
+    first = edited.loc[0, "label"]
+    edited.loc[0, "label"] = next(name for name in CLASSES if name != first)
+    with pytest.raises(ManyErrors, match=r"images of two labels, cells or patients: cell0/0\.png"):
+        write_predictions(Path("nowhere"), edited)
+    edited.loc[edited["image"] == "cell0/0.png", "label"] = edited.loc[0, "label"]
+    files = {Path("a"): FRAME, Path("b"): edited, Path("c"): FRAME.copy()}
+    assert disagreements(files) == ["b: other facts than elsewhere of cell0/0.png"]
+    assert disagreements({Path("a"): FRAME, Path("c"): FRAME.sample(frac=1, random_state=0)}) == []
+    renamed = FRAME.rename(columns={"logit_X": "logit_Y"})
+    assert disagreements({**files, Path("d"): renamed})[1:] == ["d: other classes than elsewhere"]

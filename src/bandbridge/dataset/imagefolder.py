@@ -295,7 +295,13 @@ def _zip_directory(path: Path) -> dict[str, ZipMember]:
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as fault:
         raise UserError(f"{path} is not a readable zip: {fault}", "Give a folder, or a complete zip.") from None
     names = [entry.filename for entry in entries]
-    outside = [f"{name!r} leads out of the zip" for name in names if not is_inside(name)]
+    outside = [
+        f"{name!r} has backslashes where folders have /"
+        if is_inside(name.replace("\\", "/"))
+        else f"{name!r} leads out of the zip"
+        for name in names
+        if not is_inside(name)
+    ]
     twice = [f"{name} is stored {times} times" for name, times in Counter(names).items() if times > 1]
     unknown = [f"{entry.filename} is {_odd_packing(entry)}" for entry in entries if _odd_packing(entry)]
     if outside or twice or unknown:
