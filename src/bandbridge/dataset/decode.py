@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bandbridge.dataset import tiff
+from bandbridge.dataset.libtiff import quiet_libtiff
 from bandbridge.errors import UserError
 
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
@@ -149,6 +150,7 @@ def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> Decoded:
 
 def _decode_by_pillow(image: Image.Image) -> Decoded:
     """Images of 8 bits a sample and fewer."""
+    quiet_libtiff()
     image.load()
     frames = getattr(image, "n_frames", 1)
     upright = ImageOps.exif_transpose(image)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bandbridge.dataset.by_cell import FEWEST
 from bandbridge.dataset.cell_folders import MOST_IN_CELL
+from bandbridge.dataset.decode import quiet_pillow
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
@@ -59,13 +60,14 @@ def classify(
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
     batches = in_whole_cells(handed, BATCH)
-    for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
-        refused += failed
-        if kept:
-            named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
-            cells = [one.cell for one in kept]
-            judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
-            found += zip(kept, judged, strict=True)
+    with quiet_pillow():
+        for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
+            refused += failed
+            if kept:
+                named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
+                cells = [one.cell for one in kept]
+                judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
+                found += zip(kept, judged, strict=True)
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
     labels = {one.name: one.label for one in handed}
