@@ -37,10 +37,11 @@ from bandbridge.dataset.metadata import (
     is_inside,
     read_table,
     remedy_without_table,
+    rivals,
     tables_among,
 )
 from bandbridge.dataset.names import with_unknown
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 
@@ -191,6 +192,10 @@ def open_dataset(path: Path | str) -> ImageFolder:
     tables = tables_among(names)
     if not tables:
         raise UserError(f"{path} holds no {METADATA}", remedy_without_table(names))
+    beside = [name for table in tables for name in rivals(table, names)]
+    if beside:
+        remedy = "Keep the one that is right in the set, and move the other out of it."
+        raise UserError(f"{path} holds {first_few([*tables, *beside])}: which of them is meant is not known", remedy)
     rows = []
     for table in tables:
         data = (

@@ -208,11 +208,12 @@ def disagreements(predictions: Mapping[Path, pd.DataFrame]) -> list[str]:
 
     All runs of a fold hold out the same images; the file that most agree with is taken for right.
     """
-    held = {
+    held: dict[Path, frozenset[tuple[str, ...]]] = {
         path: frozenset(frame[list(FACTS)].itertuples(index=False, name=None)) for path, frame in predictions.items()
     }
     classes = {path: class_names(frame) for path, frame in predictions.items()}
-    usual, usual_classes = (Counter(found.values()).most_common(1)[0][0] for found in (held, classes))
+    usual = Counter(held.values()).most_common(1)[0][0]
+    usual_classes = Counter(classes.values()).most_common(1)[0][0]
     problems = []
     for path, rows in held.items():
         names = sorted({row[0] for row in rows ^ usual})
