@@ -53,13 +53,13 @@ class Guesser:
     classes, confidence, review_below, bits, thresholds = CLASSES, None, None, None, None
 
 
-def test_pillow_warns_of_no_file_by_itself(capfd, monkeypatch):
+def test_pillow_warns_of_no_file_by_itself():
     def warning() -> bytes:
         warnings.warn_explicit("Possibly corrupt EXIF data", UserWarning, "x", 1, module="PIL.TiffImagePlugin")
         return b"no image"
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         result = classify(Guesser(), [Handed("1a.tif", "c", "", warning)])
     assert [name for name, _ in result.refused] == ["1a.tif"]
-    assert "EXIF" not in capfd.readouterr().err
+    assert heard == []
