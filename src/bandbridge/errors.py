@@ -68,6 +68,16 @@ def in_one_line(message: str, remedy: str) -> str:
     return ". ".join(sentences) + "."
 
 
+def first_few(names: Sequence[str], most: int = 8) -> str:
+    """Return ``names`` in one line, and how many more there are than ``most``.
+
+    >>> first_few(["23", "M", "Z"], most=2)
+    '23, M and 1 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
 class ManyErrors(UserError):
     """Several bad inputs reported together: a headline, then one line for each (the first ``shown`` of them)."""
 

@@ -87,6 +87,26 @@ def load_json(path: Path, limit: int = MAX_TEXT_BYTES) -> Any:
     return parse_json(read_regular(path, limit))
 
 
+def require_folder(folder: Path, writable: bool = True) -> None:
+    """Look whether files can be put into ``folder``, which need not be there yet; nothing is made.
+
+    Raises :class:`UserError` where a file is in its place or that of a folder above it, and where ``writable``
+    :class:`EnvironmentFault` where it cannot be written.
+    """
+    remedy = "Choose another folder, or move that file away."
+    for place in (folder, *folder.absolute().parents):
+        if not is_present(place) and not place.is_symlink():
+            continue
+        if not place.is_dir():
+            what = "the file" if place == folder else f"the file {place}"
+            raise UserError(f"cannot write into {folder}: {what} is in the place of a folder", remedy)
+        if writable and not os.access(place, os.W_OK | os.X_OK):
+            raise EnvironmentFault(
+                f"cannot write into {folder}: {place} is closed to you", "Choose another folder, or open that one."
+            )
+        return
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.

@@ -15,6 +15,7 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import (
     RunPredictions,
     class_names,
+    disagreements,
     logits_of,
     pool_folds,
     read_predictions,
@@ -27,6 +28,7 @@ CLASSES = ("1", "2", "10", "X")
 
 def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, size=len(images))
     parts = []
     for checkpoint in ("best", "last"):
         part = pd.DataFrame(
@@ -34,7 +36,7 @@ def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
                 "image": images,
                 "cell": [name.split("/")[0] for name in images],
                 "patient": "",
-                "label": rng.choice(CLASSES, size=len(images)),
+                "label": labels,
                 "checkpoint": checkpoint,
             }
         )
@@ -199,3 +201,17 @@ def test_a_table_that_its_run_did_not_write_is_refused(tmp_path: Path) -> None:
         read_predictions(path)
     unseal(folder)
     assert len(read_predictions(path)) == len(FRAME)
+
+
+def test_one_label_edited_is_named_with_its_image_in_one_checkpoint_and_between_the_runs_of_a_fold() -> None:
+    edited = FRAME.copy()
+    first = edited.loc[0, "label"]
+    edited.loc[0, "label"] = next(name for name in CLASSES if name != first)
+    with pytest.raises(ManyErrors, match=r"images of two labels, cells or patients: cell0/0\.png"):
+        write_predictions(Path("nowhere"), edited)
+    edited.loc[edited["image"] == "cell0/0.png", "label"] = edited.loc[0, "label"]
+    files = {Path("a"): FRAME, Path("b"): edited, Path("c"): FRAME.copy()}
+    assert disagreements(files) == ["b: other facts than elsewhere of cell0/0.png"]
+    assert disagreements({Path("a"): FRAME, Path("c"): FRAME.sample(frac=1, random_state=0)}) == []
+    renamed = FRAME.rename(columns={"logit_X": "logit_Y"})
+    assert disagreements({**files, Path("d"): renamed})[1:] == ["d: other classes than elsewhere"]

@@ -242,3 +242,11 @@ def test_a_flawless_set_is_promised_no_less_than_one_with_errors(folds):
     assert {one.wanted_error for one in promised} == {0.01}
     bounds = [one.review_bound for one in promised]
     assert bounds == sorted(bounds)
+
+
+def test_more_images_than_a_cell_has_teach_no_counts():
+    crowd, other = make_fold(0, cells=4).assign(cell="crowd"), make_fold(1, cells=4)
+    assert len(crowd) > 150
+    assert fit_confidence([crowd], "last").counts is None
+    counts = fit_confidence([crowd, other], "last").counts
+    assert counts is not None and counts.cells == 4

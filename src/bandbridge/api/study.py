@@ -20,6 +20,7 @@ from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.fold_notes import fold_sentences
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import require_folder
 from bandbridge.progress import Listener, format_duration, in_place, listening, note, status
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
@@ -272,7 +273,8 @@ class Study:
         Raises :class:`UserError` for what is missing before anything is trained, where ``confirm`` says no, and for
         runs that failed after all others are done.
         """
-        deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
+        limit = None if max_time is None else parse_duration(max_time)
+        deadline = None if limit is None else time.monotonic() + limit
         astray = self._data_dir is not None and not self._data_dir.is_dir()
         if self._planned.missing_data or astray:
             self._planned = planning.open_study(self.path, self._data_dir)
@@ -291,7 +293,7 @@ class Study:
                 sharing = share_out(selected, device, jobs, threads_per_run)
             shared = f"; {sharing}" if sharing and states.count("done") < len(states) else ""
             note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
-            for line in self._otherwise_prepared(selected):
+            for line in (*time_limit(limit), *self._otherwise_prepared(selected)):
                 note(line)
             self._ask(selected, confirm)
             with status("preparing") as update:
@@ -430,9 +432,10 @@ class Study:
             domains=domains if similarity else None,
             commands=study_commands(self.path, self._data_dir, self._weights_dir),
         )
+        folder = Path(out) if out is not None else Path("results") / self.name
+        require_folder(folder)
         with listening(progress):
-            content = gather(self._planned, self._ledger.root, wishes)
-            return write_report(content, Path(out) if out is not None else Path("results") / self.name)
+            return write_report(gather(self._planned, self._ledger.root, wishes), folder)
 
     def _domains(self, architecture: str, natural: Path | None, seed: int, device: str) -> list[Block]:
         from bandbridge.domains.distance import Resampling
@@ -467,6 +470,11 @@ def _in_words(outcome: Outcome, seconds: float) -> Iterator[str]:
             yield "not one epoch fitted into it: give more time"
 
 
+def time_limit(seconds: float | None) -> list[str]:
+    """Return a line that says how long is worked at most, none without a limit: a number alone is easily misread."""
+    return [] if seconds is None else [f"stops cleanly before {format_duration(seconds)} are over"]
+
+
 def parse_duration(duration: str | float) -> float:
     """Return seconds from "90s", "9m", "2h", a plain number of minutes as text, or seconds as a number.
 
@@ -476,6 +484,8 @@ def parse_duration(duration: str | float) -> float:
         return float(duration)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", duration)
     if not match:
-        raise UserError(f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h, or leave it out.")
+        raise UserError(
+            f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h; 9 alone is 9 minutes. Or leave it out."
+        )
     units: dict[str, Literal[1, 60, 3600]] = {"s": 1, "m": 60, "h": 3600, "": 60}
     return float(match[1]) * units[match[2]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bandbridge.cli.outputs import given_folder
 from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Stain(StrEnum):
 def import_(
     layout: LayoutName = typer.Argument(..., help="How the images are laid out; see above."),
     source: Path = typer.Argument(..., help="Folder, zip, tar or tar.gz, as downloaded."),
-    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder, or one to go on with."),
+    destination: Path = typer.Argument(
+        ..., metavar="DEST", help="A new folder, or one to go on with.", callback=given_folder
+    ),
     stain: str = typer.Option("", help="Stain to write in metadata.csv, if the layout does not know it."),
     first_label: int | None = typer.Option(
         None, min=0, max=1, help="cir only: the number of chromosome 1 in the file names (published: 0)."
@@ -121,7 +124,7 @@ def check(
 
 @app.command()
 def synth(
-    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder."),
+    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder.", callback=given_folder),
     stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
     cells: int = typer.Option(10, min=1, help="How many cells, of 46 chromosomes each."),
     seed: int = typer.Option(0, min=0, help="The same seed draws the same images."),

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.outputs import given_folder
 from bandbridge.errors import UserError
 from bandbridge.progress import note
 from bandbridge.terminal import say
@@ -22,7 +23,9 @@ def evaluate(
             help="Models (runs, exported models or graphs; several are averaged), then a labelled dataset.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables as files; none by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables as files; none by default.", callback=given_folder)
+    ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over the four mirror images: slower, steadier.")

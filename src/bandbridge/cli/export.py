@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
-from bandbridge.errors import UserError
+from bandbridge.cli.outputs import given_folder, output_folder
+from bandbridge.errors import UserError, first_few
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -33,7 +34,10 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model folder.")],
     kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.")
+        Path | None,
+        typer.Option(
+            help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.", callback=given_folder
+        ),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="8-bit weights and activations; what that costs is measured and written.")
@@ -57,7 +61,7 @@ def export(
     if int8 and calibrate is None:
         raise UserError("--int8 needs images to learn the ranges of 8 bits from.", "Add --calibrate DATASET.")
     source, classifier = open_exportable(model, checkpoint.value)
-    folder = out or Path("exports") / _default_name(source, kind.value, int8)
+    folder = output_folder(out or Path("exports") / _default_name(source, kind.value, int8))
     images, trial = _images(classifier, calibrate, int8, limit, seed)
     done = write(source, folder, kind.value, images, trial)
     for one in done.differences:
@@ -147,7 +151,7 @@ def _images(
     dataset = open_dataset(calibrate)
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:
-        raise UserError(f"{calibrate} has labels that the model does not know: {', '.join(unknown[:5])}")
+        raise UserError(f"{calibrate} has labels that the model does not know: {first_few(unknown)}")
     ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
     if not int8:
         return read_prepared(dataset, measured[:most], classifier.preparation), None

@@ -34,6 +34,17 @@ _OSERROR_REMEDY = (
     "Check that file, its permissions and the disk, then run the same command again; BANDBRIDGE_DEBUG=1 shows where."
 )
 
+_MEMORY_REMEDY = "Close other programs, or use a machine with more memory."
+#: Of the commands whose memory a person can lower.
+_MEMORY_REMEDIES = {
+    ("study run", "study plan", "fine-tune"): "Use fewer --jobs, or a smaller image size or batch in the study file.",
+    ("data import", "data check"): f"Bring the set in, or check it, in parts. {_MEMORY_REMEDY}",
+    ("predict", "evaluate", "review"): f"Give fewer cells at a time. {_MEMORY_REMEDY}",
+    ("explain", "study report", "study attention"): f"Use a smaller --limit. {_MEMORY_REMEDY}",
+    ("similarity", "advise"): f"Use a smaller --image-size. {_MEMORY_REMEDY}",
+    ("export", "models export"): f"Use a smaller --limit, or leave --calibrate out. {_MEMORY_REMEDY}",
+}
+
 app = typer.Typer(
     name="bandbridge",
     no_args_is_help=True,
@@ -101,12 +112,21 @@ def run() -> None:
     except MemoryError:
         if debug:
             raise
-        _stop("out of memory; use a smaller image size or batch", "", EnvironmentFault.exit_code)
+        _stop("out of memory", _memory_remedy(sys.argv[1:]), EnvironmentFault.exit_code)
     except SystemExit as stop:
         # Typer turns Ctrl-C into this code, and a closed pipe (... | head) into a quiet end.
         if stop.code == _INTERRUPTED:
             console.print("stopped; run the same command again to go on")
         raise
+
+
+def _memory_remedy(words: list[str]) -> str:
+    """Return what helps where a command ran out of memory; each takes it for something else."""
+    command = " ".join(word for word in words[:2] if not word.startswith("-"))
+    for verbs, remedy in _MEMORY_REMEDIES.items():
+        if command.startswith(verbs):
+            return remedy
+    return _MEMORY_REMEDY
 
 
 def _stop(message: str, remedy: str, exit_code: int) -> NoReturn:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.cli.predict import Coverage, WantedError
 from bandbridge.terminal import Console, say
 
@@ -42,7 +43,8 @@ app = typer.Typer(
 def export_model(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.")
+        Path | None,
+        typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.", callback=given_folder),
     ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.last,
     images: Annotated[
@@ -65,10 +67,9 @@ def export_model(
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
     facts = read_run(run)
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
+    place = output_folder(out or Path("models") / default)
     dataset = open_dataset(images) if images is not None else None
-    folder = export_folder(
-        run, out or Path("models") / default, checkpoint.value, dataset, Promise(coverage, wanted_error)
-    )
+    folder = export_folder(run, place, checkpoint.value, dataset, Promise(coverage, wanted_error))
     if dataset is None:
         note("without --images the model cannot tell images of another stain from its own")
     note(f"written to {folder}; its README.md says what it is")

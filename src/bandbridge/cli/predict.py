@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import BitDepth, Checkpoint
+from bandbridge.cli.outputs import given_folder
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
 from bandbridge.terminal import say
@@ -33,7 +34,9 @@ def predict(
             help="Models (runs or exported models; several are averaged), then a folder, zip or dataset of images.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.")] = Path("results/predict"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.", callback=given_folder)] = Path(
+        "results/predict"
+    ),
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over the four mirror images: slower, steadier.")

@@ -11,6 +11,7 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
+from bandbridge.cli.outputs import given_folder, runs_folder, study_folder
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
@@ -36,7 +37,10 @@ WeightsDir = Annotated[
     Path | None,
     typer.Option(help="Folder of ImageNet weights, <timm name>.safetensors.", envvar="BANDBRIDGE_WEIGHTS"),
 ]
-Runs = Annotated[Path, typer.Option(help="Folder of all runs, shared by all studies.", envvar="BANDBRIDGE_RUNS")]
+Runs = Annotated[
+    Path,
+    typer.Option(help="Folder of all runs, shared by all studies.", callback=runs_folder, envvar="BANDBRIDGE_RUNS"),
+]
 Only = Annotated[
     str | None, typer.Option(help="Select runs by name, such as 'G/*/two-step/*'; their parents come along.")
 ]
@@ -117,7 +121,7 @@ def run_(
     runs: Runs = DEFAULT_RUNS,
     only: Only = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
+        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h; 9 is 9 minutes.")
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -229,7 +233,7 @@ def verify(runs: Runs = DEFAULT_RUNS) -> None:
             "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
             "prepared images, again, and no others.",
         )
-    typer.echo(f"{counted(found.folders, 'folder')} of finished runs and prepared images: every file is as written")
+    say(f"{counted(found.folders, 'folder')} of finished runs and prepared images: every file is as written")
 
 
 @app.command()
@@ -237,7 +241,9 @@ def tables(
     study_file: StudyFile,
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; default results/<study name>.", callback=given_folder)
+    ] = None,
 ) -> None:
     """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX.
 
@@ -246,7 +252,7 @@ def tables(
     import bandbridge as bb
 
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
-    folder = out or Path("results") / study.name
+    folder = study_folder(out, study.name)
     say(str(study.tables(folder)))
     note(f"written to {folder}")
 
@@ -283,7 +289,9 @@ def report(
     data_dir: DataDir = None,
     weights_dir: WeightsDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default results/<study name>.", callback=given_folder)
+    ] = None,
     cases: Annotated[bool, typer.Option(help="Show what the classifiers see in chosen images (Grad-CAM).")] = True,
     attention: Annotated[bool, typer.Option(help="Measure where on the chromosome they look.")] = True,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Cases of each kind.")] = 3,
@@ -323,7 +331,9 @@ def lab(
     study_file: StudyFile,
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; default results/<study name>.", callback=given_folder)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the planted abnormal cells.")] = 0,
 ) -> None:
     """Measure what the classifiers are worth to a laboratory: whole cells, calibration, review, abnormal counts.
@@ -337,6 +347,7 @@ def lab(
     from bandbridge.study.plan import open_study
 
     study = open_study(study_file, data_dir, need_data=False)
+    folder = study_folder(out, study.spec.name)
     context = table_context(study)
     trials, refused = laboratory_trials(study_predictions(study, runs), context, seed)
     for line in refused:
@@ -347,7 +358,6 @@ def lab(
             f"no finished training of {study_file} can be judged",
             "Finish two folds or more of a study whose split is by cell or patient (protocol: strict).",
         )
-    folder = out or Path("results") / study.spec.name
     found = bearing_upon(tables, study_cautions(study, runs))
     tables = [noted(table, found) for table in tables]
     for table in tables:
@@ -359,7 +369,7 @@ def lab(
 @app.command()
 def split(
     study_file: StudyFile,
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.", callback=given_folder)],
     data_dir: DataDir = None,
 ) -> None:
     """Write each task's folds as a file that another study can name as its split_file."""

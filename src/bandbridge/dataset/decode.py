@@ -26,6 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bandbridge.dataset import claims, tiff
 from bandbridge.dataset.claims import MAX_PIXELS
+from bandbridge.dataset.libtiff import quiet_libtiff
 from bandbridge.errors import UserError
 
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
@@ -153,6 +154,7 @@ def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> Decoded:
 
 def _decode_by_pillow(image: Image.Image) -> Decoded:
     """Images of 8 bits a sample and fewer."""
+    quiet_libtiff()
     image.load()
     frames = getattr(image, "n_frames", 1)
     claims.check_directories(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))

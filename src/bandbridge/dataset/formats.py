@@ -7,8 +7,10 @@ compared and kept, what is missing or half written is written again.
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -74,6 +76,7 @@ def import_distribution(
     if layout_name == "cir":
         read_names = partial(read_cir_names, first_label=first_label)
     specimens = read_names(names)
+    begun = (destination / ORIGIN).exists()
     write_json(destination / ORIGIN, origin)
     contents = (data for _, data in read_images(source, bounds))
     problems: list[str] = []
@@ -88,6 +91,8 @@ def import_distribution(
         _put(destination / "images" / written, kept)
         stated[f"images/{written}"] = "" if bits is None else str(bits)
     if problems:
+        if not begun:
+            _forget(destination)
         raise ManyErrors("images of which no such page or channel can be read:", problems, "Choose another.")
     rows = _rows(
         names if whole else [_as_png_name(name) for name in names],
@@ -102,6 +107,14 @@ def import_distribution(
     write_text(destination / METADATA, table)
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
+
+
+def _forget(destination: Path) -> None:
+    """Take away what a refused import has begun: another choice would find the folder taken."""
+    shutil.rmtree(destination / "images", ignore_errors=True)
+    with suppress(OSError):
+        (destination / ORIGIN).unlink()
+        destination.rmdir()  # where it was there before, it stays, empty
 
 
 def compare_with_published(labels: Sequence[str], layout: Layout) -> list[str]:

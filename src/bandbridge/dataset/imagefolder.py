@@ -37,10 +37,11 @@ from bandbridge.dataset.metadata import (
     is_inside,
     read_table,
     remedy_without_table,
+    rivals,
     tables_among,
 )
 from bandbridge.dataset.names import with_unknown
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 
@@ -214,6 +215,10 @@ def open_dataset(path: Path | str) -> ImageFolder:
     tables = tables_among(names)
     if not tables:
         raise UserError(f"{path} holds no {METADATA}", remedy_without_table(names))
+    beside = [name for table in tables for name in rivals(table, names)]
+    if beside:
+        remedy = "Keep the one that is right in the set, and move the other out of it."
+        raise UserError(f"{path} holds {first_few([*tables, *beside])}: which of them is meant is not known", remedy)
     rows = []
     for table in tables:
         data = (
@@ -318,7 +323,13 @@ def _zip_directory(path: Path) -> dict[str, ZipMember]:
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as fault:
         raise UserError(f"{path} is not a readable zip: {fault}", "Give a folder, or a complete zip.") from None
     names = [entry.filename for entry in entries]
-    outside = [f"{name!r} leads out of the zip" for name in names if not is_inside(name)]
+    outside = [
+        f"{name!r} has backslashes where folders have /"
+        if is_inside(name.replace("\\", "/"))
+        else f"{name!r} leads out of the zip"
+        for name in names
+        if not is_inside(name)
+    ]
     twice = [f"{name} is stored {times} times" for name, times in Counter(names).items() if times > 1]
     unknown = [f"{entry.filename} is {_odd_packing(entry)}" for entry in entries if _odd_packing(entry)]
     if outside or twice or unknown:

@@ -69,6 +69,12 @@ def tables_among(names: Collection[str]) -> list[str]:
     return []
 
 
+def rivals(table: str, names: Collection[str]) -> list[str]:
+    """Return the tables of another kind among ``names`` that lie beside ``table``; Hugging Face refuses them, too."""
+    beside = (PurePosixPath(table).with_name(name).as_posix() for name in TABLES)
+    return [name for name in beside if name != table and name in names]
+
+
 def remedy_without_table(names: Iterable[str]) -> str:
     """Say what to do about a set without a table, from the ``names`` of what it holds, in the root and below."""
     names = list(names)

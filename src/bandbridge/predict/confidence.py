@@ -27,6 +27,7 @@ from pydantic import (
 )
 from scipy.special import logsumexp, softmax
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.evaluation.assignment import assign_cell
@@ -284,10 +285,17 @@ def _learn_counts(
     numbers: np.ndarray,
     seed: int,
 ) -> Counts | None:
-    """The prices from whole cells: those held out together. None for other classes than a human's or split cells."""
+    """The prices from whole cells, those held out together.
+
+    None for other classes than a human's, for split cells, and where all are more than a cell has.
+    """
     if cells is None or names != CLASSES or len(set(zip(cells, numbers, strict=True))) > len(set(cells)):
         return None
-    whole = [CellLogits(str(cell), scaled[cells == cell], truth[cells == cell]) for cell in np.unique(cells)]
+    sizes = zip(*np.unique(cells, return_counts=True), strict=True)
+    known = [cell for cell, images in sizes if images <= MOST_IN_CELL]
+    if not known:
+        return None
+    whole = [CellLogits(str(cell), scaled[cells == cell], truth[cells == cell]) for cell in known]
     costs = learn_costs(np.stack([cell.copies for cell in whole]))
     planted = list(_plant(whole, np.random.default_rng(seed)))
     weight = choose_weight([*whole, *planted], costs)
