@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -37,8 +38,8 @@ STUDY = """\
 name: mine
 protocol: strict
 tasks:
-  q: {dataset: sets/q, intermediates: [g], preparation: published}
-  g: {dataset: sets/g, intermediates: [q], preparation: published}
+  q: {dataset: sets/q, intermediates: [g]}
+  g: {dataset: sets/g, intermediates: [q]}
 architectures: [test_resnet]
 approaches: [scratch, domain]
 split: {folds: 2, scheme: cell}
@@ -331,16 +332,21 @@ def _each_store(home: Path, name: str, how: Callable[[Path, Any], list[Path]], c
     return [path for folder in stores_of(home) for path in how(folder / name, change)]
 
 
+def one_job() -> list[str]:
+    """Run after run; an early build does nothing else, and knows no such option."""
+    return ["--jobs", "1"] if importlib.util.find_spec("bandbridge.study.side_by_side") else []
+
+
 #: By name: arguments, given the home; what of the home it leaves as its results.
 COMMANDS: dict[str, tuple[Callable[[Path], list[str]], tuple[str, ...]]] = {
     "study tables": (lambda _: ["study", "tables", "mine.yaml", "--out", "out"], ("out",)),
     "study run (a child)": (
-        lambda _: ["study", "run", "mine.yaml", "--device", "cpu", "--jobs", "1", "--only", "q/*/domain/fold0"],
+        lambda _: ["study", "run", "mine.yaml", "--device", "cpu", *one_job(), "--only", "q/*/domain/fold0"],
         ("runs/q/test_resnet/domain/*/predictions.parquet",),
     ),
     "study run (paused)": (
         lambda _: [
-            *("study", "run", "mine.yaml", "--runs", "paused/runs", "--device", "cpu", "--jobs", "1"),
+            *("study", "run", "mine.yaml", "--runs", "paused/runs", "--device", "cpu", *one_job()),
             *("--only", "q/*/scratch/fold0"),
         ],
         ("paused/runs/q/test_resnet/scratch/fold0-*/predictions.parquet",),
@@ -451,7 +457,7 @@ def make_home(home: Path) -> None:
         ["data", "synth", "sets/q", "--stain", "Q", "--cells", "4", "--seed", "1"],
         ["data", "synth", "sets/g", "--stain", "G", "--cells", "4", "--seed", "2"],
         ["data", "synth", "new", "--stain", "Q", "--cells", "1", "--seed", "9"],
-        ["study", "run", "mine.yaml", "--device", "cpu", "--jobs", "1"],
+        ["study", "run", "mine.yaml", "--device", "cpu", *one_job()],
     ):
         _must(home, arguments)
     learned = str(run_of(home, LEARNED))
