@@ -277,7 +277,8 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], None
                 use(page)
 
         monkeypatch.setattr(uvicorn.Server, "run", work)
-        Path("review/key").write_text(KEY + "\n")
+        # Each start has a key of its own now; the one that the folder held opens nothing any more.
+        monkeypatch.setattr("secrets.token_urlsafe", lambda _: KEY)
         return say("review", "exported", *cells, "--work", "review", "--port", 0, "--no-browser", "--device", "cpu")
 
     return opened

@@ -119,7 +119,7 @@ def test_kept_embeddings(tmp_path: Path, marker: _Marker) -> None:
     write_json(tmp_path / "facts.json", {})
     write_json(tmp_path / "files.json", ["a.png"])
     _array(tmp_path / "values.npy", marker)
-    assert read_embeddings(tmp_path, 1) is None
+    assert read_embeddings(tmp_path, {}, {"a.png"}) is None
 
 
 def _table_with_pickles(path: Path, marker: _Marker, columns: tuple[str, ...]) -> None:

@@ -34,6 +34,7 @@ COMMANDS = {
     "study tables": ("mine.yaml", "--out"),
     "study cautions": ("mine.yaml", "--runs"),
     "study report": ("mine.yaml", "--out"),
+    "study verify": ("--runs",),
     "study lab": ("mine.yaml", "--out"),
     "study attention": ("mine.yaml", "--out"),
     "study split": ("mine.yaml",),

@@ -101,7 +101,7 @@ def test_the_kept_weights_give_the_kept_predictions(study_file, tmp_path):
 
 def test_a_child_starts_from_its_parents_weights(study_file, imagenet_folder, tmp_path):
     """With a learning rate of almost nothing a child's weights stay its parent's; batch statistics do move."""
-    recipe = {"base": "fast", "epochs": 1, "learning_rate": 1e-12}
+    recipe = {"base": "fast", "epochs": 1, "learning_rate": 1e-9}
     path = study_file(approaches=["imagenet", "two-step"], run_folds=[0], recipe=recipe)
     execute(path, tmp_path / "runs", weights_dir=imagenet_folder)
     ledger = Ledger(tmp_path / "runs")

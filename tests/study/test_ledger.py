@@ -142,7 +142,7 @@ def test_damaged_and_unreadable_are_told_apart(tmp_path):
         read_json(tmp_path / "damaged.json")
     assert not isinstance(caught.value, EnvironmentFault)
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(EnvironmentFault, match="cannot read"):
+    with pytest.raises(UserError, match="is no file, but a folder"):
         read_json(tmp_path / "folder.json")
     with pytest.raises(UserError, match=r"damaged\.json is not a folder") as caught:
         read_json(tmp_path / "damaged.json" / "progress.json")
