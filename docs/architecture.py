@@ -51,8 +51,8 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, karyotype, machine, progress",
-        ("errors", "files", "karyotype", "machine", "progress"),
+        "errors, files, claims, karyotype, machine, progress",
+        ("errors", "files", "leftovers", "claims", "processes", "karyotype", "machine", "progress"),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from bandbridge.claims import held
 from bandbridge.dataset.by_cell import group_by_cell, prepare_images
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.decode import quiet_pillow
@@ -27,8 +28,9 @@ from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing, write_json
 from bandbridge.karyotype import order_classes
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
-from bandbridge.progress import track
+from bandbridge.progress import note, track
 
 T = TypeVar("T")
 #: Cores that threads can keep busy: eight asked for 2.8, as a third of the work on a crop holds the interpreter's lock.
@@ -82,20 +84,29 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     """Return the store of ``dataset`` under ``root``, building it first where it is not there yet.
 
     The folder's name is the hash of the content and the preparation, so a store is never out of date and a built one
-    is shared. Large sets are prepared in processes that are spawned: a script that calls this needs its
-    ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot be read; nothing is kept
-    then.
+    is shared; one process builds it, and others wait. Large sets are prepared in processes that are spawned: a script
+    that calls this needs its ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot
+    be read; nothing is kept then.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
     folder = _store_folder(root, fingerprint, preparation)
     if not (folder / "store.json").exists():
-        measured = _measure_extent(dataset, preparation)
-        _write_images(dataset, measured, folder)
-        with replacing(folder / "samples.parquet") as temporary:
-            dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
-        measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
-        write_json(folder / "store.json", {"fingerprint": fingerprint, "preparation": measured.model_dump()})
+        for each in root.glob("*"):  # one that a killed process left may never be asked for again
+            clear_leftovers(each)
+        with held(folder, lambda who: note(f"waiting for {who}, which prepares the images of {dataset.path}")):
+            clear_leftovers(folder, claimed=True)
+            if not (folder / "store.json").exists():
+                _write_store(dataset, preparation, folder, fingerprint)
     return open_store(folder)
+
+
+def _write_store(dataset: ImageFolder, preparation: Preparation, folder: Path, fingerprint: str) -> None:
+    measured = _measure_extent(dataset, preparation)
+    _write_images(dataset, measured, folder)
+    with replacing(folder / "samples.parquet") as temporary:
+        dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
+    measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
+    write_json(folder / "store.json", {"fingerprint": fingerprint, "preparation": measured.model_dump()})
 
 
 def _store_folder(root: Path, fingerprint: str, preparation: Preparation) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bandbridge.claims import held
 from bandbridge.dataset.archive import image_files
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, open_dataset
 from bandbridge.dataset.prepare import Preparation
@@ -107,12 +108,16 @@ def embed(
     names = dataset.samples["file_name"].tolist()
     found = _read(folder, len(names))
     if found is None:
-        store = build_store(dataset, preparation, root / ".stores", fingerprint)
-        found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
-        with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, found[1])
-        write_json(folder / "files.json", found[0])
-        write_json(folder / "facts.json", facts)
+        # One process at a time: of two, the files of one could come to lie beside the values of the other.
+        with held(folder, lambda who: note(f"waiting for {who}, which looks at the images of {dataset.path}")):
+            found = _read(folder, len(names))
+            if found is None:
+                store = build_store(dataset, preparation, root / ".stores", fingerprint)
+                found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
+                with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
+                    np.save(file, found[1])
+                write_json(folder / "files.json", found[0])
+                write_json(folder / "facts.json", facts)
     # They may have been made from another copy of the set, in another order.
     position = {file: row for row, file in enumerate(found[0])}
     values = found[1][[position[file] for file in names]]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import UserError
-from bandbridge.files import csv_lines, replacing, write_text
+from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.database import Store
 from bandbridge.review.schema import StoredSheet
 
@@ -46,13 +46,13 @@ def export_accepted(store: Store) -> Export:
     folder = store.folder / "exports" / name
     rows, told = [], []
     names = _told_apart([one.record.name for one in sheets])
-    for stored, cell in zip(sheets, names, strict=True):
-        new_rows, new_told = _write_cell(store, stored, cell, folder)
-        rows += new_rows
-        told += new_told
-    write_text(folder / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
-    # Last: a folder without it is no dataset, so one cut short is never taken for whole.
-    write_text(folder / METADATA, csv_lines(COLUMNS, rows))
+    with replacing_folder(folder) as place:  # so that none is left that was cut short
+        for stored, cell in zip(sheets, names, strict=True):
+            new_rows, new_told = _write_cell(store, stored, cell, place)
+            rows += new_rows
+            told += new_told
+        write_text(place / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
+        write_text(place / METADATA, csv_lines(COLUMNS, rows))
     archive = folder.with_name(f"{name}.zip")
     with replacing(archive) as temporary:
         _pack(folder, temporary)

@@ -18,12 +18,14 @@ import torch
 from lightning_fabric import Fabric
 
 from bandbridge import __version__
+from bandbridge.claims import Claim, claimed
 from bandbridge.dataset.contents import write_contents
 from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import read_json, write_json
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
@@ -35,7 +37,7 @@ from bandbridge.model.weights import (
     weights_folder,
 )
 from bandbridge.progress import format_duration, note
-from bandbridge.study.ledger import CHECKPOINT, DONE, ENVIRONMENT, FAILED, PROGRESS, Ledger, claimed
+from bandbridge.study.ledger import CHECKPOINT, DONE, ENVIRONMENT, FAILED, PROGRESS, Ledger
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import schedule
@@ -86,6 +88,10 @@ class Training:
     model: torch.nn.Module
     job: TrainingJob
     weights: dict[str, Any] | None
+
+
+class _TakenOver(Exception):
+    """The run is another process's by now."""
 
 
 @dataclass
@@ -152,7 +158,11 @@ class Executor:
         return absent
 
     def run(self, runs: Sequence[PlannedRun]) -> Outcome:
-        """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
+        """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others.
+
+        What another process holds is passed, and so are its children:
+        :func:`bandbridge.study.rounds.in_rounds` comes back to them.
+        """
         outcome = Outcome()
         pending = [run for run in distinct(runs) if self.ledger.state(run).kind != "done"]
         clock = Clock(pending, self.ledger)
@@ -169,36 +179,42 @@ class Executor:
         if run.parent is not None and self.ledger.state(run.parent).kind != "done":
             outcome.waiting.append(run.name)
             return True
-        try:
-            with claimed(self.ledger.folder(run)) as mine:
-                if not mine:
-                    outcome.elsewhere.append(run.name)
-                    return True
-                if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
-                    return True
-                finished = self._train(run, label, clock, outcome)
-        except UserError as error:
-            if not concerns_one_run(error):
-                raise
-            self.record_failure(run, error)
-            self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
-            outcome.failed[run.name] = error
-            return True
+        with claimed(self.ledger.folder(run)) as claim:
+            if claim is None:
+                outcome.elsewhere.append(run.name)
+                return True
+            if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
+                return True
+            try:
+                finished = self._train(run, label, clock, outcome, claim)
+            except _TakenOver:
+                self.say(f"{label}: left to another process, which took it over while this one was silent")
+                outcome.elsewhere.append(run.name)
+                return True
+            except UserError as error:
+                if not concerns_one_run(error):
+                    raise
+                self.record_failure(run, error)  # before another process can claim it
+                self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
+                outcome.failed[run.name] = error
+                return True
         if finished:
             outcome.done.append(run.name)
         else:
             outcome.out_of_time = True
         return finished
 
-    def _train(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome) -> bool:
+    def _train(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome, claim: Claim) -> bool:
         folder = self.ledger.folder(run)
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
-        for left in (folder / FAILED, *folder.glob(".*.tmp")):  # half-written files of a process that was killed
-            left.unlink(missing_ok=True)
+        (folder / FAILED).unlink(missing_ok=True)
+        clear_leftovers(folder, claimed=True)
         write_json(folder / "run.json", run.describe())
 
         def report(entry: dict[str, float]) -> None:
+            if not claim.stands():  # before the last epoch's results are kept, too
+                raise _TakenOver
             clock.tick(run, entry)
             outcome.epochs += 1
             self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")

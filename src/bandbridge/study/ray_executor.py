@@ -15,6 +15,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.machine import usable_cores
 from bandbridge.study.apart import Errand, Report, Watch
 from bandbridge.study.execute import Clock, Executor, Outcome
+from bandbridge.study.rounds import in_rounds
 from bandbridge.study.run import PlannedRun, distinct
 
 try:
@@ -61,7 +62,7 @@ def run_on_ray(executor: Executor, runs: Sequence[PlannedRun], cluster: Cluster)
         resources, at_once = _resources(cluster)
         # What every task needs goes into the cluster once.
         errand = ray.put(Errand.of(executor, cluster.device, cluster.cpus_per_run))
-        return _Driver(executor, pending, at_once).drive(errand, resources)
+        return in_rounds(executor, pending, lambda left: _Driver(executor, left, at_once).drive(errand, resources))
 
 
 @contextmanager
