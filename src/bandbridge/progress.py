@@ -5,11 +5,14 @@ The library is silent unless somebody listens; the command line always does.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,8 +26,46 @@ from rich.progress import (
 )
 
 T = TypeVar("T")
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is at the moment; when nobody reads it any more (``2>&1 | head``), nowhere.
+
+    What is trained does not depend on who watches: a pipe that is closed, a terminal that is gone or a full disk under
+    a log end the words, and not the work.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except OSError:
+            self._fall_silent()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        # What is still buffered would fail again at the end of the program, and change its exit code.
+        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return sys.stderr.encoding
+
+
 #: Progress and notes go to standard error, so that standard output stays a command's result.
-console = Console(stderr=True, soft_wrap=True, highlight=False)
+console = Console(file=cast(IO[str], _StandardError()), soft_wrap=True, highlight=False)
 _PLAIN_INTERVAL_S = 15.0
 
 
