@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from bandbridge.claims import claimed
 from bandbridge.errors import UserError
 from bandbridge.study.apart import Errand
 from bandbridge.study.execute import Executor
-from bandbridge.study.ledger import Ledger, claimed
+from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'bandbridge[ray]'")
