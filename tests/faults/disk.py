@@ -50,23 +50,25 @@ def _fill_at_each(name: str, command: Callable[[], list[object]], out: Path, par
     part.check(ended.code == 0, f"{name}: {ended.output[-300:]}")
     expected = _kept(out)
     kinds = list({re.sub(r"\d+", "0", written): written for written in ended.names}.values())
-    for written in kinds[: max(1, round(len(kinds) * scale))]:
-        for limit in (0, 100):
-            empty(out)
+    for number, written in enumerate(kinds[: max(1, round(len(kinds) * scale))]):
+        # From the first byte, or after some, with the file begun.
+        limit = 100 * (number % 2)
+        empty(out)
+        ended = run(command(), log, Accident(full_at=(written, limit)))
+        if ended.code == 0 and limit:  # the file is that small
+            limit = 0
             ended = run(command(), log, Accident(full_at=(written, limit)))
-            if ended.code == 0:  # the file is that small
-                part.check(limit > 0, f"{name}: no fault of a full disk at {written}")
-                continue
-            part.count("full disks")
-            part.check(ended.code in (1, 2), f"{name}: {written}: exit code {ended.code}: {ended.output[-600:]}")
-            part.check("Traceback" not in ended.output, f"{name}: {written}: {ended.output[-900:]}")
-            plain = "".join(ended.output.split())
-            part.check("".join(written.split()) in plain, f"{name}: {written} is not named: {ended.output[-300:]}")
-            ended = run(command(), log)
-            part.check(ended.code == 0, f"{name}: {written}: it does not go on: {ended.output[-300:]}")
-            found = _kept(out)
-            part.check(found == expected, f"{name}: {written}: differs: {_differing(found, expected)}")
-            part.check(not leftovers(out), f"{name}: {written}: left: {leftovers(out)}")
+        part.count("full disks")
+        which = f"{name}: {written} after {limit} bytes"
+        part.check(ended.code in (1, 2), f"{which}: exit code {ended.code}: {ended.output[-600:]}")
+        part.check("Traceback" not in ended.output, f"{which}: {ended.output[-900:]}")
+        named = "".join(written.split()) in "".join(ended.output.split())
+        part.check(named, f"{which}: it is not named: {ended.output[-300:]}")
+        ended = run(command(), log)
+        part.check(ended.code == 0, f"{which}: it does not go on: {ended.output[-300:]}")
+        found = _kept(out)
+        part.check(found == expected, f"{which}: these differ: {_differing(found, expected)}")
+        part.check(not leftovers(out), f"{which}: left: {leftovers(out)}")
 
 
 def _kept(out: Path) -> dict[str, str]:

@@ -142,7 +142,7 @@ def study_seeds() -> list[bytes]:
         (
             b"name: paper\nprotocol: paper\ntasks:\n  Q: {dataset: q, intermediates: [G], preparation: by-cell}\n"
             b"  G:\n    dataset: g\n    intermediates: [Q]\narchitectures:\n- MobileNetV3-L\n"
-            b"- {name: v, timm: vgg16_bn}\n"
+            b"- vgg16_bn\n"
             b"approaches: [scratch, imagenet, two-step]\nsplit: {folds: 5, scheme: image, seed: 1}\nseed: 3\n"
             b"preparation: {base: published, padding: background}\nrecipe:\n  base: paper\n"
             b"  augmentation: {flip_vertical: 0.1}\n"
