@@ -44,7 +44,7 @@ def _train(
     for process, ended in zip(processes, ends, strict=True):
         right = (0, -9) if process in victims else (0,)
         part.check(ended.code in right, f"{kind}: exit code {ended.code}: {ended.output[-600:]}")
-    part.count(kind.replace(", some killed", ""))
+    part.count(f"rounds of {kind.replace(', some killed', '')}")
     part.count("killed", sum(ended.code == -9 for ended in ends))
     found = products(runs)
     part.check(found == expected, f"{kind}: {len(found)} of {len(expected)} products, or these differ")
