@@ -51,8 +51,11 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, claims, karyotype, machine, progress",
-        ("errors", "files", "leftovers", "claims", "processes", "karyotype", "machine", "progress"),
+        "errors, files, claims, karyotype, machine, terminal, progress, seal",
+        (
+            *("errors", "files", "leftovers", "claims", "processes", "karyotype", "machine"),
+            *("terminal", "progress", "seal"),
+        ),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),

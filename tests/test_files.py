@@ -1,7 +1,9 @@
 """Writing whole or not at all, and hashing by value."""
 
+import csv
 import errno
 import hashlib
+import io
 import os
 import re
 from pathlib import Path
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 import bandbridge
-from bandbridge.errors import EnvironmentFault
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import (
     canonical_json,
     content_hash,
@@ -19,6 +21,10 @@ from bandbridge.files import (
     file_stems,
     guard_formula,
     is_present,
+    load_json,
+    markdown_text,
+    read_json,
+    read_regular,
     replacing,
     unguard_formula,
     write_text,
@@ -148,3 +154,50 @@ def test_a_system_that_flushes_no_folders_is_no_fault_and_a_broken_disk_is(tmp_p
     monkeypatch.setattr(os, "fsync", refusing(errno.EIO))
     with pytest.raises(EnvironmentFault, match=r"b\.txt"):
         write_text(tmp_path / "b.txt", "x")
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb", 'a"b,c', " a", "\r"])
+def test_a_carriage_return_in_a_text_comes_back(text: str) -> None:
+    """Unquoted, it made a table that nothing could read."""
+    table = csv_lines(("file_name", "label"), [(text, "1"), ("b", "2")])
+    assert list(csv.reader(io.StringIO(table, newline=""), strict=True)) == [
+        ["file_name", "label"],
+        [text, "1"],
+        ["b", "2"],
+    ]
+
+
+def test_results_show_signs_that_a_terminal_would_obey() -> None:
+    frame = pd.DataFrame({"cell\x1b": ["a\x1b[2J\r", "b"], "n": [1.5, 2]})
+    assert csv_text(frame) == "cell\\u001b,n\na\\u001b[2J\\u000d,1.5\nb,2.0\n"
+
+
+def test_only_regular_files_within_bounds_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.json").write_text("[1, 2]")
+    assert read_regular(tmp_path / "a.json") == b"[1, 2]" and load_json(tmp_path / "a.json") == [1, 2]
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(UserError, match="is no file, but a"):
+            load_json(path)
+    with pytest.raises(UserError, match="larger than 3 bytes"):
+        read_regular(tmp_path / "a.json", 3)
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "none")
+    monkeypatch.setattr(os, "open", _denied)
+    with pytest.raises(EnvironmentFault, match=r"cannot read .*a\.json: Permission denied"):
+        read_json(tmp_path / "a.json")
+
+
+def _denied(*given: object) -> int:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_without_end_is_a_damaged_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json is damaged \(it is nested too deeply"):
+        read_json(tmp_path / "config.json")
+
+
+def test_markdown_takes_nothing_of_a_name_for_its_own() -> None:
+    assert markdown_text("<b>[a](b)`c`\x1b_d_") == r"\<b>\[a](b)\`c\`\\u001b_d\_"

@@ -48,3 +48,7 @@ def test_a_cell_has_46_chromosomes_with_either_sex():
 def test_human_labels_give_all_classes_others_their_own_by_value():
     assert order_classes(["2", "10", "X"]) == CLASSES
     assert order_classes(["n02", "30", "4", "n01"]) == ("4", "30", "n01", "n02")
+
+
+def test_digits_that_are_no_numbers_are_names() -> None:
+    assert order_classes(["b", "\u00b2", "10", "9", "9" * 5000])[:2] == ("9", "10")

@@ -11,12 +11,13 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.leftovers import beside, clear_once
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: How a text begins that a spreadsheet computes, in full width too
 #: (https://owasp.org/www-community/attacks/CSV_Injection).
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
+#: What a text file of ours, or of a user's, may have: many times the largest that is written.
+MAX_TEXT_BYTES = 2**27
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: How a system says that it does not flush folders, or opens none.
 _NO_SUCH_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS}
@@ -38,6 +41,75 @@ def is_present(path: Path) -> bool:
         raise EnvironmentFault(f"cannot look at {path}: {fault.strerror}", "Check the permissions.") from fault
     except OSError:  # no name that a file could have
         return False
+
+
+def default_mode() -> int:
+    """Return the permissions of a new file, as the process's umask leaves them."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def read_regular(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
+    """Return the content of the file ``path``, of no more than ``limit`` bytes.
+
+    Raises :class:`UserError` for what is no regular file (a folder, a pipe, a device) and for a larger one,
+    :class:`EnvironmentFault` for one that cannot be read, FileNotFoundError and NotADirectoryError where there is none.
+    """
+    try:
+        # A pipe without a writer would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{path} is no file, but a folder, a pipe or a device", "Name a file.")
+            data = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except IsADirectoryError:
+        raise UserError(f"{path} is no file, but a folder", "Name a file.") from None
+    except OSError as fault:
+        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
+    except ValueError as fault:  # a name with NUL in it
+        raise UserError(f"{str(path)!r} is no name of a file", "Correct it.") from fault
+    if len(data) > limit:
+        raise UserError(f"{path} is larger than {limit} bytes", "Is it the right file?")
+    return data
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of JSON ``text``; ValueError for what is none, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def load_json(path: Path, limit: int = MAX_TEXT_BYTES) -> Any:
+    """Return the value of the JSON file ``path``.
+
+    Raises ValueError for what is none, else as :func:`read_regular` does.
+    """
+    return parse_json(read_regular(path, limit))
+
+
+def require_folder(folder: Path, writable: bool = True) -> None:
+    """Look whether files can be put into ``folder``, which need not be there yet; nothing is made.
+
+    Raises :class:`UserError` where a file is in its place or that of a folder above it, and where ``writable``
+    :class:`EnvironmentFault` where it cannot be written.
+    """
+    remedy = "Choose another folder, or move that file away."
+    for place in (folder, *folder.absolute().parents):
+        if not is_present(place) and not place.is_symlink():
+            continue
+        if not place.is_dir():
+            what = "the file" if place == folder else f"the file {place}"
+            raise UserError(f"cannot write into {folder}: {what} is in the place of a folder", remedy)
+        if writable and not os.access(place, os.W_OK | os.X_OK):
+            raise EnvironmentFault(
+                f"cannot write into {folder}: {place} is closed to you", "Choose another folder, or open that one."
+            )
+        return
 
 
 @contextmanager
@@ -176,23 +248,33 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """Return ``table`` without its index as CSV that is safe to open in a spreadsheet: see :func:`guard_formula`."""
+    """Return ``table`` without its index as CSV that is safe to open in a spreadsheet: see :func:`guard_formula`.
+
+    Signs that a terminal would obey are written out (:func:`bandbridge.errors.visible`).
+    """
     import pandas as pd
 
     guarded = {
-        place: column if column.dtype.kind in "biufc" else column.map(guard_formula)
+        place: column if column.dtype.kind in "biufc" else column.map(_guard_shown)
         for place, (_, column) in enumerate(table.items())
     }
-    header = [guard_formula(name) for name in table.columns]
+    header = [_guard_shown(name) for name in table.columns]
     return pd.DataFrame(guarded, index=table.index).to_csv(index=False, header=header, lineterminator="\n")
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a header and ``rows`` of texts as CSV that is safe to open in a spreadsheet."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([guard_formula(cell) for cell in row] for row in (columns, *rows))
-    return stream.getvalue()
+    lines = []
+    for row in (columns, *rows):
+        stream = io.StringIO()
+        # With this end of a line, a carriage return in a text is quoted too: unquoted, nothing could read it.
+        csv.writer(stream, lineterminator="\r\n").writerow([guard_formula(cell) for cell in row])
+        lines.append(stream.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def _guard_shown(cell: Any) -> Any:
+    return guard_formula(visible(cell) if isinstance(cell, str) else cell)
 
 
 def guard_formula(cell: Any) -> Any:
@@ -225,28 +307,35 @@ def _is_formula(text: str) -> bool:
     return False
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
     """Return the JSON object in ``path``, or {} when there is none.
 
-    Raises :class:`UserError` when it is damaged or its folder is none, :class:`EnvironmentFault` when it cannot be
-    read.
+    Raises :class:`UserError` when it is damaged, with ``remedy``, or its folder is none, and :class:`EnvironmentFault`
+    when it cannot be read.
     """
+    damaged = f"Delete {path.parent}: that run is then made again." if remedy is None else remedy
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path)
     except FileNotFoundError:
         return {}
     except NotADirectoryError as fault:
-        remedy = "Name the folder of a run or of an exported model."
-        raise UserError(f"{path.parent} is not a folder", remedy) from fault
+        raise UserError(
+            f"{path.parent} is not a folder", "Name the folder of a run or of an exported model."
+        ) from fault
     except OSError as fault:
         raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
-    except ValueError as fault:
-        raise UserError(
-            f"{path} is damaged ({fault})", f"Delete {path.parent}: that run is then made again."
-        ) from fault
+    except (ValueError, RecursionError) as fault:
+        raise UserError(f"{path} is damaged ({fault})", damaged) from fault
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not an object)", f"Delete {path.parent}: that run is then made again.")
+        raise UserError(f"{path} is damaged (not an object)", damaged)
     return value
+
+
+def markdown_text(text: str) -> str:
+    """Return ``text`` on one line, with the characters escaped that Markdown would take for its own."""
+    text = re.sub(r"([\\`*|<\[])", r"\\\1", visible(text).replace("\n", " "))
+    # Inside a word an underscore is only itself; at its edge it would start emphasis.
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 
 def canonical_json(value: Any) -> str:

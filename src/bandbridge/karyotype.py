@@ -10,6 +10,8 @@ from bandbridge.errors import UserError
 AUTOSOMES: tuple[str, ...] = tuple(str(number) for number in range(1, 23))
 SEX_CHROMOSOMES: tuple[str, ...] = ("X", "Y")
 CLASSES: tuple[str, ...] = AUTOSOMES + SEX_CHROMOSOMES
+#: Python refuses to turn more into a number.
+_MOST_DIGITS = 4000
 CLASS_INDEX: dict[str, int] = {label: index for index, label in enumerate(CLASSES)}
 
 #: A spreadsheet, and a table with a gap, make 1.0 (or 1,0) of 1, and '1 of what was to stay text.
@@ -32,6 +34,13 @@ def parse_label(text: str) -> str:
     raise UserError(f"{text!r} is not a human chromosome label", 'Labels are "1" to "22", "X" and "Y".')
 
 
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``names`` of classes. Raises ValueError unless there is one, and each is there once and not empty."""
+    if not names or "" in names or len(set(names)) < len(names):
+        raise ValueError("each class has a name of its own")
+    return names
+
+
 def expected_copies(label: str, x_count: int = 2) -> int:
     """Copies of ``label`` in a normal cell with ``x_count`` X chromosomes (2: XX, 1: XY)."""
     if label == "X":
@@ -50,4 +59,14 @@ def order_classes(labels: Iterable[str]) -> tuple[str, ...]:
     present = set(labels)
     if present <= set(CLASSES):
         return CLASSES
-    return tuple(sorted(present, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)))
+    # A superscript two is a digit and no number.
+    return tuple(sorted(present, key=lambda name: (not is_number(name), int(name) if is_number(name) else 0, name)))
+
+
+def is_number(text: str) -> bool:
+    """Whether ``text`` is digits alone, no more than Python turns into a number.
+
+    >>> [is_number(text) for text in ("12", "\u00b2", "-1", "")]
+    [True, False, False, False]
+    """
+    return text.isdecimal() and len(text) <= _MOST_DIGITS

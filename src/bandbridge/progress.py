@@ -5,17 +5,12 @@ The library is silent unless somebody listens; the command line always does.
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, NamedTuple, TypeVar, cast
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,48 +19,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from bandbridge.errors import visible
+from bandbridge.terminal import Console, standard_error
 
 T = TypeVar("T")
-
-
-class _StandardError(io.TextIOBase):
-    """Standard error as it is at the moment; when nobody reads it any more (``2>&1 | head``), nowhere.
-
-    What is trained does not depend on who watches: a pipe that is closed, a terminal that is gone or a full disk under
-    a log end the words, and not the work.
-    """
-
-    def write(self, text: str) -> int:
-        try:
-            return sys.stderr.write(text)
-        except OSError:
-            self._fall_silent()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            sys.stderr.flush()
-        except OSError:
-            self._fall_silent()
-
-    def _fall_silent(self) -> None:
-        # What is still buffered would fail again at the end of the program, and change its exit code.
-        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stderr.fileno())
-
-    def isatty(self) -> bool:
-        return sys.stderr.isatty()
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return sys.stderr.encoding
-
-
 #: Progress and notes go to standard error, so that standard output stays a command's result.
-console = Console(file=cast(IO[str], _StandardError()), soft_wrap=True, highlight=False)
+console = Console(file=standard_error, soft_wrap=True)
 _PLAIN_INTERVAL_S = 15.0
 
 
@@ -92,8 +53,8 @@ def in_place() -> bool:
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows its text in place on a terminal, as a line elsewhere."""
     if in_place():
-        with console.status(text) as shown:
-            yield lambda update: shown.update(escape(update))
+        with console.status(Text(visible(text))) as shown:
+            yield lambda update: shown.update(Text(visible(update)))
     else:
         yield note
 
@@ -117,7 +78,7 @@ def listening(listener: Listener) -> Iterator[None]:
 def note(text: str) -> None:
     """Tell whoever listens one line; on the console, on standard error."""
     if _listener is True:
-        console.print(text, markup=False)
+        console.print(text)
     elif _listener is not False:
         _listener(Step(text))
 
@@ -147,7 +108,7 @@ def _told(items: Iterable[T], total: int, description: str, listener: Callable[[
 
 def _bar(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -155,7 +116,7 @@ def _bar(items: Iterable[T], total: int, description: str) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield from bar.track(items, total=total, description=description)
+        yield from bar.track(items, total=total, description=visible(description))
 
 
 def _lines(items: Iterable[T], total: int, description: str) -> Iterator[T]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.finished import unseal
 
 import bandbridge as bb
 from bandbridge.progress import Step
@@ -120,6 +121,9 @@ def test_an_exported_graph_answers_as_the_model_it_came_from(
             and found["flag"].tolist() == expected["flag"].tolist()
         )
     (tmp_path / "graph" / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(bb.UserError, match=r"model\.onnx was altered"):
+        bb.load_model(tmp_path / "graph")
+    unseal(tmp_path / "graph")
     with pytest.raises(bb.UserError, match="cannot be opened"):
         bb.load_model(tmp_path / "graph")
     with pytest.raises(bb.UserError, match="does not exist"):

@@ -50,3 +50,31 @@ def test_a_good_size_is_not_spoken_of(tmp_path, size) -> None:
 
 def test_what_no_weights_have_learned_is_not_spoken_of(tmp_path) -> None:
     assert "pads images" not in plan(tmp_path, 225, "tf_mobilenetv3_small_100", approach="scratch")
+
+
+def test_whoever_calls_is_asked_before_a_changed_set_is_trained_on_anew(tmp_path, chromosome_set, capsys) -> None:
+    image = sorted((chromosome_set("Q", 2) / "images").rglob("*.png"))[0]
+    change = {"tasks": {"Q": {"dataset": "q2-0"}}, "architectures": ["test_resnet"], "approaches": ["scratch"]}
+    recipe = {"image_size": 32, "recipe": {"base": "fast", "epochs": 1}, "run_folds": [0]}
+    split = {"split": {"folds": 2, "scheme": "cell"}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(SPEC | change | recipe | split))
+    asked: list[str] = []
+
+    def run(answer: bool | None) -> list[str]:
+        study = bb.Study.read(tmp_path / "study.yaml", runs=tmp_path / "runs")
+        confirm = None if answer is None else lambda text: asked.append(text) or answer
+        return study.run(device="cpu", jobs=1, confirm=confirm).done
+
+    assert len(run(False)) == 1 and asked == [], "of a set that is as it was nobody is asked"
+    image.write_bytes(image.read_bytes() + b"\0")
+    with pytest.raises(bb.UserError, match="nothing was trained") as caught:
+        run(False)
+    assert len(asked) == 1 and asked[0].startswith(
+        "1 finished run belongs to another version of this set; q2-0: 1 image"
+    )
+    assert asked[0][1:] in caught.value.remedy and len(list((tmp_path / "runs").rglob("done.json"))) == 1
+    assert len(run(True)) == 1 and len(asked) == 2
+    image.write_bytes(image.read_bytes() + b"\0")
+    capsys.readouterr()
+    assert len(run(None)) == 1 and len(asked) == 2
+    assert len(list((tmp_path / "runs").rglob("done.json"))) == 3

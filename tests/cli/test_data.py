@@ -162,3 +162,13 @@ def test_bioimlab_has_its_published_counts_and_its_known_faults(bandbridge, real
     assert facts["classes"] == expected
     framing = next(finding for finding in facts["findings"] if finding["kind"] == "mixed-framing")
     assert framing["count"] == 1215 and result.code == 1
+
+
+def test_a_refused_import_leaves_its_place_as_it_was(bandbridge, bioimlab, tmp_path):
+    """Another choice must find it free; what a stopped import has begun stays, to be gone on with."""
+    command = ("data", "import", "bioimlab", bioimlab, tmp_path / "set")
+    refused = bandbridge(*command, "--page", 3)
+    assert refused.code == 2 and not (tmp_path / "set").exists()
+    assert bandbridge(*command).code == 0
+    refused = bandbridge(*command, "--page", 3)
+    assert refused.code == 2 and (tmp_path / "set" / "metadata.csv").exists()

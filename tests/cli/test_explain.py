@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tests.finished import begin_run, seal
 
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.evaluation.predictions import write_predictions
@@ -29,7 +30,8 @@ def dataset(chromosome_set):
 @pytest.fixture
 def run(tmp_path, dataset):
     """A finished run as a study leaves it, of which the second cell was held out."""
-    folder = tmp_path / "runs" / "Q" / "test_resnet" / "scratch" / "fold0-0123456789ab"
+    facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
+    folder = begin_run(tmp_path / "runs" / "Q" / "test_resnet" / "scratch", **facts)
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     for checkpoint in ("best", "last"):
         save_model(model.state_dict(), folder / f"{checkpoint}.safetensors", {})
@@ -41,13 +43,12 @@ def run(tmp_path, dataset):
         "std": [0.5] * 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    facts = {"id": "0123456789ab", "task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
-    (folder / "run.json").write_text(json.dumps(facts))
     samples = open_dataset(dataset).samples.rename(columns={"file_name": "image"})
     held_out = samples[samples["cell"] == "synthetic-q0002"]
     frame = held_out[["image", "cell", "patient", "label"]].assign(checkpoint="best").reset_index(drop=True)
     logits = pd.DataFrame(np.zeros((len(frame), 24), np.float32), columns=[f"logit_{name}" for name in CLASSES])
     write_predictions(folder / "predictions.parquet", pd.concat([frame, logits], axis=1))
+    seal(folder)
     return folder
 
 
@@ -73,7 +74,7 @@ def test_images_of_the_runs_dataset_are_drawn_from_those_held_out(bandbridge, ru
         assert name in result.out
     assert set(SHARES) <= set(rows.columns)
     written = json.loads((tmp_path / "out" / "explanations.json").read_text())
-    assert (written["layer"], written["checkpoint"], written["run"]["id"]) == ("layer4", "best", "0123456789ab")
+    assert (written["layer"], written["checkpoint"], written["run"]["id"]) == ("layer4", "best", run.name[-12:])
     assert len(written["images"]) == len(rows)
 
 

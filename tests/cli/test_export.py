@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.finished import begin_run
 
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.karyotype import CLASSES
@@ -22,15 +23,14 @@ pytest.importorskip("onnxruntime", reason="needs bandbridge[export]")
 @pytest.fixture
 def run(tmp_path):
     """A run as a study leaves it, without predictions."""
-    folder = tmp_path / "runs" / "Q" / "test_resnet" / "scratch" / "fold0-0123456789ab"
+    facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
+    folder = begin_run(tmp_path / "runs" / "Q" / "test_resnet" / "scratch", **facts)
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     for checkpoint in ("best", "last"):
         save_model(model.state_dict(), folder / f"{checkpoint}.safetensors", {})
     settings = {"size": 64}
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": settings, "mean": [0.5] * 3}
     (folder / "config.json").write_text(json.dumps({**config, "std": [0.5] * 3}))
-    facts = {"id": "0123456789ab", "task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
-    (folder / "run.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -39,8 +39,9 @@ def test_a_run_becomes_a_folder_that_says_how_far_it_is_from_pytorch(bandbridge,
     result = bandbridge("export", run)
     assert result.code == 0, result.err
     assert [line.split()[0] for line in result.out.splitlines()] == ["1", "3", "16"]
-    folder = tmp_path / "exports" / "Q-test_resnet-0123456789ab-onnx"
-    assert {path.name for path in folder.iterdir()} == {"model.onnx", "preparation.json", "example.py", "README.md"}
+    folder = tmp_path / "exports" / f"Q-test_resnet-{run.name[-12:]}-onnx"
+    names = {"model.onnx", "preparation.json", "SHA256SUMS", "example.py", "README.md"}
+    assert {path.name for path in folder.iterdir()} == names
     assert "not calibrated" in result.err and json.loads((folder / "preparation.json").read_text())["temperature"] == 1
 
 

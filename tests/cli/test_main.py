@@ -9,7 +9,7 @@ import sys
 import pytest
 import typer
 
-from bandbridge.cli.main import app, run
+from bandbridge.cli.main import _memory_remedy, app, run
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()")
 
@@ -120,3 +120,21 @@ def test_a_closed_pipe_ends_quietly(arguments):
     finally:
         os.close(writing)
     assert result.returncode == 1 and result.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (("study", "run", "s.yaml"), "--jobs"),
+        (("data", "import", "folder", "a", "b"), "in parts"),
+        (("study", "tables", "s.yaml"), "Close other programs"),
+        (("predict", "m", "i"), "fewer cells"),
+        (("explain", "r", "i"), "--limit"),
+        (("similarity", "a", "b"), "--image-size"),
+    ],
+)
+def test_what_helps_where_memory_is_out_is_what_the_command_has(command, remedy):
+    said = _memory_remedy(list(command))
+    assert remedy in said
+    if command[:2] not in (("study", "run"),):
+        assert "batch" not in said

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
+from tests.finished import seal
 
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
@@ -146,6 +147,7 @@ def test_a_model_that_can_promise_nothing_says_so(bandbridge, small_study, run, 
     bandbridge("models", "export", run, "--out", model)
     facts = json.loads((model / "confidence.json").read_text()) | {"review_below": None}
     (model / "confidence.json").write_text(json.dumps(facts))
+    seal(model)
     result = bandbridge("predict", model, small_study.path.parent / "q", "--out", tmp_path / "out")
     assert "every chromosome is flagged" in result.err and "inf" not in result.err.replace("information", "")
 
@@ -157,10 +159,12 @@ def test_a_model_that_saw_few_images_upside_down_says_so(bandbridge, small_study
     path = next(path for path in model.glob("*.json") if '"flip_vertical": 0.5' in path.read_text())
     text = path.read_text().replace('"flip_vertical": 0.5', '"flip_vertical": 0.1')
     path.write_text(text)
+    seal(model)
     assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "stood").err, (
         "both ways judged"
     )
     path.write_text(text.replace('"upright": true', '"upright": false'))
+    seal(model)
     warned = bandbridge("predict", model, images, "--out", tmp_path / "few")
     assert "10% of the images were upside down; give --flips" in " ".join(warned.err.split())
     assert "upside down" not in bandbridge("predict", model, images, "--out", tmp_path / "flips", "--flips").err

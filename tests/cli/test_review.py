@@ -13,10 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
+from tests.finished import begin_run
 
+from bandbridge.cli.review import _show
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
@@ -26,19 +29,22 @@ COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "
 
 @pytest.fixture
 def run(tmp_path):
-    folder = tmp_path / "fold0-0123456789ab"
+    folder = begin_run(tmp_path, task="G")
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     save_model(model.state_dict(), folder / "last.safetensors", {})
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": {"size": 64}}
     (folder / "config.json").write_text(json.dumps({**config, "mean": [0.5] * 3, "std": [0.5] * 3}))
-    (folder / "run.json").write_text(json.dumps({"task": "G"}))
     return folder
 
 
-def start(*arguments: object) -> tuple[subprocess.Popen, str]:
+def start(*arguments: object, **variables: str) -> tuple[subprocess.Popen, str]:
     """Start the command and return it with the address that it prints."""
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **variables},
     )
     assert process.stdout is not None and process.stderr is not None
     ready, _, _ = select.select([process.stdout], [], [], 120)
@@ -112,11 +118,9 @@ def test_a_killed_server_goes_on_with_every_correction(run, chromosome_set, tmp_
     process, address_again = start(*arguments)
     try:
         again = Page(address_again)
-        assert address_again.partition("=")[2] == address.partition("=")[2]
+        assert address_again.partition("=")[2] != address.partition("=")[2]
         assert again.sorted_cells()[0]["id"] == cell["id"] and len(again.sorted_cells()) == 1
         assert again.ask(f"api/cells/{cell['id']}")["order"] == moved["order"]
-        mode = (tmp_path / "work" / "key").stat().st_mode
-        assert os.name == "nt" or mode & 0o077 == 0
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors
@@ -124,6 +128,60 @@ def test_a_killed_server_goes_on_with_every_correction(run, chromosome_set, tmp_
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="arguments are read as Linux shows them")
+def test_the_key_is_in_no_argument_and_in_a_file_for_its_owner_alone(run, chromosome_set, tmp_path):
+    """A browser is told of a private page that forwards: what a program is started with, every account can read."""
+    seen = tmp_path / "seen"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" >> {seen}\n')
+    browser.chmod(0o755)
+    work = tmp_path / "work"
+    work.mkdir(mode=0o755)
+    (work / "key").write_text("of an earlier build, the same for ever")
+    arguments = (run, chromosome_set("G", 1), "--work", work, "--port", 0, "--device", "cpu")
+    before = os.umask(0o000)
+    try:
+        process, address = start(*arguments, BROWSER=str(browser))
+    finally:
+        os.umask(before)
+    try:
+        page = Page(address)
+        assert len(page.sorted_cells()) == 1
+        key = address.partition("=")[2]
+        given = seen.read_text()
+        assert key not in given and given.startswith("file://") and given.strip().endswith("open.html")
+        assert address in (work / "open.html").read_text()
+        assert key not in " ".join(Path(f"/proc/{process.pid}/cmdline").read_text().split("\0"))
+        assert not (work / "key").exists()
+        # The folder itself is the person's; what is in it is for no other account.
+        assert work.stat().st_mode & 0o777 == 0o755
+        for path in work.iterdir():
+            assert path.stat().st_mode & 0o077 == 0, path
+        assert {path.name for path in work.iterdir()} >= {"review.sqlite", "images", "open.html"}
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert not (work / "open.html").exists()
+        assert all(path.stat().st_mode & 0o077 == 0 for path in work.rglob("*"))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_the_browser_is_started_on_a_page_that_forwards(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    address, page = "http://127.0.0.1:7800/?key=k-1_2", tmp_path / "open.html"
+    page.write_text("left by a killed program")
+    page.chmod(0o644)
+    _show(address, page)
+    assert opened == [page.as_uri()] and f'content="0; url={address}"' in page.read_text()
+    assert os.name == "nt" or page.stat().st_mode & 0o077 == 0
+    _show(address, tmp_path / "gone" / "open.html")
+    assert len(opened) == 1
 
 
 def test_a_port_in_use_a_folder_that_is_no_run_and_no_cells(bandbridge, run, tmp_path):

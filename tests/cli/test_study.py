@@ -1,9 +1,11 @@
 """``bandbridge study`` from the outside: plan, run, status, tables, split."""
 
 import json
+import shutil
 
 import pytest
 import yaml
+from tests.finished import unseal
 
 from bandbridge.api.study import parse_duration
 from bandbridge.errors import UserError
@@ -177,3 +179,44 @@ def test_what_a_laboratory_reads_carries_the_cautions_too(bandbridge, study, tmp
     assert "- See cautions BB003, BB011, BB014." in (tmp_path / "lab" / "laboratory-cells.md").read_text(
         encoding="utf-8"
     )
+
+
+def test_an_empty_time_limit_is_no_limit_and_said_to_be_none(bandbridge, study, tmp_path):
+    done = bandbridge("study", "run", study, "--runs", tmp_path / "runs", "--max-time", "")
+    assert done.code == 2 and "--max-time '' is not a duration" in done.err
+
+
+def test_a_changed_set_is_not_trained_on_anew_unasked(bandbridge, study, tmp_path):
+    """Nobody is there to answer: the tests' standard input is no terminal."""
+    options = ("--runs", tmp_path / "runs", "--device", "cpu", "--only", "Q/*/scratch/fold0")
+    assert bandbridge("study", "run", study, *options).code == 0
+    image = sorted((tmp_path / "q4-0" / "images").rglob("*.png"))[0]
+    image.write_bytes(image.read_bytes() + b"\0")
+    name = image.relative_to(tmp_path / "q4-0").as_posix()
+    sentence = f"1 finished run belongs to another version of this set; q4-0: 1 image changed ({name})."
+    plan = bandbridge("study", "plan", study, *options[:2], *options[4:], "--no-estimate")
+    assert plan.code == 0 and sentence in " ".join(plan.out.split())
+    before = sorted((tmp_path / "runs").rglob("done.json"))
+    refused = bandbridge("study", "run", study, *options)
+    assert refused.code == 2 and sentence in refused.err and "--yes" in refused.err
+    assert "nothing was trained" in refused.err and sorted((tmp_path / "runs").rglob("done.json")) == before
+    trained = bandbridge("study", "run", study, *options, "--yes")
+    assert trained.code == 0 and sentence in trained.err and "1 run finished" in trained.err
+    assert len(list((tmp_path / "runs").rglob("done.json"))) == 2
+    again = bandbridge("study", "run", study, *options)
+    assert again.code == 0 and "another version" not in again.err
+
+
+def test_verify_names_what_is_not_as_written(bandbridge, small_study, tmp_path):
+    runs = shutil.copytree(small_study.runs, tmp_path / "runs")
+    whole = bandbridge("study", "verify", "--runs", runs)
+    assert whole.code == 0 and "every file is as written" in whole.out
+    folder = next((runs / "Q").glob("*/scratch/*"))
+    unseal(next((runs / "Q").glob("*/imagenet/*")))
+    for name in ("history.json", "last.safetensors"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    found = bandbridge("study", "verify", "--runs", runs)
+    assert found.code == 2 and "2 files" in found.err and "are not as written" in found.err
+    assert str(folder / "history.json") in found.err and str(folder / "last.safetensors") in found.err
+    assert "1 folder of earlier versions, which kept no hashes, cannot be compared" in found.err
+    assert bandbridge("study", "verify", "--runs", tmp_path / "none").code == 2

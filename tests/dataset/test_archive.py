@@ -16,6 +16,7 @@ from bandbridge.dataset.archive import image_files, is_image, is_left_behind, re
 from bandbridge.dataset.formats import import_distribution
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.domains.embeddings import open_natural
+from bandbridge.errors import ManyErrors
 from bandbridge.explain.images import gather_images
 from bandbridge.predict.intake import hand_over
 from bandbridge.review.intake import read_handed_in
@@ -130,3 +131,17 @@ def test_a_set_packed_by_macos_is_the_set(tmp_path: Path) -> None:
             archive.writestr(name, b"\0\5\26\7")
     assert open_dataset(place).samples["file_name"].tolist() == ["1/a.png"]
     assert [one.name for one in hand_over(place)] == ["1/a.png"]
+
+
+def test_names_with_backslashes_are_folders_and_lead_out_no_more_than_others(tmp_path):
+    """As programs of Windows before 2015 wrote them."""
+    place = tmp_path / "cells.zip"
+    with zipfile.ZipFile(place, "w") as archive:
+        for name in ("c1\\1a.png", "c1\\deep\\2a.png", "c1\\", "c2/3a.png"):
+            archive.writestr(name, b"x")
+    assert [name for name, _ in read_images(place)] == ["c1/1a.png", "c1/deep/2a.png", "c2/3a.png"]
+    for name in ("..\\out.png", "C:\\out.png", "c1\\..\\..\\out.png", "\\out.png"):
+        with zipfile.ZipFile(place, "w") as archive:
+            archive.writestr(name, b"x")
+        with pytest.raises(ManyErrors, match="leads out of the archive"):
+            list(read_images(place))

@@ -12,6 +12,7 @@ from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import UserError
 from bandbridge.files import content_hash
+from bandbridge.seal import AlteredError
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def test_it_is_kept_once_and_read_back(dataset, tmp_path):
     write_contents(contents, tmp_path)
     (path,) = (tmp_path / ".datasets").iterdir()
     assert path.name == f"{contents.fingerprint[:16]}.json"
-    assert json.loads(path.read_text()) == {"fingerprint": contents.fingerprint, "files": contents.files}
+    plain = {"fingerprint": contents.fingerprint, "files": contents.files}
+    assert json.loads(path.read_text()) == {**plain, "sha256": content_hash(plain)}
     written = path.stat()
     write_contents(contents, tmp_path)
     assert path.stat().st_ino == written.st_ino and path.stat().st_mtime_ns == written.st_mtime_ns
@@ -58,3 +60,17 @@ def test_damage_is_named_with_its_remedy(tmp_path, text):
     with pytest.raises(UserError, match=r"FP\.json is damaged") as caught:
         read_contents(tmp_path, "FP")
     assert "Delete it" in caught.value.remedy
+
+
+def test_an_edited_digest_is_refused_and_what_an_earlier_build_wrote_is_read(dataset, tmp_path):
+    contents = contents_of(dataset)
+    write_contents(contents, tmp_path)
+    (path,) = (tmp_path / ".datasets").iterdir()
+    value = json.loads(path.read_text())
+    first = next(iter(value["files"]))
+    path.write_text(json.dumps({**value, "files": {**value["files"], first: "0" * 16}}))
+    with pytest.raises(AlteredError, match="was altered") as caught:
+        read_contents(tmp_path, contents.fingerprint)
+    assert "Delete it" in caught.value.remedy
+    path.write_text(json.dumps(contents.model_dump()))
+    assert read_contents(tmp_path, contents.fingerprint) == contents

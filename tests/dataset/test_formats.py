@@ -438,3 +438,12 @@ def test_real_set_survives_a_trip_through_class_folders(real_data: Path, tmp_pat
     assert found == expected
     for name in imported.samples["file_name"]:
         assert decode_gray(imported.read_bytes(name), name).ndim == 2
+
+
+@pytest.mark.parametrize("odd", ["1/a\rb.png", "1/a\x1b.png", "1/a\nb.png"])
+def test_names_with_control_signs_are_refused_before_anything_is_written(tmp_path: Path, odd: str) -> None:
+    """With a carriage return in one, metadata.csv was a table that nothing could read."""
+    source = as_tar(tmp_path / "a", {odd: image(1), "1/b.png": image(2)})
+    with pytest.raises(ManyErrors, match=r"names of files with control signs.*\n  1/a\\"):
+        import_distribution("folder", source, tmp_path / "set")
+    assert not (tmp_path / "set").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import shutil
 import struct
 import zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -355,7 +356,7 @@ def test_rows_of_splits_are_told_with_their_table(tmp_path: Path) -> None:
 
 
 def test_the_root_s_own_table_comes_first(tmp_path: Path) -> None:
-    assert len(open_dataset(folder_of(tmp_path, FILES | SPLITS | {"metadata.jsonl": b"{}"})).samples) == 2
+    assert len(open_dataset(folder_of(tmp_path, FILES | SPLITS)).samples) == 2
 
 
 @pytest.mark.parametrize(
@@ -398,3 +399,21 @@ def test_a_guarded_formula_is_read_as_the_name_that_it_was(tmp_path: Path) -> No
     assert "'=1+1" in table
     folder = folder_of(tmp_path, FILES | {"metadata.csv": table.encode()})
     assert open_dataset(folder).samples["cell"].tolist() == ["=1+1", "'@a"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_two_tables_side_by_side_are_refused(tmp_path, drawn_set, packed):
+    folder = shutil.copytree(drawn_set("G", 1, 0), tmp_path / "set")
+    (folder / "metadata.jsonl").write_text('{"file_name": "images/other.png", "label": "1"}\n')
+    place = Path(shutil.make_archive(str(tmp_path / "set"), "zip", folder)) if packed else folder
+    with pytest.raises(UserError, match=r"metadata\.csv, metadata\.jsonl: which of them is meant is not known"):
+        open_dataset(place)
+
+
+def test_a_zip_with_backslashes_is_not_said_to_lead_out(tmp_path):
+    place = tmp_path / "set.zip"
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("metadata.csv", "file_name,label\nc1/1a.png,1\n")
+        archive.writestr("c1\\1a.png", b"x")
+    with pytest.raises(UserError, match="has backslashes where folders have /"):
+        open_dataset(place)

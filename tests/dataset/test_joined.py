@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bandbridge.dataset.contents import contents_of
-from bandbridge.dataset.imagefolder import open_dataset
+from bandbridge.dataset.imagefolder import ChangedError, open_dataset
 from bandbridge.dataset.joined import join
 from bandbridge.dataset.prepare import BASES, Preparation
 from bandbridge.dataset.splits import make_split
 from bandbridge.dataset.store import build_store
-from bandbridge.errors import UserError
+from bandbridge.errors import ManyErrors, UserError
 
 
 @pytest.fixture
@@ -43,6 +43,20 @@ def test_a_store_of_joined_sets_holds_what_the_stores_of_each_hold(sets, tmp_pat
     alone = [build_store(dataset, preparation, tmp_path / name).images for name, dataset in sets.items()]
     assert (joined.images[:92] == alone[0]).all() and (joined.images[92:] == alone[1]).all()
     assert contents_of(join(sets)).fingerprint == joined.fingerprint
+
+
+def test_an_image_exchanged_in_one_of_the_sets_is_named(sets, tmp_path):
+    joined, (first, second) = join(sets), sets["there"].samples["file_name"].iloc[:2]
+    fingerprint = contents_of(joined).fingerprint
+    place = sets["there"].path
+    (place / first).write_bytes((place / second).read_bytes())
+    for dataset in (joined, joined.only([f"there/{first}"])):
+        with pytest.raises(ChangedError, match=f"{first} is not the file that it was"):
+            dataset.read_bytes(f"there/{first}")
+    with pytest.raises(ManyErrors) as caught:
+        build_store(joined, Preparation(size=32), tmp_path / "stores", fingerprint)
+    assert len(caught.value.problems) == 1 and str(first) in caught.value.problems[0]
+    assert not list((tmp_path / "stores").rglob("store.json"))
 
 
 def test_a_split_by_source_holds_one_out_at_a_time(sets):

@@ -99,3 +99,8 @@ def test_the_result_matches_pillow_on_random_images():
 def test_an_unknown_setting_is_refused():
     with pytest.raises(ValidationError):
         Preparation(size=32, colour="red")
+
+
+def test_an_extent_beyond_any_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="extent"):
+        Preparation(scale="common", extent=10**26)

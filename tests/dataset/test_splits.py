@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -234,3 +235,72 @@ def test_real_cells_are_never_divided(real_data):
     assert pd.crosstab(samples["cell"], split.assignment).gt(0).sum(axis=1).eq(1).all()
     sizes = np.bincount(split.assignment)
     assert sizes.min() > 0.9 * sizes.max()
+
+
+def test_a_split_file_that_is_a_device_or_nested_without_end_is_refused(tmp_path) -> None:
+    samples = pd.DataFrame({"file_name": ["a"]})
+    with pytest.raises(UserError, match="is no file, but a"):
+        read_split(Path("/dev/zero"), samples)
+    (tmp_path / "split.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is not a split file"):
+        read_split(tmp_path / "split.json", samples)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scheme", "row"),
+        ("scheme", ["cell"]),
+        ("folds", "5"),
+        ("folds", 1),
+        ("folds", 10**12),
+        ("folds", float("nan")),
+        ("folds", True),
+        ("seed", None),
+        ("seed", 1.5),
+        ("hash", 7),
+        ("assignment", []),
+        ("assignment", {"a.png": 2**63}),
+        ("assignment", {"a.png": 0.5}),
+        ("assignment", {"a.png": -1}),
+        ("assignment", {"a.png": None}),
+        ("assignment", {"a.png": {"b": 1}}),
+    ],
+)
+def test_strange_values_in_a_split_file_are_named(tmp_path, key, value):
+    samples, path = cells(6), tmp_path / "split.json"
+    write_split(make_split(samples, "cell", 3, seed=0), path)
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({**held, key: value}))
+    with pytest.raises(UserError, match="is not a split file") as refused:
+        read_split(path, samples)
+    assert key in refused.value.message and "bandbridge study split" in refused.value.remedy
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "7", "null", "{}", "[" * 5000 + "]" * 5000, '"\\ud800"'])
+def test_what_is_no_split_file_at_all(tmp_path, text):
+    path = tmp_path / "split.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="is not a split file"):
+        read_split(path, cells(6))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="is not a split file"):
+        read_split(path, cells(6))
+
+
+@pytest.mark.parametrize(
+    ("number", "scheme", "folds", "remedy"),
+    [
+        (3, "cell", 5, "Use 3 folds or fewer."),
+        (2, "cell", 5, "Use 2 folds, the fewest."),
+        (1, "cell", 2, "scheme: image"),
+        (1, "patient", 2, "scheme: cell"),
+    ],
+)
+def test_fewer_folds_are_advised_where_there_are_fewer(number, scheme, folds, remedy):
+    samples = cells(number)
+    if scheme == "patient":
+        samples["patient"] = "p1"
+    with pytest.raises(UserError) as refused:
+        make_split(samples, scheme, folds, seed=0)
+    assert remedy in refused.value.remedy

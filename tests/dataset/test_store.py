@@ -1,5 +1,7 @@
 """The store holds what preparation gives, is keyed by content, and names what it cannot read."""
 
+import json
+import pickle
 import shutil
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
@@ -7,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.finished import unseal
 
 import bandbridge.dataset.store as store_module
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+from bandbridge.dataset.imagefolder import ChangedError, ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.dataset.store import build_store, dataset_fingerprint, open_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.karyotype import CLASSES
 from bandbridge.machine import usable_cores
+from bandbridge.seal import AlteredError
 
 
 def test_rows_are_the_prepared_images_in_the_order_of_the_samples(chromosome_set, tmp_path):
@@ -88,6 +92,11 @@ def test_a_damaged_store_says_what_to_delete(chromosome_set, tmp_path, name, con
     build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
     (folder,) = (tmp_path / "stores").iterdir()
     (folder / name).write_bytes(content)
+    if name != "store.json":
+        with pytest.raises(AlteredError, match=f"{name} was altered") as caught:
+            open_store(folder)
+        assert str(folder) in caught.value.remedy
+        unseal(folder)
     with pytest.raises(UserError, match="damaged") as caught:
         open_store(folder)
     assert str(folder) in caught.value.remedy and "\n" not in caught.value.message
@@ -97,6 +106,7 @@ def test_images_of_another_type_are_not_taken_for_bytes(chromosome_set, tmp_path
     build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
     (folder,) = (tmp_path / "stores").iterdir()
     np.save(folder / "images.npy", np.zeros((46, 32, 32), dtype=np.float32))
+    unseal(folder)
     with pytest.raises(UserError, match="damaged"):
         open_store(folder)
 
@@ -113,6 +123,81 @@ def test_a_full_disk_is_named_and_nothing_is_kept(chromosome_set, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [path for path in (tmp_path / "stores").rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def exchange(folder: Path) -> str:
+    """Put the second image of the set in ``folder`` in the place of its first; return that one's name."""
+    first, second = open_dataset(folder).samples["file_name"].iloc[:2]
+    (folder / first).write_bytes((folder / second).read_bytes())
+    return str(first)
+
+
+@pytest.mark.parametrize("scale", ["each", "common"])  # the second reads every image twice
+def test_an_image_exchanged_since_the_fingerprint_is_named_and_nothing_is_kept(chromosome_set, tmp_path, scale):
+    folder = chromosome_set("G", cells=1)
+    dataset = open_dataset(folder)
+    fingerprint = dataset_fingerprint(dataset)
+    name = exchange(folder)
+    with pytest.raises(ManyErrors, match="1 of the 46 images") as caught:
+        build_store(dataset, Preparation(size=32, scale=scale), tmp_path / "stores", fingerprint)
+    (problem,) = caught.value.problems
+    assert name in problem and "is not the file that it was" in problem
+    assert "run the command again for the set as it is now" in caught.value.remedy
+    assert not [path for path in (tmp_path / "stores").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert len(build_store(open_dataset(folder), Preparation(size=32, scale=scale), tmp_path / "stores").images) == 46
+
+
+def test_what_is_sent_to_another_process_knows_the_file_too(chromosome_set):
+    folder = chromosome_set("G", cells=1)
+    dataset = open_dataset(folder)
+    dataset_fingerprint(dataset)
+    name = exchange(folder)
+    with pytest.raises(ChangedError, match=f"{name} is not the file that it was"):
+        pickle.loads(pickle.dumps(dataset.only([name]))).read_bytes(name)
+
+
+@pytest.mark.slow
+def test_the_exchange_is_seen_in_other_processes_too(chromosome_set, tmp_path, processes):
+    folder = chromosome_set("G", cells=1)
+    dataset = open_dataset(folder)
+    fingerprint = dataset_fingerprint(dataset)
+    name = exchange(folder)
+    with pytest.raises(ManyErrors) as caught:
+        build_store(dataset, Preparation(size=32), tmp_path / "stores", fingerprint)
+    assert processes and name in str(caught.value) and "is not the file that it was" in str(caught.value)
+
+
+def test_a_store_in_the_place_of_another_is_refused(chromosome_set, tmp_path):
+    datasets = [open_dataset(chromosome_set("G", cells=1, seed=seed)) for seed in (0, 1)]
+    one, two = [build_store(dataset, Preparation(size=32), tmp_path / "stores") for dataset in datasets]
+    folder, other = (
+        next(path for path in (tmp_path / "stores").iterdir() if open_store(path).fingerprint == store.fingerprint)
+        for store in (one, two)
+    )
+    with pytest.raises(AlteredError, match="those of another set or preparation"):
+        open_store(folder, two.fingerprint)
+    shutil.rmtree(folder)
+    other.rename(folder)
+    for fingerprint in (None, one.fingerprint, two.fingerprint):
+        with pytest.raises(AlteredError, match="those of another set or preparation") as caught:
+            open_store(folder, fingerprint)
+        assert caught.value.remedy == f"Delete {folder}; it is rebuilt."
+    unseal(folder)
+    value = json.loads((folder / "store.json").read_text())
+    (folder / "store.json").write_text(json.dumps({name: value[name] for name in value.keys() - {"key"}}))
+    assert open_store(folder, two.fingerprint).fingerprint == two.fingerprint, "of an earlier build, which kept no key"
+    with pytest.raises(AlteredError, match="those of another set"):
+        build_store(datasets[0], Preparation(size=32), tmp_path / "stores")
+
+
+def test_an_edited_store_json_is_refused(chromosome_set, tmp_path):
+    build_store(open_dataset(chromosome_set("G", cells=1)), Preparation(size=32), tmp_path / "stores")
+    (path,) = (tmp_path / "stores").glob("*/store.json")
+    text = path.read_text()
+    path.write_text(text.replace('"polarity": "as-is"', '"polarity": "inverted"'))
+    assert path.read_text() != text
+    with pytest.raises(AlteredError, match=r"store\.json was altered"):
+        open_store(path.parent)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -73,6 +74,35 @@ def test_damaged_values_are_made_again(sets, extractor, tmp_path, counted):
     values.write_bytes(values.read_bytes()[:200])
     embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
     assert len(counted) == 2
+
+
+@pytest.mark.parametrize("altered", ["values", "names", "facts"])
+def test_altered_embeddings_are_made_again_and_that_is_said(sets, extractor, tmp_path, counted, capsys, altered):
+    first = embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
+    (folder,) = tmp_path.glob(".embeddings/*")
+    if altered == "values":
+        np.save(folder / "values.npy", first.values[::-1])
+    elif altered == "names":
+        names = json.loads((folder / "files.json").read_text())
+        (folder / "files.json").write_text(json.dumps(names[::-1]))
+    else:
+        facts = json.loads((folder / "facts.json").read_text())
+        (folder / "facts.json").write_text(json.dumps({**facts, "fingerprint": "another"}))
+    capsys.readouterr()
+    again = embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
+    assert len(counted) == 2 and np.array_equal(again.values, first.values)
+    assert "are not as they were written: they are made again" in " ".join(capsys.readouterr().err.split())
+    embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
+    assert len(counted) == 2
+
+
+def test_embeddings_of_an_earlier_build_are_taken(sets, extractor, tmp_path, counted):
+    embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
+    (path,) = tmp_path.glob(".embeddings/*/facts.json")
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({name: facts[name] for name in facts.keys() - {"files", "sha256"}}))
+    embed(sets["G"], "G", extractor, PREPARATION, tmp_path)
+    assert len(counted) == 1
 
 
 def test_absent_weights_say_what_to_do(tmp_path, monkeypatch):

@@ -8,8 +8,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
-from bandbridge.evaluation.assignment import REJECTED, Assignment, assign_cell, joint_classes
+from bandbridge.evaluation.assignment import (
+    REJECTED,
+    Assignment,
+    _cell,
+    _cost_with,
+    _solutions,
+    assign_cell,
+    joint_classes,
+)
 from bandbridge.evaluation.counts import Constitution, CountCosts, learn_costs
 
 CHR21, X, Y = 20, 22, 23
@@ -272,3 +281,37 @@ def test_a_cell_takes_milliseconds() -> None:
         taken.append(time.process_time() - start)
     # Measured: 3 to 6 ms of processor time beside two trainings. Margins from an assignment each take ten times that.
     assert np.median(taken) < 0.02
+
+
+@pytest.mark.parametrize("sharp", [0.3, 4.0])
+def test_a_crowd_of_chromosomes_is_placed_without_solving_anew_for_every_count(sharp: float, monkeypatch) -> None:
+    """150 of one folder: each class has copies far from normal, whose evidence was a whole assignment for each."""
+    calls = []
+
+    def counted(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        calls.append(table.shape)
+        return linear_sum_assignment(table)
+
+    monkeypatch.setattr("bandbridge.evaluation.assignment.linear_sum_assignment", counted)
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(150, 24))
+    logits[np.arange(150), generator.integers(0, 24, 150)] += sharp
+    costs = learn_costs(np.full((20, 24), 2))
+    found = assign_cell(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), costs)
+    # One for each way in which a cell is made up, and one more for each doubling of the places.
+    assert len(calls) <= 6 * 4
+    assert np.isfinite(found.gains[:22]).all() and len(found.anomalies) > 20
+
+
+def test_far_counts_cost_what_every_assignment_with_them_costs() -> None:
+    costs, log_probabilities = small_costs(3), small_cell(7, 11)
+    _, copies, cost = enumerated(log_probabilities, costs)
+    cell = _cell(log_probabilities, costs)
+    solutions = _solutions(cell)
+    for index, count in product(range(4), range(8)):
+        found = min(_cost_with(cell, solution, {index: count}) for solution in solutions)
+        assert found == pytest.approx(cost[copies[:, index] == count].min(), abs=1e-9)
+    for first, second in product(range(4), repeat=2):
+        found = min(_cost_with(cell, solution, {2: first, 3: second}) for solution in solutions)
+        chosen = cost[(copies[:, 2] == first) & (copies[:, 3] == second)]
+        assert found == pytest.approx(chosen.min(initial=np.inf), abs=1e-9)

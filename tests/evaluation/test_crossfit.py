@@ -129,3 +129,11 @@ def test_planted_cells_deviate_as_asked(folds):
 def test_one_fold_teaches_nothing(folds):
     with pytest.raises(ValueError, match="two at least"):
         run_trial(folds[:1], "last", lambda _: RULES)
+
+
+def test_more_images_than_a_cell_has_are_not_judged_as_one(folds):
+    crowd = folds[0].assign(cell="crowd")
+    assert len(crowd.loc[crowd["checkpoint"] == "last"]) > 150
+    trial = run_trial([crowd, *folds[1:]], "last", lambda _: RULES)
+    assert set(trial.cells["fold"]) == {1, 2} and "crowd" not in set(trial.cells["cell"])
+    assert (trial.images["cell"] == "crowd").any()

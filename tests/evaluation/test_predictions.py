@@ -9,22 +9,26 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from tests.finished import begin_run, seal, unseal
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import (
     RunPredictions,
     class_names,
+    disagreements,
     logits_of,
     pool_folds,
     read_predictions,
     write_predictions,
 )
+from bandbridge.seal import AlteredError
 
 CLASSES = ("1", "2", "10", "X")
 
 
 def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, size=len(images))
     parts = []
     for checkpoint in ("best", "last"):
         part = pd.DataFrame(
@@ -32,7 +36,7 @@ def make_frame(images: list[str], seed: int = 0) -> pd.DataFrame:
                 "image": images,
                 "cell": [name.split("/")[0] for name in images],
                 "patient": "",
-                "label": rng.choice(CLASSES, size=len(images)),
+                "label": labels,
                 "checkpoint": checkpoint,
             }
         )
@@ -98,6 +102,14 @@ def test_logits_of_follows_the_columns(tmp_path: Path) -> None:
         (lambda f: pd.concat([f, f.iloc[:1]]), "images more than once in one checkpoint: cell0/0.png"),
         (lambda f: f.iloc[:-1], "the checkpoints do not predict the same images"),
         (lambda f: f.iloc[:0], "there are no rows"),
+        (
+            lambda f: f.assign(logit_2=f["logit_2"].where(f.index > 2, np.float32(np.nan))),
+            "column logit_2 holds values that are not finite: 3",
+        ),
+        (
+            lambda f: f.assign(logit_X=f["logit_X"].where(f.index > 0, np.float32(np.inf))),
+            "column logit_X holds values that are not finite: 1",
+        ),
     ],
 )
 def test_a_table_of_another_shape_is_refused_with_its_name(tmp_path: Path, change, problem: str) -> None:
@@ -175,3 +187,31 @@ def test_only_the_folds_of_one_arm_are_pooled() -> None:
 def test_an_unknown_approach_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown approach 'three-step'"):
         replace(make_run(0, ["a"]), approach="three-step")
+
+
+def test_a_table_that_its_run_did_not_write_is_refused(tmp_path: Path) -> None:
+    """The values are as good as any: only the hash tells."""
+    folder = begin_run(tmp_path)
+    path = folder / "predictions.parquet"
+    write_predictions(path, FRAME)
+    seal(folder)
+    assert len(read_predictions(path)) == len(FRAME)
+    write_predictions(path, FRAME.assign(label=FRAME["label"].iloc[::-1].to_numpy()))
+    with pytest.raises(AlteredError, match=r"predictions\.parquet was altered"):
+        read_predictions(path)
+    unseal(folder)
+    assert len(read_predictions(path)) == len(FRAME)
+
+
+def test_one_label_edited_is_named_with_its_image_in_one_checkpoint_and_between_the_runs_of_a_fold() -> None:
+    edited = FRAME.copy()
+    first = edited.loc[0, "label"]
+    edited.loc[0, "label"] = next(name for name in CLASSES if name != first)
+    with pytest.raises(ManyErrors, match=r"images of two labels, cells or patients: cell0/0\.png"):
+        write_predictions(Path("nowhere"), edited)
+    edited.loc[edited["image"] == "cell0/0.png", "label"] = edited.loc[0, "label"]
+    files = {Path("a"): FRAME, Path("b"): edited, Path("c"): FRAME.copy()}
+    assert disagreements(files) == ["b: other facts than elsewhere of cell0/0.png"]
+    assert disagreements({Path("a"): FRAME, Path("c"): FRAME.sample(frac=1, random_state=0)}) == []
+    renamed = FRAME.rename(columns={"logit_X": "logit_Y"})
+    assert disagreements({**files, Path("d"): renamed})[1:] == ["d: other classes than elsewhere"]

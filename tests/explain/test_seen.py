@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import center_of_mass
+from tests.finished import seal, unseal
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +20,7 @@ from bandbridge.explain.gradcam import normalise, upsample
 from bandbridge.explain.seen import SeeingClassifier as Classifier
 from bandbridge.explain.seen import open_seeing as open_classifier
 from bandbridge.model.architectures import find_architecture
+from bandbridge.seal import AlteredError
 
 
 def finished(small_study, approach: str = "two-step") -> Path:
@@ -87,11 +89,12 @@ def test_turning_the_image_brings_a_map_to_where_the_evidence_is(
 
 @pytest.fixture
 def folder(small_study, tmp_path) -> Path:
-    """A copy of a run, to be damaged."""
+    """A copy of a run, to be damaged, as of an earlier build: with hashes, nothing of it would be read."""
     copy = tmp_path / "run"
     copy.mkdir()
     for path in finished(small_study).iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
+    unseal(copy)
     return copy
 
 
@@ -112,6 +115,16 @@ def test_damage_is_named(folder: Path) -> None:
         open_classifier(folder, "best", "cpu")
     (folder / "predictions.parquet").unlink()
     assert open_classifier(folder, "last", "cpu").held_out() == frozenset()
+
+
+@pytest.mark.parametrize("name", ["config.json", "run.json", "best.safetensors", "predictions.parquet"])
+def test_of_a_run_with_hashes_no_altered_file_is_used(folder: Path, name: str) -> None:
+    seal(folder)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(AlteredError, match=rf"{name} was altered") as caught:
+        open_classifier(folder, "best", "cpu").held_out()
+    assert f"delete {folder}" in caught.value.remedy
 
 
 def test_a_graph_is_refused_by_what_it_is(tmp_path: Path) -> None:

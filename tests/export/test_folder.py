@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ import torch
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.export.folder import export_folder
+from bandbridge.export.folder import Worth, export_folder, model_card
 from bandbridge.model.classifier import open_classifier
 from bandbridge.predict.ensemble import open_models
+from bandbridge.predict.trained_on import TrainedOn
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
@@ -63,7 +65,7 @@ def test_the_card_says_what_was_measured(run, exported):
 
 def test_nothing_in_it_is_a_pickle_or_names_a_path(run, exported):
     assert {path.name for path in exported.iterdir()} == {
-        *("README.md", "config.json", "confidence.json", "model.safetensors", "training.json")
+        *("README.md", "SHA256SUMS", "config.json", "confidence.json", "model.safetensors", "training.json")
     }
     for name in ("config.json", "confidence.json", "training.json"):
         assert str(run.parents[4]) not in (exported / name).read_text()
@@ -129,3 +131,11 @@ def test_a_full_disk_leaves_the_earlier_model_and_nothing_beside_it(run, tmp_pat
         export_folder(run, model)
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_names_of_classes_are_no_markup_in_the_card(run) -> None:
+    """They are other people's, and the card is shown as a page."""
+    classifier = open_classifier(run, "last", "cpu")
+    odd = ("<img src=x onerror=y>", *classifier.classes[1:-1], "[a](http://b)`c`\x1b")
+    card = model_card(replace(classifier, classes=odd), Worth((), TrainedOn((), frozenset(), True)))
+    assert "classes (\\<img src=x onerror=y> to \\[a](http://b)'c'\\\\u001b)" in card

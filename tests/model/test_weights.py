@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import write_text
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
     clear_head,
@@ -334,3 +337,26 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, file_size_limit):
 def test_a_weights_folder_that_is_none_is_a_mistake(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"{name} does not exist"):
         normalisation(find_architecture("test_resnet"), tmp_path / name)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_weights_follow_the_umask_as_all_files_do(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        save_model({"a": torch.zeros(2)}, tmp_path / "a.safetensors", {})
+        write_text(tmp_path / "b.txt", "b")
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in sorted(tmp_path.iterdir())]
+    assert modes == [0o666 & ~umask] * 2
+
+
+def test_weights_that_may_not_be_read_are_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model({"a": torch.zeros(2)}, tmp_path / "a.safetensors", {})
+
+    def denied(self: Path, *given: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(EnvironmentFault, match=r"cannot read .*: Permission denied"):
+        load_state(tmp_path / "a.safetensors")

@@ -204,3 +204,21 @@ def test_an_image_without_a_chromosome_takes_no_place_and_makes_no_finding():
     (blank,) = (one for one in sheet.chromosomes if one.file == "c1/blank.png")
     assert blank.placed == "" and blank.reasons == ("no chromosome is to be seen in this image",)
     assert sheet.findings == () and [one.placed for one in sheet.chromosomes if one is not blank] == NORMAL
+
+
+def test_more_images_than_a_cell_has_are_no_cell_whoever_says_so(monkeypatch):
+    def placed_at_once(*_: object) -> None:
+        raise AssertionError("a crowd is not placed together")
+
+    crowd = cell_of([CLASSES[number % 22] for number in range(151)], "crowd")
+    whole = classify(Oracle(), cell_of(NORMAL)).sheets[0]
+    monkeypatch.setattr("bandbridge.predict.classify.assign_cell", placed_at_once)
+    result = classify(Oracle(), crowd)
+    (sheet,) = result.sheets
+    assert [one.placed for one in sheet.chromosomes] == [one.predicted for one in sheet.chromosomes]
+    assert sheet.findings == () and "151 images are not one cell, which has 150 at most" in sheet.unknown
+    assert result.notes == (f"crowd: {sheet.unknown}",) and whole.unknown == ""
+    assert cell_table(result)["unknown"].tolist() == [sheet.unknown]
+    assert classify(Oracle(), crowd, joint=False).notes == ()
+    seven = [one for number in range(7) for one in cell_of([CLASSES[n % 22] for n in range(151)], f"c{number}")]
+    assert classify(Oracle(), seven).notes[-1] == "... and 2 more such cells"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -135,6 +136,64 @@ def test_a_damaged_file_is_named(confidence, tmp_path):
     assert read_confidence(tmp_path / "nowhere") is None
 
 
+def stated(confidence, **changes):
+    return {**json.loads(confidence.model_dump_json()), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": -1.5}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": None}, "temperature"),
+        ({"thresholds": [0.5] * 23}, "23 thresholds for 24 classes"),
+        ({"thresholds": [0.5] * 25}, "25 thresholds for 24 classes"),
+        ({"thresholds": [0.5] * 23 + [math.nan]}, "thresholds"),
+        ({"thresholds": [0.5] * 23 + [-0.1]}, "thresholds"),
+        ({"review_below": math.nan}, "review_below"),
+        ({"energy_low": math.nan}, "energy_low"),
+        ({"accuracy": 1.5}, "accuracy"),
+        ({"coverage": -0.1}, "coverage"),
+        ({"images": -1}, "images"),
+        ({"classes": [*CLASSES[:23], "1"]}, "each class has a name of its own"),
+        ({"classes": [*CLASSES[:23], ""]}, "each class has a name of its own"),
+    ],
+)
+def test_values_that_make_no_sense_are_damage(confidence, tmp_path, changes, place):
+    (tmp_path / "confidence.json").write_text(json.dumps(stated(confidence, **changes)))
+    with pytest.raises(UserError, match=r"confidence\.json is damaged") as caught:
+        read_confidence(tmp_path)
+    assert place in caught.value.message and "export the model again" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"weight": -1.0}, "weight"),
+        ({"rejection": math.nan}, "rejection"),
+        ({"suspect_above": math.nan}, "suspect_above"),
+        ({"cells": -1}, "cells"),
+        ({"constitutions": []}, "constitutions"),
+        ({"losses": [], "gains": []}, ""),
+    ],
+)
+def test_prices_of_counts_that_make_no_sense_are_damage(confidence, tmp_path, changes, place):
+    counts = json.loads(confidence.model_dump_json())["counts"]
+    (tmp_path / "confidence.json").write_text(json.dumps(stated(confidence, counts={**counts, **changes})))
+    with pytest.raises(UserError, match=r"confidence\.json is damaged") as caught:
+        read_confidence(tmp_path)
+    assert place in caught.value.message
+
+
+def test_prices_of_other_classes_than_the_models_are_damage(confidence, tmp_path):
+    fewer = stated(confidence, classes=list(CLASSES[:3]), thresholds=[0.5] * 3)
+    (tmp_path / "confidence.json").write_text(json.dumps(fewer))
+    with pytest.raises(UserError, match="prices of 24 classes for 3"):
+        read_confidence(tmp_path)
+
+
 def test_without_experience_a_normal_cell_costs_least():
     costs = no_experience()
     normal = [one for one in costs.constitutions if one.normal]
@@ -183,3 +242,11 @@ def test_a_flawless_set_is_promised_no_less_than_one_with_errors(folds):
     assert {one.wanted_error for one in promised} == {0.01}
     bounds = [one.review_bound for one in promised]
     assert bounds == sorted(bounds)
+
+
+def test_more_images_than_a_cell_has_teach_no_counts():
+    crowd, other = make_fold(0, cells=4).assign(cell="crowd"), make_fold(1, cells=4)
+    assert len(crowd) > 150
+    assert fit_confidence([crowd], "last").counts is None
+    counts = fit_confidence([crowd, other], "last").counts
+    assert counts is not None and counts.cells == 4

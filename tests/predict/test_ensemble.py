@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from tests.finished import seal, with_record
 
 from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.evaluation.predictions import read_predictions, write_predictions
+from bandbridge.export.folder import export_folder
 from bandbridge.predict.confidence import fit_confidence
 from bandbridge.predict.ensemble import Ensemble, open_models, sibling_folds
+from bandbridge.seal import AlteredError
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
@@ -81,13 +84,17 @@ def test_folds_of_one_training_are_siblings_and_others_are_not(folders, tmp_path
     home = tmp_path / "arm"
     for name in ("fold0-a", "fold1-b", "fold0-c", "fold2-d"):
         shutil.copytree(folders["imagenet"], home / name)
-    for name, fold, seed in (("fold1-b", 1, 0), ("fold0-c", 0, 7), ("fold2-d", 2, 0)):
+    for name, fold, seed in (("fold0-a", 0, 0), ("fold1-b", 1, 0), ("fold0-c", 0, 7), ("fold2-d", 2, 0)):
         facts = json.loads((home / name / "run.json").read_text())
         facts["fold"] = facts["record"]["fold"] = fold
         facts["record"]["seed"] = seed
-        (home / name / "run.json").write_text(json.dumps(facts))
+        with_record(home / name, facts)
     (home / "fold2-d" / "done.json").unlink()
     assert [path.name for path in sibling_folds(home / "fold0-a")] == ["fold0-a", "fold1-b"]
+    facts["record"]["fold"] = 3
+    (home / "fold1-b" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(AlteredError, match=r"fold1-b/run\.json was altered"):
+        sibling_folds(home / "fold0-a")
 
 
 def test_the_most_cautious_member_decides(folders):
@@ -132,5 +139,23 @@ def test_models_of_other_classes_do_not_mix(folders, tmp_path):
     config = json.loads((other / "config.json").read_text())
     config["classes"] = config["classes"][::-1]
     (other / "config.json").write_text(json.dumps(config))
+    seal(other)
+    with pytest.raises(UserError, match="of the same in another order"):
+        open_models([other], device="cpu")
+    frame = read_predictions(other / "predictions.parquet")
+    logits = [f"logit_{name}" for name in config["classes"]]
+    write_predictions(other / "predictions.parquet", frame[[*frame.columns.drop(logits), *logits]])
+    seal(other)
     with pytest.raises(UserError, match="knows other classes"):
         open_models([folders["scratch"], other], device="cpu")
+
+
+def test_a_calibration_of_the_same_classes_in_another_order_is_refused(folders, tmp_path):
+    model = export_folder(folders["scratch"], tmp_path / "model")
+    value = json.loads((model / "confidence.json").read_text())
+    value["classes"] = value["classes"][::-1]
+    (model / "confidence.json").write_text(json.dumps(value))
+    seal(model)
+    with pytest.raises(UserError, match="of the same in another order") as caught:
+        open_models([model], device="cpu")
+    assert str(model) in str(caught.value)

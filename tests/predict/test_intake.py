@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bandbridge.dataset.cell_folders import MOST_IN_CELL, cells_of_folders
-from bandbridge.errors import UserError
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
 from bandbridge.review.intake import MOST_IN_CELL as MAX_CELL_IMAGES
 
@@ -141,3 +143,21 @@ def test_a_model_in_the_place_of_the_images_is_told(name, tmp_path):
     (tmp_path / name).write_text("{}")
     with pytest.raises(UserError, match="is a model and holds no image"):
         hand_over(tmp_path)
+
+
+@pytest.mark.parametrize("odd", ["a\x1b[2J.png", "a\nb.png", "a\r.png", "\u202egnp.a.png", "\udce9.png"])
+def test_names_that_no_result_can_hold_are_refused_and_shown(folder: Path, odd: str) -> None:
+    shutil.copy(folder / "c1" / "a.png", folder / "c1" / odd)
+    with pytest.raises(ManyErrors, match=r"names of images with control signs, .*\n  c1/.*\\[un]") as caught:
+        hand_over(folder)
+    assert "Rename" in caught.value.remedy
+
+
+def test_a_zip_that_holds_one_name_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    """One of the two images was dropped, and nothing said."""
+    archive = zipped(folder, tmp_path / "in.zip")
+    with warnings.catch_warnings(), zipfile.ZipFile(archive, "a") as file:
+        warnings.simplefilter("ignore")
+        file.write(folder / "loose.tif", "c1/a.png")
+    with pytest.raises(UserError, match=r"'c1/a\.png' is stored 2 times"):
+        hand_over(archive)

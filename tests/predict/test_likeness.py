@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
@@ -74,6 +77,31 @@ def test_it_comes_back_from_its_file(learned, tmp_path):
     assert read_likeness(tmp_path) == learned
     (tmp_path / "likeness.json").write_text("{")
     with pytest.raises(UserError, match=r"likeness\.json is damaged"):
+        read_likeness(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("sd", lambda values: [0.0, *values[1:]]),
+        ("sd", lambda values: [math.nan, *values[1:]]),
+        ("sd", lambda values: [-1.0, *values[1:]]),
+        ("sd", lambda values: values[1:]),
+        ("mean", lambda values: [*values, 0.0]),
+        ("mean", lambda values: [math.inf, *values[1:]]),
+        ("precision", lambda rows: rows[1:]),
+        ("precision", lambda rows: [rows[0][1:], *rows[1:]]),
+        ("precision", lambda rows: [[math.nan, *rows[0][1:]], *rows[1:]]),
+        ("farthest", lambda _: -1.0),
+        ("farthest", lambda _: math.nan),
+        ("images", lambda _: -1),
+    ],
+)
+def test_values_that_make_no_sense_are_damage(learned, tmp_path, name, change):
+    write_likeness(learned, tmp_path)
+    value = json.loads((tmp_path / "likeness.json").read_text())
+    (tmp_path / "likeness.json").write_text(json.dumps({**value, name: change(value[name])}))
+    with pytest.raises(UserError, match=rf"likeness\.json is damaged \({name}"):
         read_likeness(tmp_path)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.finished import unseal, with_record
 
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import read_predictions
@@ -22,6 +23,7 @@ from bandbridge.predict.trained_on import (
     read_trained_on,
     write_trained_on,
 )
+from bandbridge.seal import AlteredError
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
@@ -64,7 +66,7 @@ def test_an_exported_model_says_the_same_as_its_run(folders, tmp_path):
     out = export_folder(run, tmp_path / "model")
     assert read_trained_on(out) == read_trained_on(run)
     value = json.loads((out / "training.json").read_text())
-    assert set(value) == {"version", "sources", "files", "files_known"} and value["version"] == 1
+    assert set(value) == {"version", "sources", "files", "files_known", "sha256"} and value["version"] == 1
     assert value["files"] == sorted(value["files"])
 
 
@@ -139,9 +141,22 @@ def test_a_file_is_known_again_under_another_name_in_another_set(study, folders)
 def test_a_damaged_record_is_named_with_its_remedy(folders, tmp_path, text):
     out = export_folder(folders["Q/imagenet"], tmp_path / "model")
     (out / "training.json").write_text(text)
+    with pytest.raises(AlteredError, match=r"training\.json was altered"):
+        read_trained_on(out)
+    unseal(out)
     with pytest.raises(UserError, match=r"training\.json is damaged") as caught:
         read_trained_on(out)
     assert caught.value.remedy == "Export the model again."
+
+
+def test_a_record_that_was_edited_is_refused_by_its_own_hash(folders, tmp_path):
+    out = export_folder(folders["Q/imagenet"], tmp_path / "model")
+    text = (out / "training.json").read_text()
+    unseal(out)
+    (out / "training.json").write_text(text.replace('"epochs": 3', '"epochs": 4'))
+    assert (out / "training.json").read_text() != text
+    with pytest.raises(AlteredError, match=r"training\.json was altered after it was written"):
+        read_trained_on(out)
 
 
 def test_a_damaged_run_and_a_folder_that_is_none_are_said_to_be_so(folders, tmp_path):
@@ -149,10 +164,10 @@ def test_a_damaged_run_and_a_folder_that_is_none_are_said_to_be_so(folders, tmp_
     shutil.copytree(folders["Q/imagenet"], folder)
     facts = json.loads((folder / "run.json").read_text())
     del facts["record"]["preparation"]
-    (folder / "run.json").write_text(json.dumps(facts))
+    with_record(folder, facts)
     with pytest.raises(UserError, match=r"run\.json is damaged") as caught:
         read_trained_on(folder)
-    assert f"Delete {folder}" in caught.value.remedy
+    assert f"delete {folder}" in caught.value.remedy
     with pytest.raises(UserError, match="neither a run nor an exported model"):
         read_trained_on(tmp_path)
 
@@ -162,7 +177,7 @@ def test_a_run_that_starts_from_itself_is_damaged(folders, tmp_path):
     shutil.copytree(folders["Q/two-step"], folder)
     facts = json.loads((folder / "run.json").read_text())
     facts["record"]["init"]["run"] = "abc"
-    (folder / "run.json").write_text(json.dumps(facts))
+    with_record(folder, facts)
     with pytest.raises(UserError, match="starts from itself"):
         read_trained_on(folder)
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.finished import begin_run
 
 from bandbridge.errors import UserError
 from bandbridge.explain.overlay import display_factor
@@ -22,7 +23,8 @@ from bandbridge.review.worker import Worker
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run's folder with random weights."""
-    folder = tmp_path_factory.mktemp("run") / "fold0-0123456789ab"
+    facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
+    folder = begin_run(tmp_path_factory.mktemp("run"), **facts)
     model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     save_model(model.state_dict(), folder / "last.safetensors", {})
     config = {
@@ -33,8 +35,6 @@ def run(tmp_path_factory):
         "std": [0.5] * 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    facts = {"id": "0123456789ab", "task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
-    (folder / "run.json").write_text(json.dumps(facts))
     return folder
 
 

@@ -11,7 +11,7 @@ from tests.review.chromium import ALT, CTRL, META, SHIFT, Chromium, Tab, find_ch
 from tests.review.conftest import KEY, NamedAnalyst, picture
 
 from bandbridge.karyotype import AUTOSOMES
-from bandbridge.review.guard import Door
+from bandbridge.review.guard import Door, forwarding_page
 from bandbridge.review.schema import Incoming
 from bandbridge.review.server import make_app
 
@@ -569,3 +569,51 @@ def test_what_is_confirmed_already_is_said_to_be(show, add, store):
     tab.press("Enter")
     tab.settle()
     assert "already" in tab.status() and "Saved" not in tab.status() and kinds(store, cell) == ["place"]
+
+
+# What is not kept
+
+
+def test_what_the_disk_does_not_take_stops_the_work_until_it_was_read(show, add, store):
+    cell = add("one")
+    tab = show(cell)
+    store._database.execute("DROP TABLE events")  # any change fails, as on a damaged file
+    tab.press("1")
+    tab.press("Enter")
+    tab.wait("document.querySelector('#lost').open")
+    # Keys in haste neither close it nor correct anything behind it.
+    for key in ("Enter", " ", "Escape", "u", "a", "z"):
+        tab.press(key)
+    assert tab.run("document.querySelector('#lost').open")
+    said = tab.run("document.querySelector('#lost').innerText")
+    assert said.startswith("Not kept") and "nothing was saved" in said and "is damaged" in said and "Ctrl-C" in said
+    assert tab.status() == "Not kept." and "nothing was saved" in tab.alert()
+    assert store.cell(cell).version == 0
+    time.sleep(LOOK)
+    tab.click("#lost-read")
+    tab.wait("!document.querySelector('#lost').open")
+    assert "nothing was saved" in tab.alert()
+
+
+def test_a_page_of_a_program_that_was_started_again_says_what_was_not_saved(show, add, store, chromium):
+    cell = add("one")
+    tab = show(cell)
+    tab.run("fetch('/').then(() => 0)")
+    chromium.ask("Storage.clearCookies")  # the key of the start before is none any more
+    tab.press("1")
+    tab.press("Enter")
+    tab.wait("document.querySelector('#lost').open")
+    assert "the key of this review is missing" in tab.run("document.querySelector('#lost').innerText")
+    assert store.cell(cell).version == 0
+
+
+def test_the_page_that_forwards_opens_the_review(show, add, chromium, tmp_path):
+    tab = show(add("one"))
+    address = tab.run("location.origin") + f"/?key={KEY}"
+    chromium.ask("Storage.clearCookies")
+    page = tmp_path / "open.html"
+    page.write_text(forwarding_page(address))
+    forwarded = chromium.open(page.as_uri())
+    forwarded.wait("typeof page !== 'undefined' && page.sheet !== null && document.querySelector('.one') !== null")
+    assert forwarded.run("location.href").startswith(address.partition("?")[0] + "#cell=")
+    forwarded.close()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import struct
+import threading
+import time
 import zipfile
 
 import numpy as np
@@ -16,6 +20,7 @@ from bandbridge.dataset.archive import Bounds
 from bandbridge.karyotype import CLASSES
 from bandbridge.review.actions import Review
 from bandbridge.review.guard import Door
+from bandbridge.review.schema import Incoming
 from bandbridge.review.server import make_app
 from bandbridge.review.worker import Worker
 
@@ -92,8 +97,6 @@ def test_everything_is_there_again_after_a_restart(browser, cell, act, review):
 
 
 def test_cells_left_waiting_are_sorted_on_the_next_start(store, review, tmp_path):
-    from bandbridge.review.schema import Incoming
-
     waiting, _ = store.add_cell(Incoming("c9", (("7a.png", store.put_image(picture(1))),)))
     with TestClient(make_app(review, Door(KEY, frozenset({"localhost"}))), "http://localhost"):
         review.worker.wait()
@@ -392,3 +395,159 @@ def test_exports_can_be_fetched_and_none_without_an_accepted_cell(browser, cell,
     fetched = browser.get(made["address"])
     assert "attachment" in fetched.headers["content-disposition"]
     assert "metadata.csv" in zipfile.ZipFile(io.BytesIO(fetched.content)).namelist()
+
+
+# What no page sends
+
+
+@pytest.mark.parametrize(
+    "number", [str(2**63), str(2**64), "9" * 30, "1" * 5000, "-1", "1.5", "0x1", "\u00b2", "\u0661"]
+)
+def test_a_number_that_no_cell_has_is_not_found(browser, cell, number):
+    for answer in (
+        browser.get(f"/api/cells/{number}"),
+        browser.post(f"/api/cells/{number}/undo", json={"version": 0}, headers=OWN),
+        browser.get(f"/api/chromosomes/{number}/1/X.png"),
+        browser.get(f"/api/chromosomes/{cell}/{number}/X.png"),
+    ):
+        assert answer.status_code == 404 and answer.json()["message"].startswith("there is no such")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[", "http://[::1", "http://127.0.0.1:7800]", "http://\u2100", "//", "", "http://[v1.x]:7800"]
+)
+def test_an_origin_that_is_no_address_is_foreign(browser, cell, origin):
+    headers = {**OWN, "origin": origin.encode()}
+    answer = browser.post(f"/api/cells/{cell}/accept", json={"version": 0, "accepted": True}, headers=headers)
+    assert answer.status_code == 403 and "own page" in answer.json()["message"]
+    assert not sheet_of(browser, cell)["accepted"]
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"1" * 5000, b"-1", b"1.5", b" "])
+def test_a_length_that_is_none_is_refused(browser, cell, length):
+    headers = {**OWN, "content-length": length}
+    answer = browser.post(f"/api/cells/{cell}/undo", content=b"{}", headers=headers)
+    assert answer.status_code in (400, 413)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 60000, 400),
+        (b'{"a":' * 10000, 400),
+        (b'{"version": ' + b"1" * 5000 + b"}", 400),
+        (b'{"version": 1e999}', 400),
+        (b"\xff\xfe{}", 400),
+        (b'{"version": ' + str(2**63).encode() + b"}", 409),
+        (b'{"version": -1}', 409),
+    ],
+)
+def test_bodies_that_no_page_sends(browser, cell, body, status):
+    for action in ("undo", "remove", "retry"):
+        assert browser.post(f"/api/cells/{cell}/{action}", content=body, headers=OWN).status_code == status
+
+
+@pytest.mark.parametrize("angle", ["1" + "0" * 400, "NaN", "1e999", "[1]", "true", '"\\ud800"'])
+def test_an_angle_that_is_none(browser, cell, angle):
+    body = f'{{"version": 0, "chromosome": 1, "angle": {angle}}}'.encode()
+    answer = browser.post(f"/api/cells/{cell}/turn", content=body, headers=OWN)
+    assert answer.status_code == (200 if angle == "true" else 400)
+
+
+def test_a_change_that_the_disk_does_not_take_is_said_not_to_be_kept(browser, cell, act, store):
+    before = sheet_of(browser, cell)
+    (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+    store._database.execute(f"PRAGMA max_page_count = {pages}")
+    long = "p" * 90
+    for number in range(200):
+        answer = act(cell, "accept", accepted=number % 2 == 0)
+        if answer.status_code != 200:
+            break
+    assert answer.status_code == 507 and answer.json()["message"] == "nothing was saved: the disk is full"
+    assert "Make room" in answer.json()["remedy"] and sheet_of(browser, cell)["version"] == before["version"] + number
+    files = {f"c/{label}a.png": png(40 + label, 40, 30) for label in range(1, 23)}
+    handed = browser.post("/api/cells", files=[("files", pair) for pair in files.items()], headers=OWN)
+    assert handed.status_code == 507 and "nothing was saved" in handed.json()["message"]
+    assert [one["id"] for one in browser.get("/api/state").json()["cells"]] == [cell]
+    assert len(list((store.folder / "images").iterdir())) == 5
+    store._database.execute("PRAGMA max_page_count = 1000000")
+    assert act(cell, "describe", patient=long).json()["patient"] == long
+
+
+def test_a_fault_of_the_disk_outside_of_the_database_is_said_as_well(browser, cell, act, store, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bandbridge.review.accepted.shutil.copyfile", refuse)
+    act(cell, "accept", accepted=True)
+    answer = browser.post("/api/export", json={}, headers=OWN)
+    assert answer.status_code == 507 and "nothing was exported" in answer.json()["message"]
+    assert list((store.folder / "exports").iterdir()) == []
+    monkeypatch.setattr("bandbridge.review.uploads.tempfile.NamedTemporaryFile", refuse)
+    answer = browser.post("/api/cells", files=[("files", ("a.zip", zipped({"1a.png": png(1)})))], headers=OWN)
+    assert answer.status_code == 507 and answer.json()["message"] == "nothing was saved: No space left on device"
+
+
+def test_a_picture_that_was_exchanged_is_not_shown_as_the_cells(browser, cell, store):
+    one, other = (store.image_path(image) for _, image in store.images_of(cell)[:2])
+    one.write_bytes(other.read_bytes())
+    answer = browser.get(f"/api/cells/{cell}")
+    assert answer.status_code == 507 and "is not the picture that was kept" in answer.json()["message"]
+
+
+def test_what_was_classified_and_cannot_be_kept_is_tried_again_and_said(review, store, monkeypatch):
+    monkeypatch.setattr("bandbridge.review.worker._PAUSE_S", 0.05)
+    waiting, _ = store.add_cell(Incoming("c9", tuple((f"{n}a.png", store.put_image(picture(n))) for n in range(1, 23))))
+    (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+    store._database.execute(f"PRAGMA max_page_count = {pages}")
+    with TestClient(make_app(review, Door(KEY, frozenset({"localhost"}))), "http://localhost") as client:
+        client.get(f"/?key={KEY}")
+        end = time.monotonic() + 10
+        while not (trouble := client.get("/api/state").json()["trouble"]) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert "nothing was saved: the disk is full" in trouble
+        assert store.cell(waiting).state == "waiting"
+        store._database.execute("PRAGMA max_page_count = 1000000")
+        review.worker.wait(10)
+        assert store.cell(waiting).state == "ready" and client.get("/api/state").json()["trouble"] == ""
+
+
+@pytest.fixture
+def port(review, caplog):
+    """A real server's port, on this machine."""
+    uvicorn = pytest.importorskip("uvicorn", reason="needs bandbridge[review]")
+    app = make_app(review, Door(KEY, frozenset({"127.0.0.1"})))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", log_config=None))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def test_a_client_that_leaves_before_it_has_said_or_heard_all_leaves_no_trace(port, review, store, caplog, capfd):
+    head = f"Host: 127.0.0.1:{port}\r\nCookie: bandbridge_review={KEY}\r\nx-bandbridge: review\r\n"
+    kind = "Content-Type: multipart/form-data; boundary=x"
+    form = f"POST /api/cells HTTP/1.1\r\n{head}{kind}\r\nContent-Length: 5000\r\n\r\n"
+    part = '--x\r\nContent-Disposition: form-data; name="files"; filename="1a.png"\r\n\r\n' + "0" * 100
+    step = f"POST /api/cells/1/undo HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{"
+    (store.folder / "exports").mkdir(exist_ok=True)
+    (store.folder / "exports" / "2026-01-01T000000Z.zip").write_bytes(bytes(2**24))
+    fetch = f"GET /exports/2026-01-01T000000Z.zip HTTP/1.1\r\n{head}\r\n"
+    for text in (form + part, form, step, fetch, f"GET /api/state HTTP/1.1\r\n{head}\r\n"):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            # An end without a farewell, as of a browser that was killed.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(text.encode())
+            if text is fetch:
+                client.recv(1000)
+            time.sleep(0.05)
+    time.sleep(0.2)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(f"GET /api/state HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert store.cells() == []
+    assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
+    assert "Traceback" not in "".join(capfd.readouterr())

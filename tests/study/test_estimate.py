@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.finished import seal
 
 from bandbridge.errors import UserError
 from bandbridge.model.architectures import build_shapes, find_architecture
@@ -48,18 +49,20 @@ def leave_run(folder: Path, fabric, rates: list[float], overhead: float = 2.0, d
     }
     if done:
         files["history.json"] = [{"images_per_second": rate, "seconds": 10.0} for rate in rates]
-        files["done.json"] = {}
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():
         (folder / name).write_text(json.dumps(value))
+    if done:
+        (folder / "predictions.parquet").touch()
+        seal(folder, folder.name[-12:])
     os.utime(folder / "run.json", (1000, 1000))
     if done:
         os.utime(folder / "done.json", (0, 1000 + 10 * len(rates) + overhead))
 
 
 def other(root: Path, name: str) -> Path:
-    """The folder of another study's run."""
-    return root / "R" / "other" / "scratch" / f"fold0-{name}"
+    """The folder of another study's run, whose id is twelve times the digit ``name``."""
+    return root / "R" / "other" / "scratch" / f"fold0-{12 * name}"
 
 
 def passes(study, run, epochs: int) -> float:

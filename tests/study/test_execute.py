@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.finished import seal
 
 from bandbridge.claims import claimed
 from bandbridge.errors import EnvironmentFault, UserError
@@ -209,7 +210,8 @@ def test_a_damaged_parent_says_what_to_delete_and_is_then_made_again(study_file,
         whole = (parent / name).read_bytes()
         (parent / name).write_bytes(content)
         outcome = execute(path, root)
-        assert list(outcome.failed) == [child.name] and f"Delete {parent}:" in outcome.failed[child.name].remedy
+        assert list(outcome.failed) == [child.name] and f"delete {parent}:" in outcome.failed[child.name].remedy
+        assert "was altered" in outcome.failed[child.name].message
         (parent / name).write_bytes(whole)
     shutil.rmtree(parent)
     assert len(execute(path, root).done) == 2
@@ -293,7 +295,8 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_counted(study_file
     @contextmanager
     def claimed_late(folder):
         with claimed(folder) as claim:
-            (folder / "done.json").write_text("{}")
+            (folder / "predictions.parquet").touch()
+            seal(folder, folder.name[-12:])
             yield claim
 
     monkeypatch.setattr("bandbridge.study.execute.claimed", claimed_late)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.finished import unseal
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation
@@ -325,7 +326,13 @@ def test_a_record_that_says_nothing_of_the_augmentation_is_no_mistake(tmp_path, 
 def test_a_run_without_an_id_that_could_be_one_is_damaged(small_study, tmp_path):
     study, ledger = open_study(small_study.path), Ledger(small_study.runs)
     folder = shutil.copytree(ledger.folder(study.runs[0]), tmp_path / "run")
-    write_json(folder / "run.json", {"id": "../.."})
+    write_json(folder / "run.json", {"id": "../..", "record": {}})
+    with pytest.raises(UserError, match=r"run\.json was altered"):
+        open_base(folder)
+    unseal(folder)
+    with pytest.raises(UserError, match=r"the id of its record is not \.\./\.\."):
+        open_base(folder)
+    (folder / "run.json").unlink()
     with pytest.raises(UserError, match="does not say which run it is"):
         open_base(folder)
 

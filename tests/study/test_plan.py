@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bandbridge.api import study as api
+from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.errors import UserError
 from bandbridge.model.packages import PACKAGES
 from bandbridge.study.plan import open_study
@@ -172,3 +173,17 @@ def test_the_plan_tells_classes_that_a_fold_never_trains(study_file, tmp_path):
     tasks["Q"]["dataset"] = str(folder)
     told = api.Study.read(study_file(tasks=tasks)).plan().summary
     assert re.search(r"^Q: class(es)? .*\b22\b.*: all images of (it|each) fall into one fold", told, re.MULTILINE)
+
+
+def test_a_fold_that_leaves_one_image_to_train_on_is_refused_before_anything_is_trained(tmp_path, drawn_set):
+    drawn = open_dataset(drawn_set("G", 1, 0))
+    folder = tmp_path / "two"
+    rows = drawn.samples.iloc[[0, 30]]
+    for name in rows["file_name"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(drawn.read_bytes(name))
+    rows[["file_name", "label"]].to_csv(folder / "metadata.csv", index=False)
+    study = {"name": "s", "protocol": "paper", "tasks": {"q": {"dataset": "two"}}, "architectures": ["test_resnet"]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**study, "approaches": ["scratch"], "split": {"folds": 2}}))
+    with pytest.raises(UserError, match="leaves 1 image to train on, and two are the fewest"):
+        open_study(tmp_path / "s.yaml")

@@ -1,6 +1,7 @@
 """Checkpoints come back as they were and never run code."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,3 +73,16 @@ def test_a_pickle_is_refused_unread(tmp_path):
     with pytest.raises(UserError, match="damaged"):
         load_state(tmp_path / "d.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_checkpoint_of_another_run_is_refused_and_an_earlier_builds_is_taken(tmp_path):
+    path = tmp_path / "c.pt"
+    save_state(replace(state(), run="0123456789ab"), path)
+    assert load_state(path).run == load_state(path, "0123456789ab").run == "0123456789ab"
+    with pytest.raises(UserError, match="is that of another run, 0123456789ab") as caught:
+        load_state(path, "ba9876543210")
+    assert "Put it back there" in caught.value.remedy
+    value = torch.load(path, weights_only=True)
+    del value["run"]  # as an earlier build wrote it
+    torch.save(value, path)
+    assert load_state(path, "ba9876543210").epoch == 3

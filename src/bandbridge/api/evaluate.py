@@ -13,7 +13,7 @@ from bandbridge.api.places import Place, opened_dataset
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import ManyErrors, UserError, first_few
 from bandbridge.evaluation.appraisal import COLUMNS, FINDING_COLUMNS, Evaluation, evaluate_predictions
 from bandbridge.predict.classify import Classified, classify, is_placed_whole
 from bandbridge.predict.confidence import Confidence
@@ -75,7 +75,7 @@ def _refuse_unknown_labels(images: ImageFolder, classes: Sequence[str]) -> None:
     unknown = sorted(set(images.samples["label"]) - set(classes))
     if unknown:
         raise UserError(
-            f"{images.path} has labels that the model does not know: {', '.join(unknown[:8])}",
+            f"{images.path} has labels that the model does not know: {first_few(unknown)}",
             f"Its classes are {', '.join(classes)}; correct metadata.csv, or take these rows out.",
         )
 

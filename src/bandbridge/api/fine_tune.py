@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandbridge.api.places import Place, opened_dataset
-from bandbridge.api.study import parse_duration
+from bandbridge.api.study import parse_duration, time_limit
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.progress import Listener, in_place, listening, note, status
@@ -117,7 +117,8 @@ def fine_tune(
     from bandbridge.study.fine_tune import Settings, open_base, plan_tuning
     from bandbridge.study.side_by_side import run_shared, share_out
 
-    deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
+    limit = None if max_time is None else parse_duration(max_time)
+    deadline = None if limit is None else time.monotonic() + limit
     settings, folder, place, root = Settings(epochs, folds, seed), _folder_of(model), Path(out), Path(runs)
     base, known = open_base(folder), read_trained_on(folder)
     if place.resolve() == folder.resolve():
@@ -133,6 +134,8 @@ def fine_tune(
         states = [executor.ledger.state(run).kind for run in tuning.runs]
         sharing = share_out(tuning.runs, device, jobs)
         note(f"{counted(len(states), 'run')}, {states.count('done')} of them done; {sharing}")
+        for line in time_limit(limit):
+            note(line)
         with status("preparing") as update:
             executor.show, executor.live = update, update if in_place() else None
             outcome = run_shared(executor, tuning.runs, sharing)

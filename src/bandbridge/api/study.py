@@ -7,7 +7,7 @@ import html
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,12 @@ from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.fold_notes import fold_sentences
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import require_folder
 from bandbridge.progress import Listener, format_duration, in_place, listening, note, status
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.versions import other_versions
 
 if TYPE_CHECKING:
     from bandbridge.report.caution import Caution
@@ -197,6 +199,7 @@ class Study:
             own = "all" if shared == len(parents) else f"{shared}" if shared else "none"
             lines.append(f"of the {len(parents)} intermediate models, {own} are runs that the study needs anyway")
         more = [*self._otherwise_prepared(selected), *self._unsuited_sizes(selected)]
+        more += [text] if (text := other_versions(selected, self._ledger, self._planned.tasks)) else []
         return "\n".join([*lines, *self._folds_in_words(), *more])
 
     def _unsuited_sizes(self, selected: Sequence[PlannedRun]) -> list[str]:
@@ -252,6 +255,7 @@ class Study:
         devices_per_run: int = 1,
         ray: Any = None,
         progress: Listener = False,
+        confirm: Callable[[str], bool] | None = None,
     ) -> Outcome:
         """Train whatever is not done yet; the same call goes on after any interruption.
 
@@ -263,12 +267,14 @@ class Study:
         floating-point order they do on ``threads_per_run``, so a run that goes on keeps the threads it was begun with.
         devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
         train on. progress: True for a display on the console, or a function of a
-        :class:`bandbridge.progress.Step`.
+        :class:`bandbridge.progress.Step`. confirm: asked, with what has changed, where finished runs belong to another
+        version of a set and would be trained anew; None: they are, and it is said.
 
-        Raises :class:`UserError` for what is missing before anything is trained, and for runs that failed after all
-        others are done.
+        Raises :class:`UserError` for what is missing before anything is trained, where ``confirm`` says no, and for
+        runs that failed after all others are done.
         """
-        deadline = None if max_time is None else time.monotonic() + parse_duration(max_time)
+        limit = None if max_time is None else parse_duration(max_time)
+        deadline = None if limit is None else time.monotonic() + limit
         astray = self._data_dir is not None and not self._data_dir.is_dir()
         if self._planned.missing_data or astray:
             self._planned = planning.open_study(self.path, self._data_dir)
@@ -287,8 +293,9 @@ class Study:
                 sharing = share_out(selected, device, jobs, threads_per_run)
             shared = f"; {sharing}" if sharing and states.count("done") < len(states) else ""
             note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
-            for line in self._otherwise_prepared(selected):
+            for line in (*time_limit(limit), *self._otherwise_prepared(selected)):
                 note(line)
+            self._ask(selected, confirm)
             with status("preparing") as update:
                 executor.show, executor.live = update, update if in_place() else None
                 outcome = self._carry_out(executor, selected, sharing, ray)
@@ -302,6 +309,15 @@ class Study:
                 "bandbridge study status says why; the same command tries them again.",
             )
         return outcome
+
+    def _ask(self, selected: Sequence[PlannedRun], confirm: Callable[[str], bool] | None) -> None:
+        found = other_versions(selected, self._ledger, self._planned.tasks)
+        if not found:
+            return
+        if confirm is None:
+            note(found)
+        elif not confirm(found):
+            raise UserError("nothing was trained", f"{found[:1].upper()}{found[1:]}; or add --yes to train anew.")
 
     def estimate(
         self,
@@ -418,9 +434,10 @@ class Study:
             domains=domains if similarity else None,
             commands=study_commands(self.path, self._data_dir, self._weights_dir),
         )
+        folder = Path(out) if out is not None else Path("results") / self.name
+        require_folder(folder)
         with listening(progress):
-            content = gather(self._planned, self._ledger.root, wishes)
-            return write_report(content, Path(out) if out is not None else Path("results") / self.name)
+            return write_report(gather(self._planned, self._ledger.root, wishes), folder)
 
     def _domains(self, architecture: str, natural: Path | None, seed: int, device: str) -> list[Block]:
         from bandbridge.domains.distance import Resampling
@@ -436,9 +453,9 @@ class Study:
 def _preparation_of(folder: Path) -> str:
     """What the study file of the finished run in ``folder`` said of preparation."""
     from bandbridge.dataset.prepare import Preparation, described
-    from bandbridge.files import read_json
+    from bandbridge.seal import read_run
 
-    record = read_json(folder / "run.json").get("record", {})
+    record = read_run(folder).get("record", {})
     try:
         return described(Preparation.model_validate(record["preparation"]))
     except (KeyError, TypeError, ValueError):
@@ -455,6 +472,11 @@ def _in_words(outcome: Outcome, seconds: float) -> Iterator[str]:
             yield "not one epoch fitted into it: give more time"
 
 
+def time_limit(seconds: float | None) -> list[str]:
+    """Return a line that says how long is worked at most, none without a limit: a number alone is easily misread."""
+    return [] if seconds is None else [f"stops cleanly before {format_duration(seconds)} are over"]
+
+
 def parse_duration(duration: str | float) -> float:
     """Return seconds from "90s", "9m", "2h", a plain number of minutes as text, or seconds as a number.
 
@@ -464,6 +486,8 @@ def parse_duration(duration: str | float) -> float:
         return float(duration)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", duration)
     if not match:
-        raise UserError(f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h.")
+        raise UserError(
+            f"--max-time {duration!r} is not a duration", "Write 90s, 9m or 2h; 9 alone is 9 minutes. Or leave it out."
+        )
     units: dict[str, Literal[1, 60, 3600]] = {"s": 1, "m": 60, "h": 3600, "": 60}
     return float(match[1]) * units[match[2]]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
+from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.cli.similarity import (
     ArchitectureName,
     CacheDir,
@@ -17,6 +18,7 @@ from bandbridge.cli.similarity import (
     WeightsDir,
 )
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 def advise(
@@ -37,7 +39,9 @@ def advise(
     weights_dir: WeightsDir = None,
     image_size: ImageSize = DEFAULT_SIZE,
     runs: CacheDir = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/advice.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; default results/advice.", callback=given_folder)
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of tables.")] = False,
 ) -> None:
@@ -49,6 +53,7 @@ def advise(
     """
     import bandbridge as bb
 
+    folder = output_folder(out or Path("results") / "advice")
     found = bb.advise(
         target,
         [*(candidates or []), *(more or [])],
@@ -60,6 +65,6 @@ def advise(
         runs=runs,
         device=device,
     )
-    folder = found.save(out or Path("results") / "advice")
-    typer.echo(json.dumps({**found.as_dict(), "conclusion": found.conclusion}) if as_json else str(found))
+    folder = found.save(folder)
+    say(json.dumps({**found.as_dict(), "conclusion": found.conclusion}) if as_json else str(found))
     note(f"written to {folder}")

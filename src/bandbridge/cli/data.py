@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bandbridge.cli.outputs import given_folder
+from bandbridge.terminal import Console, say
+
 if TYPE_CHECKING:
     from bandbridge.dataset.audit import Audit
     from bandbridge.dataset.findings import Finding
@@ -42,7 +45,9 @@ class Stain(StrEnum):
 def import_(
     layout: LayoutName = typer.Argument(..., help="How the images are laid out; see above."),
     source: Path = typer.Argument(..., help="Folder, zip, tar or tar.gz, as downloaded."),
-    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder, or one to go on with."),
+    destination: Path = typer.Argument(
+        ..., metavar="DEST", help="A new folder, or one to go on with.", callback=given_folder
+    ),
     stain: str = typer.Option("", help="Stain to write in metadata.csv, if the layout does not know it."),
     first_label: int | None = typer.Option(
         None, min=0, max=1, help="cir only: the number of chromosome 1 in the file names (published: 0)."
@@ -89,7 +94,7 @@ def import_(
     for text in done.notes:
         note(f"note: {text}")
     cells = f" of {counted(done.cells, 'cell')}" if done.cells else ""
-    typer.echo(f"{counted(done.images, 'image')}{cells} in {destination}")
+    say(f"{counted(done.images, 'image')}{cells} in {destination}")
     note(f"Next: bandbridge data check {destination}")
 
 
@@ -111,7 +116,7 @@ def check(
 
     audit = audit_dataset(open_dataset(dataset))
     if as_json:
-        typer.echo(json.dumps(audit.as_json(), indent=2))
+        say(json.dumps(audit.as_json(), indent=2))
     else:
         _print_audit(audit)
     raise typer.Exit(1 if audit.needs_decision else 0)
@@ -119,7 +124,7 @@ def check(
 
 @app.command()
 def synth(
-    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder."),
+    destination: Path = typer.Argument(..., metavar="DEST", help="A new folder.", callback=given_folder),
     stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
     cells: int = typer.Option(10, min=1, help="How many cells, of 46 chromosomes each."),
     seed: int = typer.Option(0, min=0, help="The same seed draws the same images."),
@@ -129,32 +134,33 @@ def synth(
     from bandbridge.progress import note
 
     written = write_synthetic_set(destination, stain.value, cells, seed)
-    typer.echo(str(written))
+    say(str(written))
     note(f"Next: bandbridge data check {written}")
 
 
 def _print_audit(audit: Audit) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from bandbridge.dataset.findings import counted
 
-    console = Console(highlight=False)
+    console = Console()
     facts = [
         counted(audit.images, "image"),
         counted(audit.cells, "cell") if audit.cells else "unknown cells",
         counted(audit.patients, "patient") if audit.patients else "unknown patients",
         f"{audit.ground} ground",
     ]
-    console.print(f"{audit.dataset}: {', '.join(facts)}", markup=False)
+    console.print(f"{audit.dataset}: {', '.join(facts)}")
     for side, (least, median, most) in audit.sizes.items():
-        console.print(f"  {side} {least} to {most} pixels, median {median}", markup=False)
+        console.print(f"  {side} {least} to {most} pixels, median {median}")
     widest = max(len(label) for label in audit.classes)
     columns = min(12 if widest <= 4 else 5, len(audit.classes))
     counts = Table(*[""] * columns, title="images of each class", show_header=False)
     items = list(audit.classes.items())
     for start in range(0, len(items), columns):
-        counts.add_row(*[f"[bold]{_escape(label)}[/bold]\n{n}" for label, n in items[start : start + columns]])
+        row = items[start : start + columns]
+        counts.add_row(*[Text.assemble((label, "bold"), f"\n{number}") for label, number in row])
     console.print(counts)
     for severity, title in (("decision", "needs a decision"), ("note", "good to know")):
         chosen = [finding for finding in audit.findings if finding.severity == severity]
@@ -172,11 +178,5 @@ def _table_of(findings: list[Finding], title: str) -> object:
         lines = [finding.sentence, *(f"  {example}" for example in finding.examples[:_SHOWN_EXAMPLES])]
         if len(finding.examples) > _SHOWN_EXAMPLES:
             lines.append(f"  ... and {len(finding.examples) - _SHOWN_EXAMPLES:,} more; --json lists all")
-        table.add_row(finding.kind, _escape("\n".join([*lines, f"-> {finding.remedy}"])))
+        table.add_row(finding.kind, "\n".join([*lines, f"-> {finding.remedy}"]))
     return table
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.outputs import given_folder
 from bandbridge.errors import UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 def evaluate(
@@ -21,7 +23,9 @@ def evaluate(
             help="Models (runs, exported models or graphs; several are averaged), then a labelled dataset.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables as files; none by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables as files; none by default.", callback=given_folder)
+    ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over the four mirror images: slower, steadier.")
@@ -41,7 +45,7 @@ def evaluate(
     cells = bb.open_dataset(dataset)  # before the models: what is wrong with it is then said at once
     model = bb.load_model(models, checkpoint=checkpoint.value, device=device)
     score = model.evaluate(cells, flips=flips)
-    typer.echo(json.dumps(score.as_dict(), indent=2) if as_json else str(score))
+    say(json.dumps(score.as_dict(), indent=2) if as_json else str(score))
     if out is not None:
         score.save(out)
         note(f"written to {out}")

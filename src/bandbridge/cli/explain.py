@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandbridge.cli.outputs import given_folder, runs_folder, study_folder
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,9 @@ def explain(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders, datasets, set.zip/images/1a.png.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and tables.")] = Path("results/explain"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and tables.", callback=given_folder)] = Path(
+        "results/explain"
+    ),
     target_class: Annotated[str | None, typer.Option(help="Also show what speaks for this class.")] = None,
     colour_map: Annotated[ColourMap, typer.Option(help="jet is as published.")] = ColourMap.inferno,
     centred: Annotated[
@@ -97,9 +101,12 @@ def attention(
         typer.Option(help="Folder of the datasets named in the study file.", envvar="BANDBRIDGE_DATA"),
     ] = None,
     runs: Annotated[
-        Path, typer.Option(help="Folder of all runs, shared by all studies.", envvar="BANDBRIDGE_RUNS")
+        Path,
+        typer.Option(help="Folder of all runs, shared by all studies.", callback=runs_folder, envvar="BANDBRIDGE_RUNS"),
     ] = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="Folder for the table; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the table; default results/<study name>.", callback=given_folder)
+    ] = None,
     limit: Annotated[int, typer.Option(min=2, help="Held-out images drawn of each task.")] = 96,
     steps: Annotated[int, typer.Option(min=0, help="Steps of deletion and insertion; 0 leaves these out.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
@@ -122,6 +129,7 @@ def attention(
     from bandbridge.study.plan import open_study
 
     study = open_study(study_file, data_dir, need_data=True)
+    folder = study_folder(out, study.spec.name)
     unknown = sorted(set(architecture or ()) - set(study.architectures))
     if unknown:
         raise UserError(
@@ -144,14 +152,12 @@ def attention(
         raise ManyErrors("there is nothing to measure:", missing, f"Train first: bandbridge study run {study_file}")
     for line in missing:
         note(line)
-    folder = out or Path("results") / study.spec.name
     write_table(folder, table)
-    typer.echo(to_markdown(table), nl=False)
+    say(to_markdown(table), end="")
     note(f"written to {folder}")
 
 
 def _print_table(table: pd.DataFrame, caption: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from bandbridge.explain.gradcam import NO_EVIDENCE
@@ -171,9 +177,9 @@ def _print_table(table: pd.DataFrame, caption: str) -> None:
             _percent(row["short_arm"]),
             "trained on" if row["held_out"] == "no" else "",
         )
-    console = Console(highlight=False, markup=False)
+    console = Console()
     # A pipe has no width: let the lines be as long as they are.
-    (console if console.is_terminal else Console(highlight=False, markup=False, width=160)).print(shown)
+    (console if console.is_terminal else Console(width=160)).print(shown)
 
 
 def _percent(share: float) -> str:

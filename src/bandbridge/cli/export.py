@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
-from bandbridge.errors import UserError
+from bandbridge.cli.outputs import given_folder, output_folder
+from bandbridge.errors import UserError, first_few
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +34,10 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model folder.")],
     kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.")
+        Path | None,
+        typer.Option(
+            help="Folder to write; default exports/<task>-<architecture>-<id>-<format>.", callback=given_folder
+        ),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="8-bit weights and activations; what that costs is measured and written.")
@@ -56,16 +61,16 @@ def export(
     if int8 and calibrate is None:
         raise UserError("--int8 needs images to learn the ranges of 8 bits from.", "Add --calibrate DATASET.")
     source, classifier = open_exportable(model, checkpoint.value)
-    folder = out or Path("exports") / _default_name(source, kind.value, int8)
+    folder = output_folder(out or Path("exports") / _default_name(source, kind.value, int8))
     images, trial = _images(classifier, calibrate, int8, limit, seed)
     done = write(source, folder, kind.value, images, trial)
     for one in done.differences:
-        typer.echo(
+        say(
             f"{one.batch} images: logits differ from PyTorch by at most {one.largest:.2g}, "
             f"allowed {TOLERANCE * one.logit_range:.2g}"
         )
     if done.loss is not None:
-        typer.echo(done.loss.sentence())
+        say(done.loss.sentence())
         note("the thresholds for checking were learned with float32: the 8-bit model marks every image for a person")
     note(f"written to {folder}")
 
@@ -73,16 +78,16 @@ def export(
 def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifier]:
     """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
     from bandbridge.export.graph import Exportable
-    from bandbridge.files import read_json
     from bandbridge.model.classifier import Classifier
     from bandbridge.predict.confidence import without_errors
     from bandbridge.predict.ensemble import open_models
+    from bandbridge.seal import read_product
 
     ensemble = open_models([folder], checkpoint, "cpu")
     classifier, confidence = ensemble.members[0], ensemble.confidence
     if not isinstance(classifier, Classifier):
         raise UserError(f"{folder} is an exported graph already", "Name the run or the model folder that it came from.")
-    weights = read_json(folder / "environment.json").get("imagenet_weights") or {}
+    weights = read_product(folder / "environment.json").get("imagenet_weights") or {}
     source = Exportable(
         classifier.model.eval(),
         tuple(classifier.mean.flatten().tolist()),
@@ -146,7 +151,7 @@ def _images(
     dataset = open_dataset(calibrate)
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:
-        raise UserError(f"{calibrate} has labels that the model does not know: {', '.join(unknown[:5])}")
+        raise UserError(f"{calibrate} has labels that the model does not know: {first_few(unknown)}")
     ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
     if not int8:
         return read_prepared(dataset, measured[:most], classifier.preparation), None

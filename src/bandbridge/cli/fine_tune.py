@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from bandbridge.api import DEFAULT_RUNS
+from bandbridge.cli.outputs import given_folder
 from bandbridge.cli.study import Device, Jobs, Runs
+from bandbridge.terminal import say
 
 
 def fine_tune(
@@ -16,14 +18,14 @@ def fine_tune(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Labelled cells: a folder or zip with metadata.csv.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the new model.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new model.", callback=given_folder)],
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the cells; 16 unless given.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Models that measure it, each on cells that it had not seen.")] = 5,
     runs: Runs = DEFAULT_RUNS,
     device: Device = "auto",
     jobs: Jobs = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
+        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h; 9 is 9 minutes.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the division into folds and of the trainings.")] = 0,
 ) -> None:
@@ -47,4 +49,4 @@ def fine_tune(
         jobs=jobs,
         max_time=max_time,
     )
-    typer.echo(str(result))
+    say(str(result))

@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 import typer
+from rich.text import Text
 
 from bandbridge import __version__
 from bandbridge.cli import (
@@ -23,14 +24,26 @@ from bandbridge.cli import (
     similarity,
     study,
 )
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
+from bandbridge.terminal import say
 
 _INTERRUPTED = 130
 _OSERROR_REMEDY = (
     "Check that file, its permissions and the disk, then run the same command again; BANDBRIDGE_DEBUG=1 shows where."
 )
+
+_MEMORY_REMEDY = "Close other programs, or use a machine with more memory."
+#: Of the commands whose memory a person can lower.
+_MEMORY_REMEDIES = {
+    ("study run", "study plan", "fine-tune"): "Use fewer --jobs, or a smaller image size or batch in the study file.",
+    ("data import", "data check"): f"Bring the set in, or check it, in parts. {_MEMORY_REMEDY}",
+    ("predict", "evaluate", "review"): f"Give fewer cells at a time. {_MEMORY_REMEDY}",
+    ("explain", "study report", "study attention"): f"Use a smaller --limit. {_MEMORY_REMEDY}",
+    ("similarity", "advise"): f"Use a smaller --image-size. {_MEMORY_REMEDY}",
+    ("export", "models export"): f"Use a smaller --limit, or leave --calibrate out. {_MEMORY_REMEDY}",
+}
 
 app = typer.Typer(
     name="bandbridge",
@@ -44,7 +57,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"bandbridge {__version__}")
+        say(f"bandbridge {__version__}")
         raise typer.Exit
 
 
@@ -99,7 +112,7 @@ def run() -> None:
     except MemoryError:
         if debug:
             raise
-        _stop("out of memory; use a smaller image size or batch", "", EnvironmentFault.exit_code)
+        _stop("out of memory", _memory_remedy(sys.argv[1:]), EnvironmentFault.exit_code)
     except SystemExit as stop:
         # Typer turns Ctrl-C into this code, and a closed pipe (... | head) into a quiet end.
         if stop.code == _INTERRUPTED:
@@ -107,10 +120,19 @@ def run() -> None:
         raise
 
 
+def _memory_remedy(words: list[str]) -> str:
+    """Return what helps where a command ran out of memory; each takes it for something else."""
+    command = " ".join(word for word in words[:2] if not word.startswith("-"))
+    for verbs, remedy in _MEMORY_REMEDIES.items():
+        if command.startswith(verbs):
+            return remedy
+    return _MEMORY_REMEDY
+
+
 def _stop(message: str, remedy: str, exit_code: int) -> NoReturn:
-    console.print(f"[bold red]error:[/bold red] {_escape(message)}")
+    console.print(Text.assemble(("error:", "bold red"), f" {visible(message)}"))
     if remedy:
-        console.print(_escape(remedy))
+        console.print(remedy)
     sys.exit(exit_code)
 
 
@@ -119,7 +141,3 @@ def _reason(fault: OSError) -> str:
     names = [str(name) for name in (fault.filename, fault.filename2) if name is not None]
     reason = fault.strerror or str(fault) or type(fault).__name__
     return " ".join(f"{' and '.join(names) or 'the system refused'}: {reason}".split())
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

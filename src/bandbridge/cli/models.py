@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from bandbridge.cli.explain import Checkpoint
+from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.cli.predict import Coverage, WantedError
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     from bandbridge.model.complexity import Complexity
@@ -41,7 +43,8 @@ app = typer.Typer(
 def export_model(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.")
+        Path | None,
+        typer.Option(help="Folder of the model; default models/<task>-<architecture>-<id>.", callback=given_folder),
     ] = None,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of the run.")] = Checkpoint.last,
     images: Annotated[
@@ -56,18 +59,17 @@ def export_model(
     """
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
-    from bandbridge.files import read_json
     from bandbridge.model.classifier import read_config
     from bandbridge.predict.confidence import Promise
     from bandbridge.progress import note
+    from bandbridge.seal import read_run
 
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
-    facts = read_json(run / "run.json")
+    facts = read_run(run)
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
+    place = output_folder(out or Path("models") / default)
     dataset = open_dataset(images) if images is not None else None
-    folder = export_folder(
-        run, out or Path("models") / default, checkpoint.value, dataset, Promise(coverage, wanted_error)
-    )
+    folder = export_folder(run, place, checkpoint.value, dataset, Promise(coverage, wanted_error))
     if dataset is None:
         note("without --images the model cannot tell images of another stain from its own")
     note(f"written to {folder}; its README.md says what it is")
@@ -95,9 +97,9 @@ def models(
     records = [_record(row, weights_dir) for row in complexity_table(names or (), _CLASSES, _IMAGE_SIZE)]
     caption = CAPTION.format(classes=_CLASSES, image_size=_IMAGE_SIZE)
     if as_json:
-        typer.echo(json.dumps(records, indent=2))
+        say(json.dumps(records, indent=2))
     elif as_markdown:
-        typer.echo(_markdown(records) + f"\n\n{caption}")
+        say(_markdown(records) + f"\n\n{caption}")
     else:
         _print_table(records, caption)
 
@@ -142,7 +144,6 @@ def _markdown(records: list[dict[str, Any]]) -> str:
 
 
 def _print_table(records: list[dict[str, Any]], caption: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(caption=caption, caption_justify="left")
@@ -150,7 +151,7 @@ def _print_table(records: list[dict[str, Any]], caption: str) -> None:
         table.add_column(heading, justify="right" if heading in _NUMERIC else "left")
     for record in records:
         table.add_row(*_cells(record))
-    console = Console(highlight=False, markup=False)
+    console = Console()
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_PIPE_WIDTH)
+        console = Console(width=_PIPE_WIDTH)
     console.print(table)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import BitDepth, Checkpoint
+from bandbridge.cli.outputs import given_folder
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 if TYPE_CHECKING:
     from bandbridge.api.predictions import Predictions
@@ -32,7 +34,9 @@ def predict(
             help="Models (runs or exported models; several are averaged), then a folder, zip or dataset of images.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.")] = Path("results/predict"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.", callback=given_folder)] = Path(
+        "results/predict"
+    ),
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over the four mirror images: slower, steadier.")
@@ -79,7 +83,7 @@ def predict(
         note(line)
     result.save(out, karyograms=karyograms)
     if as_json:
-        typer.echo(result.as_json())
+        say(result.as_json())
     else:
         _summarise(result, cells)
     note(f"written to {out}")
@@ -118,20 +122,20 @@ def _summarise(result: Predictions, cells: bool) -> None:
             f"{nowhere:,} of {len(table):,} are of no known cell and judged one by one; to have a cell's "
             "chromosomes placed together, give it a folder of its own"
         )
-    typer.echo(f"{counted(len(table), 'chromosome')}, {len(result.flagged):,} for a person to check")
+    say(f"{counted(len(table), 'chromosome')}, {len(result.flagged):,} for a person to check")
     if len(counts):
         unusual = counts.loc[counts["findings"] != ""]
-        typer.echo(f"{counted(len(counts), 'cell')}, {len(unusual):,} with unusual counts")
+        say(f"{counted(len(counts), 'cell')}, {len(unusual):,} with unusual counts")
         for row in unusual.head(20).to_dict("records"):
-            typer.echo(f"  {row['cell']}: {_shortened(row['findings'])}")
+            say(f"  {row['cell']}: {_shortened(row['findings'])}")
         if len(unusual) > 20:
-            typer.echo(f"  ... and {len(unusual) - 20} more in cells.csv")
+            say(f"  ... and {len(unusual) - 20} more in cells.csv")
         unknown = counts.loc[counts["unknown"] != ""]
         if len(unknown):
             names = ", ".join(unknown["cell"].head(5)) + (", ..." if len(unknown) > 5 else "")
             of = "whose counts are withheld"
-            typer.echo(f"{counted(len(unknown), 'cell')} the model does not know, {of}: {names}")
-            typer.echo(f"  {unknown['cell'].iloc[0]}: {unknown['unknown'].iloc[0]}")
+            say(f"{counted(len(unknown), 'cell')} the model does not know, {of}: {names}")
+            say(f"  {unknown['cell'].iloc[0]}: {unknown['unknown'].iloc[0]}")
     if "label" in table and (table["label"] != "").any():
         known = table.loc[table["label"].isin(result.classes)]
         foreign = sorted(set(table["label"]) - set(result.classes) - {""})
@@ -142,7 +146,7 @@ def _summarise(result: Predictions, cells: bool) -> None:
             return
         agreed = (known["label"] == known["class"]).mean()
         alone = (known["label"] == known["by_itself"]).mean()
-        typer.echo(f"labels agree with {agreed:.1%} ({alone:.1%} by each chromosome itself)")
+        say(f"labels agree with {agreed:.1%} ({alone:.1%} by each chromosome itself)")
         note(
             "if the models were trained on these images, that agreement says little; "
             "bandbridge evaluate leaves such images out"

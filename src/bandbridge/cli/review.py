@@ -5,21 +5,27 @@ from __future__ import annotations
 import secrets
 import socket
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bandbridge.cli.explain import BitDepth
+from bandbridge.cli.outputs import given_folder
 from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 if TYPE_CHECKING:
     from bandbridge.review.actions import Review
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_KEY_FILE = "key"
+#: Sends the browser on to the address with the key; no other account can read it.
+_FORWARDING = "open.html"
+#: Where the builds before kept one key for ever.
+_OLD_KEY = "key"
 
 
 def review(
@@ -31,16 +37,21 @@ def review(
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's own open it.")] = (
         "127.0.0.1"
     ),
-    work: Annotated[Path, typer.Option(help="Folder that keeps images, corrections and exports.")] = Path(
-        "results/review"
-    ),
+    work: Annotated[
+        Path, typer.Option(help="Folder that keeps images, corrections and exports.", callback=given_folder)
+    ] = Path("results/review"),
     bit_depth: BitDepth = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Go on from the newest backup where the review's database is damaged.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Check and correct karyograms on a page in the browser, by keyboard and mouse.
 
     Nothing leaves this machine. Every correction is kept at once in the work folder; the same command goes on with it.
+
+    The printed address holds a key, new at every start: whoever has it sees and changes the cells until the end.
 
     Accepted cells are exported as a dataset that a study can train on. Not a medical device.
     """
@@ -50,12 +61,15 @@ def review(
     from bandbridge.review.guard import Door
     from bandbridge.review.server import make_app
 
+    if restore:
+        _restore(work)
     opened = _open(model, cells, work, device, bit_depth)
+    forwarding = work / _FORWARDING
     try:
         listening = _listen(host, port)
         found = listening.getsockname()[1]
         names = _LOOPBACK if host in _LOOPBACK else _LOOPBACK | {host.lower(), socket.gethostname().lower()}
-        door = Door(_key(work), names, host not in _LOOPBACK, f"bandbridge_review_{found}")
+        door = Door(secrets.token_urlsafe(24), names, host not in _LOOPBACK, f"bandbridge_review_{found}")
         shown = f"[{host}]" if ":" in host else host
         reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, shown)
         address = f"http://{reached}:{found}/?key={door.key}"
@@ -63,14 +77,17 @@ def review(
             note(f"warning: anyone who can reach {host}:{found} and has this address sees and changes the cells.")
             note("The connection is not encrypted: use it in a network you trust, or a tunnel to 127.0.0.1.")
         note(f"work folder: {work}\nThe review is open at\n")
-        typer.echo(address)
+        say(address)
         note("\nCtrl-C ends it; every correction is kept.")
+        (work / _OLD_KEY).unlink(missing_ok=True)
         if not no_browser:
-            webbrowser.open(address)
+            _show(address, forwarding)
         config = uvicorn.Config(make_app(opened, door), log_level="warning", server_header=False, access_log=False)
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         opened.store.close()
+        with suppress(OSError):
+            forwarding.unlink(missing_ok=True)
 
 
 def _require_extra() -> None:
@@ -102,12 +119,14 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     if cells is not None:
         try:
             note(f"reading {cells}")
-            found = sort_into_cells(read_handed_in(cells), store, expected=bits, bit_depth=bit_depth)
-            if not found.cells:
-                raise UserError(f"{cells} holds no cell", "Give a folder or zip with a folder of images for each cell.")
-            for problem in found.problems:
-                note(f"warning: {problem}")
-            added = add_cells(opened, found)
+            with store.taking_in():
+                found = sort_into_cells(read_handed_in(cells), store, expected=bits, bit_depth=bit_depth)
+                for problem in found.problems:
+                    note(f"warning: {problem}")
+                if not found.cells:
+                    remedy = "Give a folder or zip with a folder of images for each cell."
+                    raise UserError(f"{cells} holds no cell", remedy)
+                added = add_cells(opened, found)
             note(f"{len(added['cells'])} cells, {added['new']} of them new")
         except BaseException:
             store.close()
@@ -125,12 +144,21 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from fault
 
 
-def _key(work: Path) -> str:
-    """Return the key of this work folder, made on first use and readable by its owner only."""
-    path = work / _KEY_FILE
-    if path.is_file() and (known := path.read_text(encoding="ascii").strip()):
-        return known
-    key = secrets.token_urlsafe(24)
-    path.touch(mode=0o600)
-    path.write_text(key + "\n", encoding="ascii")
-    return key
+def _restore(work: Path) -> None:
+    from bandbridge.review.keeping import restore
+
+    note(f"the review goes on from its backup {restore(work)}; what was in its place is kept beside it")
+
+
+def _show(address: str, forwarding: Path) -> None:
+    """Open ``address`` in the browser, which is told of a page that forwards: arguments are for all to read."""
+    from bandbridge.review.guard import forwarding_page
+    from bandbridge.review.keeping import private_file
+
+    try:
+        forwarding.unlink(missing_ok=True)
+        private_file(forwarding).write_text(forwarding_page(address), encoding="utf-8")
+    except OSError as fault:
+        note(f"no browser is opened: cannot write {forwarding}: {fault.strerror or fault}; open the address by hand")
+        return
+    webbrowser.open(forwarding.absolute().as_uri())

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS, DEFAULT_SIZE
+from bandbridge.cli.outputs import given_folder, output_folder, runs_folder
 from bandbridge.progress import note
+from bandbridge.terminal import say
 
 
 class PoolName(StrEnum):
@@ -30,7 +32,13 @@ WeightsDir = Annotated[
 ]
 ImageSize = Annotated[int, typer.Option(min=16, max=2048, help="Side of the images given to the model, pixels.")]
 CacheDir = Annotated[
-    Path, typer.Option("--runs", help="Folder that keeps embeddings, shared with studies.", envvar="BANDBRIDGE_RUNS")
+    Path,
+    typer.Option(
+        "--runs",
+        help="Folder that keeps embeddings, shared with studies.",
+        callback=runs_folder,
+        envvar="BANDBRIDGE_RUNS",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
@@ -49,7 +57,10 @@ def similarity(
     ablation: Annotated[bool, typer.Option(help="Also measure what preparation does to the first pair.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
     runs: CacheDir = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; default results/similarity.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for tables and figures; default results/similarity.", callback=given_folder),
+    ] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of tables.")] = False,
 ) -> None:
@@ -61,6 +72,7 @@ def similarity(
     """
     import bandbridge as bb
 
+    folder = output_folder(out or Path("results") / "similarity")
     found = bb.similarity(
         *datasets,
         natural=natural,
@@ -75,6 +87,6 @@ def similarity(
         runs=runs,
         device=device,
     )
-    folder = found.save(out or Path("results") / "similarity")
-    typer.echo(json.dumps(found.as_dict()) if as_json else str(found))
+    folder = found.save(folder)
+    say(json.dumps(found.as_dict()) if as_json else str(found))
     note(f"written to {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,9 +11,11 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
+from bandbridge.cli.outputs import given_folder, runs_folder, study_folder
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import UserError, in_one_line
+from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
+from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
     from bandbridge.api.study import Plan
@@ -34,7 +37,10 @@ WeightsDir = Annotated[
     Path | None,
     typer.Option(help="Folder of ImageNet weights, <timm name>.safetensors.", envvar="BANDBRIDGE_WEIGHTS"),
 ]
-Runs = Annotated[Path, typer.Option(help="Folder of all runs, shared by all studies.", envvar="BANDBRIDGE_RUNS")]
+Runs = Annotated[
+    Path,
+    typer.Option(help="Folder of all runs, shared by all studies.", callback=runs_folder, envvar="BANDBRIDGE_RUNS"),
+]
 Only = Annotated[
     str | None, typer.Option(help="Select runs by name, such as 'G/*/two-step/*'; their parents come along.")
 ]
@@ -86,15 +92,14 @@ def plan(
         note("estimating the time; a speed that no finished run tells is measured (--no-estimate leaves this out)")
         result = study.estimate(only, device, devices, runs_per_device, cpus_per_run, jobs, threads_per_run)
         if result.sharing is not None:
-            typer.echo(f"Time left on this machine: about {format_duration(result.makespan)} ({result.sharing})")
+            say(f"Time left on this machine: about {format_duration(result.makespan)} ({result.sharing})")
         else:
-            typer.echo(_wall_time(result, devices, runs_per_device))
+            say(_wall_time(result, devices, runs_per_device))
         for architecture, rate in result.rates.items():
-            typer.echo(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
+            say(f"  {architecture}: {rate.images_per_second:.3g} images/s, {rate.source}")
 
 
 def _print_plan(planned: Plan) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("run", "id", "parent", "state", box=None, header_style="bold")
@@ -105,7 +110,7 @@ def _print_plan(planned: Plan) -> None:
     # A pipe has no width: let the lines be as long as they are.
     console = Console(width=None if Console().is_terminal else 200)
     console.print(table)
-    typer.echo(planned.summary)
+    say(planned.summary)
 
 
 @app.command("run")
@@ -116,7 +121,7 @@ def run_(
     runs: Runs = DEFAULT_RUNS,
     only: Only = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h.")
+        str | None, typer.Option(help="Stop cleanly before this much time is over: 90s, 9m or 2h; 9 is 9 minutes.")
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -139,6 +144,9 @@ def run_(
     devices_per_run: Annotated[
         int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
     ] = 1,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Train anew, unasked, where finished runs belong to another version of a set.")
+    ] = False,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
     import bandbridge as bb
@@ -157,7 +165,7 @@ def run_(
         )
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs, weights_dir=weights_dir)
     study.run(
-        max_time or None,
+        max_time,
         only=only,
         device=device,
         jobs=jobs,
@@ -165,7 +173,16 @@ def run_(
         skip_unavailable=skip_unavailable,
         devices_per_run=devices_per_run,
         ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,
+        confirm=None if yes else _confirm,
     )
+
+
+def _confirm(text: str) -> bool:
+    """Ask whether to train anew, where somebody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    note(text)
+    return typer.confirm("Train anew?", default=False, err=True)
 
 
 def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) -> Cluster:
@@ -177,7 +194,6 @@ def _cluster(address: str, device: str, cpus_per_run: int, gpus_per_run: float) 
 @app.command()
 def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT_RUNS, only: Only = None) -> None:
     """Say how many runs are done, paused, failed and pending, by task and approach."""
-    from rich.console import Console
     from rich.table import Table
 
     import bandbridge as bb
@@ -191,9 +207,33 @@ def status(study_file: StudyFile, data_dir: DataDir = None, runs: Runs = DEFAULT
     for run in study.select(only):
         state = study.state(run)
         if state.kind == "paused":
-            typer.echo(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
+            say(f"paused: {run.name} after epoch {state.epochs} of {run.record.recipe.epochs}")
         if state.kind == "failed":
-            typer.echo(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
+            say(f"failed: {run.name}: {in_one_line(state.message, state.remedy)}")
+
+
+@app.command()
+def verify(runs: Runs = DEFAULT_RUNS) -> None:
+    """Hash everything in the folder of runs anew and compare it with what was written. Nothing is changed."""
+    from bandbridge.study.verify import verify_runs
+
+    found = verify_runs(runs)
+    for line in found.notes:
+        note(line)
+    if found.unsealed:
+        note(
+            f"{counted(len(found.unsealed), 'folder')} of earlier versions, which kept no hashes, cannot be compared: "
+            f"{', '.join(map(str, found.unsealed[:3]))}{', ...' * (len(found.unsealed) > 3)}"
+        )
+    if found.problems:
+        are = "is" if len(found.problems) == 1 else "are"
+        raise ManyErrors(
+            f"{counted(len(found.problems), 'file')} in {runs} {are} not as written:",
+            found.problems,
+            "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
+            "prepared images, again, and no others.",
+        )
+    say(f"{counted(found.folders, 'folder')} of finished runs and prepared images: every file is as written")
 
 
 @app.command()
@@ -201,7 +241,9 @@ def tables(
     study_file: StudyFile,
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; default results/<study name>.", callback=given_folder)
+    ] = None,
 ) -> None:
     """Write the paper's tables from the predictions of the finished runs, as Markdown, CSV and LaTeX.
 
@@ -210,8 +252,8 @@ def tables(
     import bandbridge as bb
 
     study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
-    folder = out or Path("results") / study.name
-    typer.echo(str(study.tables(folder)))
+    folder = study_folder(out, study.name)
+    say(str(study.tables(folder)))
     note(f"written to {folder}")
 
 
@@ -233,10 +275,10 @@ def cautions(
 
     found = bb.Study.read(study_file, data_dir=data_dir, runs=runs).cautions()
     if as_json:
-        typer.echo(json.dumps(caution_records(found), indent=2, ensure_ascii=False))
+        say(json.dumps(caution_records(found), indent=2, ensure_ascii=False))
         return
     for caution in found:
-        typer.echo(str(caution))
+        say(str(caution))
     serious = sum(caution.gravity == "serious" for caution in found)
     note(f"{counted(len(found), 'caution')}, {serious} of them serious")
 
@@ -247,7 +289,9 @@ def report(
     data_dir: DataDir = None,
     weights_dir: WeightsDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default results/<study name>.", callback=given_folder)
+    ] = None,
     cases: Annotated[bool, typer.Option(help="Show what the classifiers see in chosen images (Grad-CAM).")] = True,
     attention: Annotated[bool, typer.Option(help="Measure where on the chromosome they look.")] = True,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Cases of each kind.")] = 3,
@@ -287,7 +331,9 @@ def lab(
     study_file: StudyFile,
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables; default results/<study name>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables; default results/<study name>.", callback=given_folder)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the planted abnormal cells.")] = 0,
 ) -> None:
     """Measure what the classifiers are worth to a laboratory: whole cells, calibration, review, abnormal counts.
@@ -301,6 +347,7 @@ def lab(
     from bandbridge.study.plan import open_study
 
     study = open_study(study_file, data_dir, need_data=False)
+    folder = study_folder(out, study.spec.name)
     context = table_context(study)
     trials, refused = laboratory_trials(study_predictions(study, runs), context, seed)
     for line in refused:
@@ -311,19 +358,18 @@ def lab(
             f"no finished training of {study_file} can be judged",
             "Finish two folds or more of a study whose split is by cell or patient (protocol: strict).",
         )
-    folder = out or Path("results") / study.spec.name
     found = bearing_upon(tables, study_cautions(study, runs))
     tables = [noted(table, found) for table in tables]
     for table in tables:
         write_table(folder, table)
-    typer.echo("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
+    say("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
     note(f"written to {folder}")
 
 
 @app.command()
 def split(
     study_file: StudyFile,
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the split files.", callback=given_folder)],
     data_dir: DataDir = None,
 ) -> None:
     """Write each task's folds as a file that another study can name as its split_file."""
@@ -335,7 +381,7 @@ def split(
         if task.split is not None:
             path = out / f"{task.name}.json"
             write_split(task.split, path)
-            typer.echo(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
+            say(f"{path}: {task.split.folds} folds by {task.split.scheme}, hash {task.split.hash[:12]}")
 
 
 def _wall_time(result: Estimate, devices: int, runs_per_device: int) -> str:

@@ -6,15 +6,14 @@ another set under another name.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.errors import UserError
-from bandbridge.files import content_hash, write_text
+from bandbridge.files import content_hash
+from bandbridge.seal import AlteredError, parsed, read_sealed, write_sealed
 
 #: Where the contents of datasets lie in a folder of runs.
 FOLDER = ".datasets"
@@ -57,7 +56,7 @@ def write_contents(contents: Contents, runs: Path) -> None:
     """Keep ``contents`` in the folder ``runs``, whole or not at all; what is there already stays as it is."""
     path = _path(runs, contents.fingerprint)
     if not path.exists():
-        write_text(path, json.dumps(contents.model_dump(), ensure_ascii=False) + "\n")
+        write_sealed(path, contents.model_dump())
 
 
 def read_contents(runs: Path, fingerprint: str) -> Contents | None:
@@ -68,15 +67,10 @@ def read_contents(runs: Path, fingerprint: str) -> Contents | None:
     path = _path(runs, fingerprint)
     if not path.exists():
         return None
-    try:
-        found = Contents.model_validate_json(path.read_bytes())
-        if found.fingerprint != fingerprint:
-            raise ValueError("it is of another dataset")
-    except (OSError, ValueError, ValidationError) as fault:
-        raise UserError(
-            f"{path} is damaged ({str(fault).splitlines()[0]})",
-            "Delete it: the next training on that dataset writes it anew, and until then images are told by name.",
-        ) from fault
+    remedy = "Delete it: the next training on that dataset writes it anew, and until then images are told by name."
+    found = parsed(Contents, read_sealed(path, remedy), path, remedy)
+    if found.fingerprint != fingerprint:
+        raise AlteredError(f"{path} is damaged (it is of another dataset)", remedy)
     return found
 
 

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bandbridge.dataset import tiff
+from bandbridge.dataset import claims, tiff
+from bandbridge.dataset.claims import MAX_PIXELS
+from bandbridge.dataset.libtiff import quiet_libtiff
 from bandbridge.errors import UserError
 
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
-#: 8192 x 8192, twenty thousand times a cropped chromosome.
-MAX_PIXELS = 2**26
 #: How many bits cameras give.
 DEPTHS = (8, 10, 12, 14, 16)
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
@@ -92,10 +92,15 @@ def decode_image(data: bytes, name: str) -> Decoded:
     """Decode the bytes of one image file.
 
     Raises :class:`DecodeError` naming ``name`` for empty, truncated or unreadable data, for other formats,
-    for floating-point and negative pixels and, before any pixel is decoded, for more than ``MAX_PIXELS`` pixels.
+    for floating-point and negative pixels and, before any pixel is decoded, for what its headers claim beyond the
+    bounds of :mod:`bandbridge.dataset.claims`.
     """
     if not data:
         raise DecodeError(name, "the file is empty")
+    try:
+        claims.check_file(data)
+    except ValueError as fault:
+        raise DecodeError(name, str(fault)) from None
     layout = tiff.read_layout(data)
     if layout is not None:
         _check_size(layout.width, layout.height, name)
@@ -132,10 +137,10 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def _check_size(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise DecodeError(name, f"an image of {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise DecodeError(name, f"{width} x {height} is more than {MAX_PIXELS} pixels; refused")
+    try:
+        claims.check_size(width, height)
+    except ValueError as fault:
+        raise DecodeError(name, str(fault)) from None
 
 
 def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> Decoded:
@@ -149,8 +154,10 @@ def _decode_malformed(data: bytes, layout: tiff.Layout, name: str) -> Decoded:
 
 def _decode_by_pillow(image: Image.Image) -> Decoded:
     """Images of 8 bits a sample and fewer."""
+    quiet_libtiff()
     image.load()
     frames = getattr(image, "n_frames", 1)
+    claims.check_directories(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         layered = np.asarray(upright.convert("RGBA"))
@@ -166,6 +173,8 @@ def _decode_deep_png(data: bytes, image: Image.Image) -> Decoded:
     import imagecodecs
 
     frames = getattr(image, "n_frames", 1)
+    image.load()  # what stands after the pixels is read then
+    claims.check_directories(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
     pixels = imagecodecs.png_decode(data)
     pixels = _upright(pixels.reshape(*pixels.shape[:2], -1), image.getexif().get(_ORIENTATION, 1))
     gray, hidden = _flattened(pixels, pixels.shape[2] % 2 == 0)
@@ -191,7 +200,7 @@ def _decode_tiff(data: bytes, name: str) -> Decoded:
     if found.problem:
         raise DecodeError(name, f"{found.problem}: {found.described}", "Save it as PNG or TIFF of 8 or 16 bits.")
     try:
-        pixels = found.pixels()
+        pixels = found.pixels(data)
     except Exception as fault:
         remedy = (
             "If other programs show it whole, save it as PNG or as TIFF of 8 or 16 bits, gray or RGB, uncompressed."

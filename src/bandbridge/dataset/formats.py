@@ -6,10 +6,11 @@ compared and kept, what is missing or half written is written again.
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,9 +20,9 @@ from bandbridge.dataset.decode import DecodeError
 from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.dataset.planes import choose_plane
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import csv_lines, is_present, write_json, write_text
-from bandbridge.karyotype import CLASSES
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, refuse_odd_names
+from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
+from bandbridge.karyotype import CLASSES, is_number
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.progress import track
 
@@ -76,6 +77,7 @@ def import_distribution(
     if layout_name == "cir":
         read_names = partial(read_cir_names, first_label=first_label)
     specimens = read_names(names)
+    begun = (destination / ORIGIN).exists()
     write_json(destination / ORIGIN, origin)
     contents = (data for _, data in read_images(source, bounds))
     problems: list[str] = []
@@ -90,6 +92,8 @@ def import_distribution(
         _put(destination / "images" / written, kept)
         stated[f"images/{written}"] = "" if bits is None else str(bits)
     if problems:
+        if not begun:
+            _forget(destination)
         raise ManyErrors("images of which no such page or channel can be read:", problems, "Choose another.")
     rows = _rows(
         names if whole else [_as_png_name(name) for name in names],
@@ -104,6 +108,14 @@ def import_distribution(
     write_text(destination / METADATA, table)
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))
+
+
+def _forget(destination: Path) -> None:
+    """Take away what a refused import has begun: another choice would find the folder taken."""
+    shutil.rmtree(destination / "images", ignore_errors=True)
+    with suppress(OSError):
+        (destination / ORIGIN).unlink()
+        destination.rmdir()  # where it was there before, it stays, empty
 
 
 def compare_with_published(labels: Sequence[str], layout: Layout) -> list[str]:
@@ -156,11 +168,8 @@ def _strip_common_folder(names: list[str], layout_name: str) -> list[str]:
 
 
 def _refuse_unwritable_names(names: Sequence[str]) -> None:
-    """Refuse names in another encoding than UTF-8: metadata.csv could not hold them."""
-    written = [name.encode("utf-8", "backslashreplace").decode() for name in names]
-    odd = [shown for name, shown in zip(names, written, strict=True) if name != shown]
-    if odd:
-        raise ManyErrors("names of files that are not UTF-8 text:", odd, "Rename them.")
+    """Refuse names with control signs, and in another encoding than UTF-8: metadata.csv could not hold them."""
+    refuse_odd_names(names, "names of files")
 
 
 def _refuse_same_names(names: Sequence[str]) -> None:
@@ -178,7 +187,7 @@ def _check_own(destination: Path, origin: dict[str, str]) -> None:
     clear_leftovers(destination)
     if destination.is_dir() and any(destination.iterdir()):
         try:
-            found = json.loads((destination / ORIGIN).read_text(encoding="utf-8"))
+            found = load_json(destination / ORIGIN)
         except (OSError, ValueError):
             found = None
         if found != origin:
@@ -210,7 +219,7 @@ def _rows(names: Sequence[str], specimens: Sequence[Specimen], stain: str, sourc
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sort key that puts "9" before "10"."""
     parts = re.split(r"(\d+)", text)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part]
+    return [(1, int(part), "") if is_number(part) else (0, 0, part) for part in parts if part]
 
 
 def _as_png_name(name: str) -> str:

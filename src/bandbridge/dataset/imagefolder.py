@@ -37,19 +37,24 @@ from bandbridge.dataset.metadata import (
     is_inside,
     read_table,
     remedy_without_table,
+    rivals,
     tables_among,
 )
 from bandbridge.dataset.names import with_unknown
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
-_MAX_METADATA_BYTES = 512 * 2**20
+_MAX_METADATA_BYTES = 32 * 2**20
 _TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove it, and its row of metadata.csv."
 _DAMAGED_REMEDY = "The zip is damaged: copy it again."
 _IN_FOLDER = tuple(f"/{name}" for name in TABLES)
+
+
+class ChangedError(UserError):
+    """A file of a set was exchanged while the set was in use. Exit code 2."""
 
 
 class ZipMember(NamedTuple):
@@ -70,7 +75,8 @@ class ImageFolder:
 
     members: where each file lies in the zip that it is. contents: the files themselves, of a set that lies on no disk.
     bits: how many bits the values of files use, of those that the column bits speaks of. largest: see
-    :class:`~bandbridge.dataset.depth.SetDepth`.
+    :class:`~bandbridge.dataset.depth.SetDepth`. hashed: the SHA-256 of each file, from :meth:`content_hashes` on: what
+    is read later must be the same.
 
     >>> cells = open_dataset("sets/q")
     >>> cells
@@ -85,6 +91,7 @@ class ImageFolder:
     contents: Mapping[str, bytes] | None = field(default=None, repr=False)
     bits: Mapping[str, int] = field(default_factory=dict, repr=False)
     largest: int | None = field(default=None, repr=False)
+    hashed: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path}: {', '.join(self._facts())})"
@@ -107,9 +114,19 @@ class ImageFolder:
     def read_bytes(self, file_name: str) -> bytes:
         """Return the bytes of one image as stored.
 
-        Raises :class:`UserError` naming the file when it is absent, lies outside the dataset, is damaged, or
-        is larger than ``MAX_IMAGE_BYTES``. Links in a folder are followed: download caches consist of them.
+        Raises :class:`UserError` naming the file when it is absent, lies outside the dataset, is damaged, is another
+        than it was at first, or is larger than ``MAX_IMAGE_BYTES``. Links in a folder are followed: download caches
+        consist of them.
         """
+        data = self._read(file_name)
+        if file_name in self.hashed and hashlib.sha256(data).hexdigest() != self.hashed[file_name]:
+            raise ChangedError(
+                f"{self.path}: {file_name} is not the file that it was when it was first read",
+                "Leave a set as it is while it is in use; run the command again for the set as it is now.",
+            )
+        return data
+
+    def _read(self, file_name: str) -> bytes:
         if not is_inside(file_name):
             raise UserError(f"{self.path}: {file_name!r} leads out of the dataset", "Use paths beside metadata.csv.")
         if self.contents is not None:
@@ -162,11 +179,18 @@ class ImageFolder:
         found = None if members is None else {name: members[name] for name in names if name in members}
         held = None if self.contents is None else {name: self.contents[name] for name in names if name in self.contents}
         bits = {name: self.bits[name] for name in names if name in self.bits}
-        return ImageFolder(self.path, self.samples.iloc[:0], found, held, bits, self.depth.largest)
+        hashed = {name: self.hashed[name] for name in names if name in self.hashed}
+        return ImageFolder(self.path, self.samples.iloc[:0], found, held, bits, self.depth.largest, hashed)
 
     def content_hashes(self) -> list[str]:
-        """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``."""
-        return [hashlib.sha256(self.read_bytes(name)).hexdigest() for name in self.samples["file_name"]]
+        """Return the SHA-256 (64 hexadecimal digits) of each image file, in the order of ``samples``.
+
+        From then on :meth:`read_bytes` gives no other file: what is prepared is what the set is known by.
+        """
+        for name in self.samples["file_name"]:
+            data = self.read_bytes(name)
+            self.hashed.setdefault(name, hashlib.sha256(data).hexdigest())
+        return [self.hashed[name] for name in self.samples["file_name"]]
 
 
 def open_dataset(path: Path | str) -> ImageFolder:
@@ -191,6 +215,10 @@ def open_dataset(path: Path | str) -> ImageFolder:
     tables = tables_among(names)
     if not tables:
         raise UserError(f"{path} holds no {METADATA}", remedy_without_table(names))
+    beside = [name for table in tables for name in rivals(table, names)]
+    if beside:
+        remedy = "Keep the one that is right in the set, and move the other out of it."
+        raise UserError(f"{path} holds {first_few([*tables, *beside])}: which of them is meant is not known", remedy)
     rows = []
     for table in tables:
         data = (
@@ -295,7 +323,13 @@ def _zip_directory(path: Path) -> dict[str, ZipMember]:
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as fault:
         raise UserError(f"{path} is not a readable zip: {fault}", "Give a folder, or a complete zip.") from None
     names = [entry.filename for entry in entries]
-    outside = [f"{name!r} leads out of the zip" for name in names if not is_inside(name)]
+    outside = [
+        f"{name!r} has backslashes where folders have /"
+        if is_inside(name.replace("\\", "/"))
+        else f"{name!r} leads out of the zip"
+        for name in names
+        if not is_inside(name)
+    ]
     twice = [f"{name} is stored {times} times" for name, times in Counter(names).items() if times > 1]
     unknown = [f"{entry.filename} is {_odd_packing(entry)}" for entry in entries if _odd_packing(entry)]
     if outside or twice or unknown:

@@ -51,6 +51,15 @@ class JoinedFolder(ImageFolder):
             raise UserError(f"{self.path}: no image {file_name!r} in these sets", "Its table and its images differ.")
         return self.parts[name], file
 
+    def content_hashes(self) -> list[str]:
+        """Return what :meth:`ImageFolder.content_hashes` does, of the files of all sets."""
+        known = {
+            f"{name}/{file}": digest
+            for name, part in self.parts.items()
+            for file, digest in zip(part.samples["file_name"], part.content_hashes(), strict=True)
+        }
+        return [known[name] for name in self.samples["file_name"]]
+
     def only(self, names: list[str]) -> ImageFolder:
         """Return what it takes to read the files ``names``, and no table."""
         files: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.karyotype import AUTOSOMES, parse_label
+from bandbridge.karyotype import AUTOSOMES, is_number, parse_label
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _read_bioimlab_name(name: str) -> Specimen:
     if match is None or not match["cell"]:
         raise UserError("no karyotype, space, class and copy")
     folder = path.parent.name
-    if folder.isdigit() and match["cell"].isdigit() and int(folder) != int(match["cell"]):
+    if is_number(folder) and is_number(match["cell"]) and int(folder) != int(match["cell"]):
         raise UserError(f"lies in folder {folder} and names karyotype {match['cell']}")
     return Specimen(parse_label(match["label"]), match["cell"], "", match["copy"].lower())
 

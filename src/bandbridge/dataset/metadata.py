@@ -8,16 +8,16 @@ A set holds ``metadata.csv``, ``metadata.jsonl`` or ``metadata.parquet``; or eac
 from __future__ import annotations
 
 import csv
+import difflib
 import io
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from bandbridge.errors import ManyErrors, UserError
-from bandbridge.files import unguard_formula
+from bandbridge.errors import ManyErrors, UserError, in_plain_signs, visible
+from bandbridge.files import parse_json, unguard_formula
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
 #: An optional column: how many bits the values of a file of 16 bits a sample use.
@@ -31,6 +31,11 @@ _SPLIT = re.compile(r"(^|[^a-z])(train|training|test|testing|eval|evaluation|val
 _READ = (*COLUMNS, BITS)
 _NEEDED = ("file_name", "label")
 _IMPORT_REMEDY = f"Make one with 'bandbridge data import', or write the columns {','.join(COLUMNS)}."
+#: A name's letters and folders; rows, and columns of one; bytes of the texts of a compressed table, unfolded.
+_LONGEST_NAME, _DEEPEST, _MOST_ROWS, _MOST_COLUMNS, _MOST_TEXT = 4096, 100, 10**6, 1000, 2**27
+#: Columns whose cells must not be divided among folds. Left unread for a spelling, they would be.
+_ALIKE = 0.85
+_DIVIDING = ("cell", "patient")
 _PACKED_REMEDY = (
     "Hugging Face datasets has packed these images into its tables: save each as a file, beside a "
     "metadata.csv with the columns file_name and label."
@@ -64,6 +69,12 @@ def tables_among(names: Collection[str]) -> list[str]:
     return []
 
 
+def rivals(table: str, names: Collection[str]) -> list[str]:
+    """Return the tables of another kind among ``names`` that lie beside ``table``; Hugging Face refuses them, too."""
+    beside = (PurePosixPath(table).with_name(name).as_posix() for name in TABLES)
+    return [name for name in beside if name != table and name in names]
+
+
 def remedy_without_table(names: Iterable[str]) -> str:
     """Say what to do about a set without a table, from the ``names`` of what it holds, in the root and below."""
     names = list(names)
@@ -88,6 +99,8 @@ def read_table(name: str, data: bytes, path: str) -> list[Row]:
     read = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[PurePosixPath(name).suffix]
     header, rows = read(data, place)
     rows = [row for row in rows if any(row.texts.values())]
+    _refuse_near_columns(header, place)
+    _refuse_odd_texts(rows, place)
     missing = [column for column in _NEEDED if column not in header]
     if missing:
         raise UserError(f"{place} lacks the column {' and '.join(missing)}", _remedy_for_header(header))
@@ -106,9 +119,49 @@ def read_table(name: str, data: bytes, path: str) -> list[Row]:
     return found
 
 
+def _refuse_near_columns(header: list[str], place: str) -> None:
+    """Refuse a column that is called nearly as one that says which images belong together, where that is not there."""
+    near = [
+        (column, meant)
+        for meant in _DIVIDING
+        if meant not in header
+        for column in header
+        if column not in _READ and _is_near(column, meant)
+    ]
+    if near:
+        named = ", ".join(f"'{column}' ({meant}?)" for column, meant in near)
+        raise UserError(
+            f"{place} has a column that is not read, and is called nearly as one that is: {named}",
+            "Call it so where it is meant, else by another name or take it out: images of one patient, or cell, would "
+            "be trained on and tested on.",
+        )
+
+
+def _is_near(column: str, meant: str) -> bool:
+    plain = re.sub(r"[^a-z]", "", column.lower())
+    plain = re.sub(r"(ids?|no|nr|num|numbers?|names?|code)$", "", plain) or plain
+    return difflib.SequenceMatcher(None, plain, meant).ratio() >= _ALIKE or plain == f"{meant}s"
+
+
+def _refuse_odd_texts(rows: list[Row], place: str) -> None:
+    problems = [
+        f"{row.place}: {column} {visible(text)!r}"
+        for row in rows
+        for column, text in row.texts.items()
+        if column != "file_name" and column in _READ and not in_plain_signs(text)
+    ]
+    if problems:
+        raise ManyErrors(f"{place} has texts with control signs:", problems, "Write them without.")
+
+
 def _read_csv(data: bytes, place: str) -> tuple[list[str], list[Row]]:
     try:
-        lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        lines = []
+        for line in reader:
+            lines.append(line)
+            if len(lines) > _MOST_ROWS or len(line) > _MOST_COLUMNS:
+                raise _too_large(place)
     except (csv.Error, UnicodeDecodeError) as fault:
         raise UserError(f"{place} is not a readable CSV table: {fault}", "Save it as UTF-8 CSV.") from None
     numbered = [(number, [text.strip() for text in line]) for number, line in enumerate(lines, 1)]
@@ -141,16 +194,18 @@ def _read_jsonl(data: bytes, place: str) -> tuple[list[str], list[Row]]:
         lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as fault:
         raise UserError(f"{place} is not readable: {fault}", "Save it as UTF-8.") from None
+    if len(lines) > _MOST_ROWS:
+        raise _too_large(place)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             if not isinstance(values, dict):
                 raise ValueError("not an object")
             header |= dict.fromkeys(values)
             rows.append(_as_row(f"line {number}", values))
-        except (ValueError, RecursionError) as fault:
+        except ValueError as fault:
             problems.append(f"line {number}: {fault}")
     if problems:
         raise ManyErrors(f"{place} has lines that are no rows of a table:", problems, 'Write {"file_name": ..., ...}.')
@@ -162,14 +217,42 @@ def _read_parquet(data: bytes, place: str) -> tuple[list[str], list[Row]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(data))
-        kept = table.select([name for name in table.column_names if name in _READ])
+        schema = pq.read_schema(io.BytesIO(data))
+        kept = _within_bounds(data, [name for name in dict.fromkeys(schema.names) if name in _READ], place)
         rows = [_as_row(f"row {number}", values) for number, values in enumerate(kept.to_pylist(), 1)]
     except (pa.ArrowException, OSError, ValueError) as fault:
         raise UserError(f"{place} is not a readable table: {fault}", f"Save it as {METADATA}.") from None
-    if "file_name" not in table.column_names and any(pa.types.is_struct(field.type) for field in table.schema):
+    if "file_name" not in schema.names and any(pa.types.is_struct(field.type) for field in schema):
         raise UserError(f"{place} names no files", _PACKED_REMEDY)
-    return table.column_names, rows
+    return schema.names, rows
+
+
+def _within_bounds(data: bytes, names: list[str], place: str) -> Any:
+    """The columns ``names`` of a parquet file, in which a text that is repeated may stand once: counted unfolded."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(io.BytesIO(data))
+    facts = file.metadata
+    groups = [facts.row_group(number) for number in range(min(facts.num_row_groups, _MOST_ROWS))]
+    held = sum(group.column(column).total_uncompressed_size for group in groups for column in range(group.num_columns))
+    if facts.num_rows > _MOST_ROWS or held > _MOST_TEXT:
+        raise _too_large(place)
+    texts = [name for name in names if pa.types.is_string(file.schema_arrow.field(name).type)]
+    table = pq.read_table(io.BytesIO(data), columns=names, read_dictionary=texts)
+    total = 0
+    for column in table.columns:
+        for chunk in column.chunks:
+            if pa.types.is_dictionary(chunk.type):
+                total += pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+    if total > _MOST_TEXT:
+        raise _too_large(place)
+    return table
+
+
+def _too_large(place: str) -> UserError:
+    return UserError(f"{place} is larger than the table of any set of images", "Is it the right file?")
 
 
 def _as_row(place: str, values: dict[str, Any]) -> Row:
@@ -198,16 +281,24 @@ def _remedy_for_header(header: list[str]) -> str:
 
 def is_inside(name: str) -> bool:
     """Say whether ``name`` is a plain relative path: no root, no drive, no ``..``, no backslash, no NUL."""
-    return "\\" not in name and not fault_of_name(name)
+    return "\\" not in name and not _fault_of_path(name)
 
 
 def fault_of_name(name: str) -> str:
-    """Say why ``name``, with "/" or "\\", is no path below the set; "" where it is one."""
+    """Say why ``name``, with "/" or "\\", is no path below the set that an image may have; "" where it is one."""
+    if fault := _fault_of_path(name):
+        return fault
+    return "" if in_plain_signs(name) else f"'{visible(name)}' has control signs in its name, or is not UTF-8"
+
+
+def _fault_of_path(name: str) -> str:
     plain = name.replace("\\", "/")
     if not plain:
         return "no file is named"
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
         return f"{name!r} leads out of the dataset: it is a path of one computer, not one that begins in the set"
+    if len(plain) > _LONGEST_NAME or plain.count("/") > _DEEPEST:
+        return f"{plain[:60]!r}... is longer, or lies in more folders, than a file can"
     parts = PurePosixPath(plain).parts
     return f"{name!r} leads out of the dataset" if not parts or ".." in parts or "\0" in name else ""
 

@@ -7,8 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from bandbridge.dataset import tiff
-from bandbridge.dataset.decode import FORMATS, MAX_PIXELS, DecodeError
+from bandbridge.dataset import claims, tiff
+from bandbridge.dataset.claims import MAX_PIXELS
+from bandbridge.dataset.decode import FORMATS, DecodeError
 from bandbridge.dataset.findings import counted
 
 #: Planes of a file of the largest size are read together, to choose one.
@@ -24,6 +25,7 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
     read.
     """
     try:
+        claims.check_file(data)
         planes, bits, inverted = _tiff_planes(data, name) if tiff.is_tiff(data) else _other_planes(data)
     except DecodeError:
         raise
@@ -56,6 +58,9 @@ def _tiff_planes(data: bytes, name: str) -> tuple[np.ndarray, int, bool]:
         if series.size > MAX_PIXELS * _MOST_PLANES:
             raise DecodeError(name, f"{' x '.join(map(str, series.shape))} are more pixels than are read; refused")
         page = series.keyframe
+        for one in series.pages:
+            if one is not None:
+                tiff.require_segments(one, data)
         found, axes = series.asarray(), series.axes
         channels = [axis for axis in axes if axis in "CS" and axes.count(axis) == 1]
         order = [axis for axis in axes if axis not in "YXCS"] + ["Y", "X", *channels]
@@ -69,14 +74,18 @@ def _tiff_planes(data: bytes, name: str) -> tuple[np.ndarray, int, bool]:
 
 
 def _other_planes(data: bytes) -> tuple[np.ndarray, int, bool]:
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] == 16:
-        import imagecodecs
-
-        pixels = imagecodecs.png_decode(data)
-        return pixels.reshape(1, *pixels.shape[:2], -1), 16, False
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        claims.check_size(*image.size)
+        if image.format == "PNG" and data[24] == 16:
+            import imagecodecs
+
+            pixels = imagecodecs.png_decode(data)
+            return pixels.reshape(1, *pixels.shape[:2], -1), 16, False
         frames = []
-        for number in range(getattr(image, "n_frames", 1)):
+        count = getattr(image, "n_frames", 1)
+        if image.width * image.height * count > MAX_PIXELS * _MOST_PLANES:
+            raise ValueError(f"{count} times {image.width} x {image.height} are more pixels than are read; refused")
+        for number in range(count):
             image.seek(number)
             shown = image.convert("RGBA" if image.has_transparency_data else "RGB") if image.mode == "P" else image
             frames.append(np.asarray(shown.convert("L") if shown.mode == "1" else shown))

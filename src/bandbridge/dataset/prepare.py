@@ -16,10 +16,14 @@ from pydantic import (
 )
 from scipy import ndimage
 
+from bandbridge.dataset.claims import MAX_SIDE
+
 #: Part of every store's key; raised when the same settings would give other pixels.
 PREPARATION_VERSION = 2
 #: Least share of the foreground that a separate piece must have to count, so that specks do not widen the crop.
 _SMALLEST_PIECE = 0.05
+#: Pixels of a square that is made whole before it is shrunk: 2048 x 2048.
+_AT_ONCE = 2**22
 
 
 View = Literal["close-up", "to-scale"]
@@ -52,7 +56,7 @@ class Preparation(BaseModel):
     padding: Literal["black", "background"] = "black"
     crop: Literal["none", "foreground"] = "none"
     scale: Literal["each", "common", "cell"] = "each"
-    extent: int | None = Field(default=None, ge=1)
+    extent: int | None = Field(default=None, ge=1, le=MAX_SIDE)
     polarity: Literal["as-is", "inverted"] = "as-is"
     views: Literal["close-up", "to-scale", "both"] | None = None
     contrast: Literal["as-is", "cell"] = "as-is"
@@ -193,11 +197,33 @@ def prepare_image(image: np.ndarray, preparation: Preparation) -> np.ndarray:
     if preparation.scale == "common":
         side = max(side, preparation.known_extent)
     fill = background_level(image) if preparation.padding == "background" else 0
-    height, width = image.shape
-    square = np.full((side, side), fill, dtype=np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = image
     size = preparation.size
-    if side == size:
-        return square
-    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
+    if side * side > _AT_ONCE and side != size:
+        return _shrunk_by_bands(image, side, fill, size)
+    square = _in_the_middle(image, (side, side), fill)
+    return square if side == size else _resized(square, size, size)
+
+
+def _shrunk_by_bands(image: np.ndarray, side: int, fill: int, size: int) -> np.ndarray:
+    """Return what resizing the square of ``side`` gives, value by value, without ever making it.
+
+    Pillow resizes rows first and columns then, each by itself: a few rows are padded and resized at a time, and what
+    they leave is padded to all rows. So a thin line takes no square of its length.
+    """
+    height, band = len(image), max(1, _AT_ONCE // side)
+    rows = np.empty((height, size), dtype=np.uint8)
+    for top in range(0, height, band):
+        part = image[top : top + band]
+        rows[top : top + band] = _resized(_in_the_middle(part, (len(part), side), fill), size, len(part))
+    return _resized(_in_the_middle(rows, (side, size), fill), size, size)
+
+
+def _in_the_middle(image: np.ndarray, shape: tuple[int, int], fill: int) -> np.ndarray:
+    framed = np.full(shape, fill, dtype=np.uint8)
+    top, left = ((outer - inner) // 2 for outer, inner in zip(shape, image.shape, strict=True))
+    framed[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return framed
+
+
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

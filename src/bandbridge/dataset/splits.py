@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.files import content_hash, write_json
+from bandbridge.files import content_hash, read_regular, write_json
 
 Scheme = Literal["image", "cell", "patient", "source"]
+#: No division has more; each is a training.
+_FEWEST_FOLDS, _MOST_FOLDS = 2, 100_000
 #: Orders of groups that are tried where scikit-learn leaves a fold empty.
 _TRIALS = 20
 
@@ -88,7 +90,13 @@ def make_split(samples: pd.DataFrame, scheme: Scheme, folds: int, seed: int) -> 
     available = len(labels) if groups is None else len(np.unique(groups))
     if available < folds:
         there = f"there is {available}" if available == 1 else f"there are {available}"
-        remedy = "Use fewer folds." if available > 1 or scheme == "image" else "Divide by another scheme, such as cell."
+        if available >= _FEWEST_FOLDS:
+            remedy = f"Use {available} folds or fewer." if available > _FEWEST_FOLDS else "Use 2 folds, the fewest."
+        elif scheme == "image":
+            remedy = "Add images: 2 folds are the fewest."
+        else:
+            finer = "cell" if scheme == "patient" else "image"
+            remedy = f"2 folds are the fewest: add {scheme}s, or divide by something finer, such as scheme: {finer}."
         raise UserError(f"{folds} folds need at least {folds} {scheme}s; {there}", remedy)
     assignment = _stratified(labels, groups, folds, seed)
     split = Split(scheme, folds, seed, tuple(ordered["file_name"]), assignment)
@@ -180,6 +188,18 @@ def check_split(split: Split, samples: pd.DataFrame) -> None:
         raise ManyErrors("the split does not fit the dataset:", problems, remedy)
 
 
+class _SplitFile(BaseModel):
+    """What :func:`write_split` writes; a number is a number, and none is larger than a division of images has."""
+
+    model_config = ConfigDict(strict=True)
+
+    scheme: Scheme
+    folds: int = Field(ge=2, le=_MOST_FOLDS)
+    seed: int
+    hash: str
+    assignment: dict[str, Annotated[int, Field(ge=0, lt=_MOST_FOLDS)]]
+
+
 def write_split(split: Split, path: Path) -> None:
     """Write ``split`` as JSON: scheme, folds, seed, hash and the fold of every file name."""
     value = {"scheme": split.scheme, "folds": split.folds, "seed": split.seed, "hash": split.hash}
@@ -192,18 +212,18 @@ def read_split(path: Path, samples: pd.DataFrame) -> Split:
 
     Raises :class:`UserError` when the file is missing, damaged, edited (its hash disagrees) or of another dataset.
     """
+    remedy = "Write it again with bandbridge study split."
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        names = tuple(value["assignment"])
-        folds = np.array([value["assignment"][name] for name in names], dtype=np.int64)
-        split = Split(value["scheme"], value["folds"], value["seed"], names, folds)
-        stated = value["hash"]
+        value = _SplitFile.model_validate_json(read_regular(path))
     except FileNotFoundError as fault:
-        raise UserError(f"there is no split file {path}") from fault
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise UserError(
-            f"{path} is not a split file ({fault})", "Write it again with bandbridge study split."
-        ) from fault
+        raise UserError(f"there is no split file {path}", "Correct split_file in the study file.") from fault
+    except ValidationError as fault:
+        problems = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in fault.errors()]
+        raise ManyErrors(f"{path} is not a split file:", problems, remedy, shown=5) from fault
+    except OSError as fault:
+        raise UserError(f"{path} is not a split file ({fault.strerror or fault})", remedy) from fault
+    names, numbers = tuple(value.assignment), np.array(list(value.assignment.values()), dtype=np.int64)
+    split, stated = Split(value.scheme, value.folds, value.seed, names, numbers), value.hash
     if split.hash != stated:
         raise UserError(f"{path} was changed after it was written: its hash disagrees", "Write the split again.")
     check_split(split, samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import warnings
 from collections import deque
@@ -16,27 +15,30 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from bandbridge.claims import held
 from bandbridge.dataset.by_cell import group_by_cell, prepare_images
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.decode import quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError
-from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
+from bandbridge.dataset.imagefolder import COLUMNS, ChangedError, ImageFolder
 from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
 from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import content_hash, replacing, write_json
+from bandbridge.files import content_hash, replacing
 from bandbridge.karyotype import order_classes
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.progress import note, track
+from bandbridge.seal import STORE, AlteredError, hashes_of, parsed, read_sealed, require_unaltered, write_sealed
 
 T = TypeVar("T")
 #: Cores that threads can keep busy: eight asked for 2.8, as a third of the work on a crop holds the interpreter's lock.
 _CORES_OF_THREADS = 3
 #: Images, a quarter of a millisecond each, whose work on four cores exceeds the start of four processes, a second each.
 _WORTH_PROCESSES = 50_000
+_FILES = ("images.npy", "samples.parquet")
 #: Images that are handed to a thread or process at a time.
 _BLOCK = 32
 
@@ -86,18 +88,19 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     The folder's name is the hash of the content and the preparation, so a store is never out of date and a built one
     is shared; one process builds it, and others wait. Large sets are prepared in processes that are spawned: a script
     that calls this needs its ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot
-    be read; nothing is kept then.
+    be read, or that is another than when the fingerprint was taken; nothing is kept then. Raises :class:`UserError` for
+    a store that is not as it was built.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
     folder = _store_folder(root, fingerprint, preparation)
-    if not (folder / "store.json").exists():
+    if not (folder / STORE).exists():
         for each in root.glob("*"):  # one that a killed process left may never be asked for again
             clear_leftovers(each)
         with held(folder, lambda who: note(f"waiting for {who}, which prepares the images of {dataset.path}")):
             clear_leftovers(folder, claimed=True)
-            if not (folder / "store.json").exists():
+            if not (folder / STORE).exists():
                 _write_store(dataset, preparation, folder, fingerprint)
-    return open_store(folder)
+    return open_store(folder, fingerprint)
 
 
 def _write_store(dataset: ImageFolder, preparation: Preparation, folder: Path, fingerprint: str) -> None:
@@ -106,7 +109,8 @@ def _write_store(dataset: ImageFolder, preparation: Preparation, folder: Path, f
     with replacing(folder / "samples.parquet") as temporary:
         dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
     measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
-    write_json(folder / "store.json", {"fingerprint": fingerprint, "preparation": measured.model_dump()})
+    facts = {"fingerprint": fingerprint, "key": folder.name, "preparation": measured.model_dump()}
+    write_sealed(folder / STORE, {**facts, "files": hashes_of(folder, _FILES)})
 
 
 def _store_folder(root: Path, fingerprint: str, preparation: Preparation) -> Path:
@@ -119,26 +123,40 @@ def stored_samples(root: Path, fingerprint: str, preparation: Preparation) -> pd
     Raises :class:`UserError` when it is damaged.
     """
     folder = _store_folder(root, fingerprint, preparation)
-    return open_store(folder).samples if (folder / "store.json").exists() else None
+    return open_store(folder, fingerprint).samples if (folder / STORE).exists() else None
 
 
-def open_store(folder: Path) -> Store:
-    """Map the store in ``folder`` into memory. Raises :class:`UserError` when it is damaged."""
+class _Facts(BaseModel):
+    """``store.json``, less what :mod:`bandbridge.seal` reads of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    preparation: Preparation
+
+
+def open_store(folder: Path, fingerprint: str | None = None) -> Store:
+    """Map the store in ``folder`` into memory, which is to be of the set with ``fingerprint`` where one is given.
+
+    Raises :class:`UserError` when it is damaged, :class:`AlteredError` when it is not as it was built, or another's.
+    """
+    remedy = f"Delete {folder}; it is rebuilt."
+    facts = parsed(_Facts, read_sealed(folder / STORE, remedy), folder / STORE, remedy)
+    if fingerprint not in (None, facts.fingerprint):
+        raise AlteredError(f"the prepared images in {folder} are those of another set", remedy)
+    for name in _FILES:
+        require_unaltered(folder / name)
     try:
-        facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         samples = pd.read_parquet(folder / "samples.parquet")
-        preparation = Preparation.model_validate(facts["preparation"])
+        if images.dtype != np.uint8 or images.shape != (len(samples), *facts.preparation.shape):
+            raise ValueError("wrong shape")
+        if samples.columns.tolist() != list(COLUMNS):
+            raise ValueError("wrong columns")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as fault:
         reason = str(fault).partition("\n")[0]
-        raise UserError(
-            f"the prepared images in {folder} are damaged ({reason})", f"Delete {folder}; it is rebuilt."
-        ) from fault
-    if images.dtype != np.uint8 or images.shape != (len(samples), *preparation.shape):
-        raise UserError(
-            f"the prepared images in {folder} are damaged (wrong shape)", f"Delete {folder}; it is rebuilt."
-        )
-    return Store(images, samples, facts["fingerprint"], preparation)
+        raise UserError(f"the prepared images in {folder} are damaged ({reason})", remedy) from fault
+    return Store(images, samples, facts.fingerprint, facts.preparation)
 
 
 def _measure_extent(dataset: ImageFolder, preparation: Preparation) -> Preparation:
@@ -204,11 +222,11 @@ def _each_image(
     Of a block with an unreadable image nothing is made.
     """
     count = len(dataset.samples)
-    problems: list[str] = []
+    problems: list[_Problem] = []
     try:
         with quiet_pillow(), _open_pool(count, blocks_are_cells) as pool:
             for row, outcome in track(_outcomes(pool, dataset, blocks, work, bits), count, description):
-                if isinstance(outcome, str):
+                if isinstance(outcome, _Problem):
                     problems.append(outcome)
                 elif outcome is not None:
                     yield row, outcome[0]
@@ -218,9 +236,11 @@ def _each_image(
         ) from fault
     if problems:
         raise ManyErrors(
-            f"{len(problems)} of the {count} images of {dataset.path} cannot be read:",
-            sorted(problems),
-            "Repair them or take them out of metadata.csv (bandbridge data check lists them all).",
+            f"{len(problems)} of the {count} images of {dataset.path} cannot be used:",
+            sorted(problem.text for problem in problems),
+            "Leave a set as it is while it is in use; run the command again for the set as it is now."
+            if any(problem.changed for problem in problems)
+            else "Repair them or take them out of metadata.csv (bandbridge data check lists them all).",
         )
 
 
@@ -243,20 +263,20 @@ def _ignore_pillow_warnings() -> None:
 
 def _outcomes(
     pool: Executor, dataset: ImageFolder, blocks: list[list[int]], work: Work[T], bits: int | None
-) -> Iterator[tuple[int, tuple[T] | str | None]]:
+) -> Iterator[tuple[int, tuple[T] | _Problem | None]]:
     """Yield each row with its result, or what is wrong with it, or None for a good one of a block with a bad one.
 
     No more blocks wait than keep all cores busy, or they would fill the memory.
     """
     ahead = 4 * usable_cores()
-    waiting: deque[tuple[list[int], Future[list[tuple[T] | str | None]]]] = deque()
+    waiting: deque[tuple[list[int], Future[list[tuple[T] | _Problem | None]]]] = deque()
     names, cells = dataset.samples["file_name"].tolist(), cells_of(dataset)
 
-    def submit(block: list[int]) -> Future[list[tuple[T] | str | None]]:
+    def submit(block: list[int]) -> Future[list[tuple[T] | _Problem | None]]:
         part = [names[row] for row in block]
         return pool.submit(_attempt, dataset.only(part), part, [cells[row] for row in block], work, bits)
 
-    def next_outcomes() -> Iterator[tuple[int, tuple[T] | str | None]]:
+    def next_outcomes() -> Iterator[tuple[int, tuple[T] | _Problem | None]]:
         rows, future = waiting.popleft()
         try:
             found = future.result()
@@ -273,16 +293,24 @@ def _outcomes(
         yield from next_outcomes()
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """What is wrong with an image; changed: it was exchanged since the set was opened."""
+
+    text: str
+    changed: bool
+
+
 def _attempt(
     dataset: ImageFolder, names: list[str], cells: list[str], work: Work[T], bits: int | None
-) -> list[tuple[T] | str | None]:
+) -> list[tuple[T] | _Problem | None]:
     images: list[np.ndarray] = []
-    problems: dict[str, str] = {}
+    problems: dict[str, _Problem] = {}
     for name in names:
         try:
             images.append(dataset.gray(name, bits))
         except UserError as error:
-            problems[name] = error.message
+            problems[name] = _Problem(error.message, isinstance(error, ChangedError))
     if problems:
         return [problems.get(name) for name in names]
     return [(result,) for result in work(images, cells)]

@@ -7,7 +7,6 @@ so that a cell's images depend neither on how many cells are drawn nor on the or
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from bandbridge.dataset.drawing import (
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import csv_lines, is_present, replacing_folder, write_json, write_text
+from bandbridge.files import csv_lines, is_present, load_json, replacing_folder, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.progress import note, track
@@ -230,7 +229,7 @@ def _claim(destination: Path, parameters: dict[str, object]) -> None:
         write_json(written, parameters)
         return
     try:
-        found = json.loads(written.read_text(encoding="utf-8"))
+        found = load_json(written)
     except ValueError as fault:
         raise UserError(f"{written} is damaged: {fault}", "Choose an empty or new folder.") from fault
     if found != parameters:

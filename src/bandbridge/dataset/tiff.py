@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bandbridge.dataset import claims
+
 if TYPE_CHECKING:
     import tifffile
 
@@ -35,6 +37,14 @@ _SIGNIFICANT_BITS = re.compile(r'SignificantBits="(\d+)"')
 _UNSIGNED, _SIGNED = (1, 4), 2
 _TYPES = {1: "B", 3: "H", 4: "I"}
 _MAX_VALUES = 2**20
+#: What is read of a directory: nothing that is not used.
+_USED = frozenset(
+    {_KIND, _OLD_KIND, _SUB_DIRECTORIES, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _OFFSETS}
+    | {_SAMPLES, _ROWS_PER_STRIP, _BYTE_COUNTS, _PLANAR, _COLOUR_MAP, _TILE_WIDTH, _SAMPLE_FORMAT}
+)
+_MOST_SEGMENTS = 2**16
+#: How many times the samples of its place a tile may have, and how many it may always: half a megapixel in colour.
+_PADDED, _LEAST_CLAIM = 4, 2**21
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def read_layout(data: bytes) -> Layout | None:
         for entry in range(entries):
             place = start + 2 + 12 * entry
             tag, kind, count = struct.unpack_from(order + "HHI", data, place)
-            if kind in _TYPES and count <= _MAX_VALUES:
+            if tag in _USED and tag not in tags and kind in _TYPES and count <= _MAX_VALUES:
                 tags[tag] = _values(data, order, kind, count, place + 8)
             if tag == _OFFSETS:
                 (offset_field,) = struct.unpack_from(order + "I", data, place + 8)
@@ -215,13 +225,13 @@ class Page:
     def _photometric(self) -> int:
         return int(self.page.photometric)
 
-    def pixels(self) -> np.ndarray:
-        """Return [H, W, samples], of the file's own type; bits fewer than 8 are stretched to 0..255.
+    def pixels(self, data: bytes) -> np.ndarray:
+        """Return [H, W, samples] of the file ``data``, of its own type; bits fewer than 8 are stretched to 0..255.
 
         Gray of several channels comes as the first of them, colours as three samples. Raises whatever tifffile and its
-        codecs do for damaged data, ValueError for strips or tiles that are not there.
+        codecs do for damaged data, ValueError for strips or tiles that are not there or claim other sizes.
         """
-        _require_segments(self.page)
+        require_segments(self.page, data)
         pixels = self.page.asarray()
         axes = self.page.axes
         for axis in [axis for axis in axes if axis not in "YXS"]:  # depth and the like: the first plane
@@ -305,13 +315,27 @@ def _colours(table: np.ndarray) -> np.ndarray:
     return (wide >> 8 if wide.max() > 255 else wide).astype(np.uint8)
 
 
-def _require_segments(page: Any) -> None:
-    """Raise ValueError where a strip or tile is not in the file: tifffile would leave it black."""
-    size = page.parent.filehandle.size
+def require_segments(page: Any, data: bytes) -> None:
+    """Raise ValueError where a strip or tile of a page of the file ``data`` is not there, or larger than the page says.
+
+    tifffile would leave it black; its codecs would ask for as much memory as the tile's own header claims.
+    """
+    area = int(np.prod(page.chunks))
+    if page.nbytes > claims.MAX_BYTES or area * page.dtype.itemsize > claims.MAX_BYTES:
+        raise ValueError(f"more than {claims.MAX_BYTES} bytes of pixels, or of a tile; refused")
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     expected = int(np.prod(page.chunked))
-    if len(places) < expected or any(count <= 0 or place <= 0 or place + count > size for place, count in places):
+    if len(places) < expected or any(count <= 0 or place <= 0 or place + count > len(data) for place, count in places):
         raise ValueError("strips or tiles are missing or cut off")
+    if len(places) > _MOST_SEGMENTS:
+        raise ValueError(f"more than {_MOST_SEGMENTS} strips or tiles; refused")
+    for place, count in places:
+        claimed = claims.samples_claimed(int(page.compression), data[place : place + count])
+        if claimed is None:
+            return
+        # Codecs of colour pad gray to four samples.
+        if claimed > max(_PADDED * area, _LEAST_CLAIM):
+            raise ValueError(f"a tile claims {claimed} samples where the file has {area}; refused")
 
 
 def _values(data: bytes, order: str, kind: int, count: int, place: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,20 @@ from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, op
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
-from bandbridge.files import content_hash, replacing, write_json
+from bandbridge.files import content_hash, load_json, replacing, write_json
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.channels import as_channels
 from bandbridge.model.padding import size_note
 from bandbridge.model.weights import Weights, load_imagenet_weights
 from bandbridge.progress import note, track
+from bandbridge.seal import hashes_of, read_sealed, write_sealed
 from bandbridge.training.bank import ImageBank, to_float
 from bandbridge.training.device import open_fabric
 
 #: Raised when the same model and images would give other embeddings.
 _VERSION = 1
 _BATCH = 64
+_FILES = ("values.npy", "files.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +109,18 @@ def embed(
     facts = {**extractor.identity(), "fingerprint": fingerprint, "preparation": preparation.model_dump()}
     folder = root / ".embeddings" / content_hash(facts)[:16]
     names = dataset.samples["file_name"].tolist()
-    found = _read(folder, len(names))
+    found = _read(folder, facts, set(names))
     if found is None:
         # One process at a time: of two, the files of one could come to lie beside the values of the other.
         with held(folder, lambda who: note(f"waiting for {who}, which looks at the images of {dataset.path}")):
-            found = _read(folder, len(names))
+            found = _read(folder, facts, set(names))
             if found is None:
                 store = build_store(dataset, preparation, root / ".stores", fingerprint)
                 found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
                 with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
                     np.save(file, found[1])
                 write_json(folder / "files.json", found[0])
-                write_json(folder / "facts.json", facts)
+                write_sealed(folder / "facts.json", {**facts, "files": hashes_of(folder, _FILES)})
     # They may have been made from another copy of the set, in another order.
     position = {file: row for row, file in enumerate(found[0])}
     values = found[1][[position[file] for file in names]]
@@ -166,13 +169,17 @@ def open_natural(path: Path) -> ImageFolder:
     return ImageFolder(path, pd.DataFrame(rows, dtype=str).reindex(columns=list(COLUMNS), fill_value=""))
 
 
-def _read(folder: Path, count: int) -> tuple[list[str], np.ndarray] | None:
-    """Return the kept file names and values; None where there are none or they are damaged: they are made again."""
+def _read(folder: Path, facts: dict[str, Any], names: set[str]) -> tuple[list[str], np.ndarray] | None:
+    """Return the kept file names and values; None where there are none, or not as they were: they are made again."""
     if not (folder / "facts.json").exists():
         return None
-    try:
-        values = np.load(folder / "values.npy", allow_pickle=False)
-        files: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return (files, values) if values.ndim == 2 and len(values) == len(files) == count else None
+    with suppress(UserError, OSError, ValueError, TypeError):
+        kept = read_sealed(folder / "facts.json", "")
+        hashes = kept.pop("files", None)
+        if kept == json.loads(json.dumps(facts)) and hashes in (None, hashes_of(folder, _FILES)):
+            values = np.load(folder / "values.npy", allow_pickle=False)
+            files: list[str] = load_json(folder / "files.json")
+            if values.ndim == 2 and len(values) == len(files) and set(files) == names:
+                return files, values
+    note(f"the embeddings in {folder} are not as they were written: they are made again")
+    return None

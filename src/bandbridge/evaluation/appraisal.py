@@ -15,7 +15,7 @@ import pandas as pd
 
 from bandbridge.dataset.census import require_one_patient
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import ManyErrors, UserError, first_few
 from bandbridge.evaluation.calibration import reliability
 from bandbridge.evaluation.cluster_intervals import (
     FEWEST_TELLING,
@@ -299,7 +299,7 @@ def _faults(
         ("placed is somewhere neither a class nor empty", not rows["placed"].isin([*classes, ""]).all()),
         ("an image without a cell cannot have been placed in one", "" in whole),
         ("a prediction set has no size", rows.loc[covered, "set_size"].isna().any()),
-        (f"findings in cells that were not placed as a whole: {', '.join(sorted(elsewhere)[:5])}", elsewhere),
+        (f"findings in cells that were not placed as a whole: {first_few(sorted(elsewhere))}", elsewhere),
         ("findings of unknown classes", findings is not None and not findings["label"].isin(classes).all()),
     ]
     return [text for text, found in faults if found]

@@ -12,12 +12,14 @@ difference in cost between the best assignment that makes it normal and the best
 What else could have been is read off the residual graph of the solution (Ahuja, Magnanti & Orlin 1993, Network
 Flows, sections 3.6 and 9.7): nodes are classes, an edge from a to b costs moving the cheapest chromosome of a to b,
 and one node stands for a changed number of copies. An optimum has no negative cycle, so the next best solution that
-moves a chromosome, or gives a class one copy more or fewer, is one shortest path away.
+moves a chromosome, or gives a class one copy more or fewer, is one shortest path away, and one with several copies
+more or fewer as many paths (the same, section 9.7: each path leaves the best solution with so many copies).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -25,6 +27,8 @@ from scipy.optimize import linear_sum_assignment
 from bandbridge.evaluation.counts import CountCosts
 
 REJECTED = -1
+#: Less than this is no shorter path: sums of the same costs in another order differ by less.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -161,45 +165,111 @@ def _solutions(cell: _Cell) -> list[_Solution]:
     return sorted(found, key=lambda solution: solution.cost)
 
 
-def _solve(cell: _Cell, constitution: int, fixed: dict[int, int] | None = None) -> _Solution:
-    """Return the best assignment under one constitution, with ``fixed`` copies of some classes."""
+def _solve(cell: _Cell, constitution: int) -> _Solution:
+    """Return the best assignment under one constitution."""
     penalties, n = cell.penalties[constitution], len(cell.costs_of)
     steps = np.diff(penalties, axis=1)
-    classes = _fill_slots(cell.costs_of, steps[:, :n], fixed or {})
+    classes = _fill_slots(cell.costs_of, steps[:, :n])
     copies = np.bincount(classes, minlength=len(steps) + 1)[:-1]
     every = np.arange(len(steps))
     cost = cell.costs_of[np.arange(n), classes].sum() + penalties[every, copies].sum()
     cost += cell.costs.weight * cell.costs.constitutions[constitution].price
-    possible = all(copies[index] == count for index, count in (fixed or {}).items())
+    return _Solution(constitution, classes, copies, float(cost), *_steps(penalties, copies, n))
+
+
+def _steps(penalties: np.ndarray, copies: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the prices of one copy more and of one fewer of each class, float64 [K + 1] each."""
+    every, steps = np.arange(len(penalties)), np.diff(penalties, axis=1)
     # The place of rejection costs nothing to enlarge, and nothing to leave where somebody is in it.
     take = np.append(steps[every, copies], 0.0)
     give = np.append(np.where(copies > 0, -steps[every, copies - 1], np.inf), 0.0 if copies.sum() < n else np.inf)
-    return _Solution(constitution, classes, copies, float(cost) if possible else float("inf"), take, give)
+    return take, give
 
 
-def _fill_slots(costs_of: np.ndarray, steps: np.ndarray, fixed: dict[int, int]) -> np.ndarray:
+def _fill_slots(costs_of: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return the classes of the cheapest assignment, int64 [n].
 
-    Slots are added until no class has filled all of its own: an empty slot is never dearer than those left out.
+    A class gets more slots until it has not filled all of its own: an empty slot is never dearer than those left out.
     """
     n, classes = len(costs_of), len(steps)
-    slots = min(n, max([4, *fixed.values()]))
-    # A slot that must be filled repays more than all other costs together.
-    finite = costs_of[np.isfinite(costs_of)] if fixed else np.zeros(1)
-    reward = 1 + 2 * n * (np.abs(finite).max(initial=0.0) + np.abs(steps).max(initial=0.0))
+    slots = np.full(classes, min(n, 4))
     rejections = np.repeat(costs_of[:, -1:], n, axis=1)
     while True:
-        prices = steps[:, :slots].copy()
-        for index, count in fixed.items():
-            prices[index] = np.where(np.arange(slots) < count, -reward, np.inf)
-        table = (costs_of[:, :-1, None] + prices[None]).reshape(n, classes * slots)
-        _, columns = linear_sum_assignment(np.hstack([table, rejections]))
-        found = np.minimum(columns // max(slots, 1), classes)
-        copies = np.bincount(found, minlength=classes + 1)[:-1]
-        full = [index for index in np.flatnonzero(copies == slots) if index not in fixed]
-        if slots == n or not full:
+        owners = np.repeat(np.arange(classes), slots)
+        prices = steps[owners, np.arange(len(owners)) - np.repeat(np.cumsum(slots) - slots, slots)]
+        _, columns = linear_sum_assignment(np.hstack([costs_of[:, owners] + prices, rejections]))
+        found = np.append(owners, np.full(n, classes))[columns]
+        full = np.bincount(found, minlength=classes + 1)[:-1] == slots
+        if not (full & (slots < n)).any():
             return found
-        slots = min(n, 2 * slots)
+        slots[full] = np.minimum(n, 2 * slots[full])
+
+
+def _cost_with(cell: _Cell, solution: _Solution, wanted: dict[int, int]) -> float:
+    """Return the least cost with ``wanted`` copies of some classes under the constitution of ``solution``.
+
+    The copies of one class after another are brought to what is wanted, one cheapest path each.
+    """
+    penalties, n = cell.penalties[solution.constitution], len(cell.costs_of)
+    classes, copies = solution.classes.copy(), np.bincount(solution.classes, minlength=len(cell.penalties[0]) + 1)
+    edges = np.stack([_edges_of(cell.costs_of, classes, index) for index in range(len(copies))])
+    cost, settled = solution.cost, np.zeros(len(copies), dtype=bool)
+    for index, count in wanted.items():
+        settled[index] = True
+        while copies[index] != count:
+            more = bool(copies[index] < count)
+            take, give = _steps(penalties, copies[:-1], n)
+            take[settled] = give[settled] = np.inf
+            extra, path = _cheapest_path(edges, index, give) if more else _cheapest_path(edges.T, index, take)
+            if not np.isfinite(extra):
+                return float("inf")
+            before = penalties[index, copies[index]]
+            copies[index] += 1 if more else -1
+            copies[path[-1]] -= 1 if more else -1
+            cost += extra + penalties[index, copies[index]] - before
+            _pass_on(cell.costs_of, classes, edges, path[::-1] if more else path)
+    return float(cost)
+
+
+def _edges_of(costs_of: np.ndarray, classes: np.ndarray, index: int) -> np.ndarray:
+    """Return what moving the cheapest chromosome of a class to each costs, float64 [K + 1], infinite to itself."""
+    members = costs_of[classes == index]
+    found = (members - members[:, index : index + 1]).min(axis=0, initial=np.inf)
+    found[index] = np.inf
+    return found
+
+
+def _cheapest_path(edges: np.ndarray, target: int, ends: np.ndarray) -> tuple[float, list[int]]:
+    """Return the least of ``ends`` at the start of a path to ``target`` and its edges, and the path from ``target``.
+
+    Bellman 1958, Quarterly of Applied Mathematics 16:87; there is no negative cycle.
+    """
+    lengths, onward = edges[:, target].copy(), np.full(len(edges), target)
+    lengths[target] = 0.0
+    for _ in range(len(edges)):
+        through = edges + lengths
+        best = through.argmin(axis=1)
+        shorter = through[np.arange(len(edges)), best] < lengths - _ROUNDING
+        if not shorter.any():
+            break
+        lengths[shorter], onward[shorter] = through[shorter, best[shorter]], best[shorter]
+    start = int((ends + lengths).argmin())
+    path = [start]
+    while path[-1] != target:
+        path.append(int(onward[path[-1]]))
+    return float(ends[start] + lengths[start]), path[::-1]
+
+
+def _pass_on(costs_of: np.ndarray, classes: np.ndarray, edges: np.ndarray, path: list[int]) -> None:
+    """Move the cheapest chromosome of each class on ``path`` to the next, in place."""
+    moves = []
+    for source, target in pairwise(path):
+        members = np.flatnonzero(classes == source)
+        moves.append((members[(costs_of[members, target] - costs_of[members, source]).argmin()], target))
+    for chromosome, target in moves:
+        classes[chromosome] = target
+    for index in path:
+        edges[index] = _edges_of(costs_of, classes, index)
 
 
 def _shortest_paths(costs_of: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -271,7 +341,7 @@ def _least_cost(cell: _Cell, away: list[tuple[_Solution, dict[int, np.ndarray]]]
     for solution, costs in away:
         if solution.cost < least:
             step = copies - int(solution.copies[index])
-            found = costs[step][index] if step in costs else _solve(cell, solution.constitution, {index: copies}).cost
+            found = costs[step][index] if step in costs else _cost_with(cell, solution, {index: copies})
             least = min(least, float(found))
     return least
 
@@ -315,10 +385,8 @@ def _fixed_cost(cell: _Cell, solutions: list[_Solution], varying: np.ndarray, co
         for one, penalties in zip(cell.costs.constitutions, cell.penalties, strict=True)
     ]
     cheapest = int(np.argmin(paid))
-    for solution in solutions:
-        if solution.constitution == cheapest and _counts(solution.copies, varying) == counts:
-            return solution.cost
-    return _solve(cell, cheapest, dict(zip(varying.tolist(), counts, strict=True))).cost
+    (solution,) = (one for one in solutions if one.constitution == cheapest)
+    return _cost_with(cell, solution, dict(zip(varying.tolist(), counts, strict=True)))
 
 
 def _suspects(

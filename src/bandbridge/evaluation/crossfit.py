@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.evaluation.assignment import Anomaly, assign_cell
 from bandbridge.evaluation.assignment_trial import CellLogits, perturb_cell
 from bandbridge.evaluation.counts import CountCosts
@@ -82,8 +83,8 @@ def run_trial(
         names_of_cells = rows["cell"].to_numpy()
         whole = [
             CellLogits(str(cell), scaled[names_of_cells == cell], truth[names_of_cells == cell])
-            for cell in pd.unique(names_of_cells)
-            if cell
+            for cell, images in rows["cell"].value_counts(sort=False).items()
+            if cell and images <= MOST_IN_CELL
         ]
         joint = probabilities.argmax(axis=1)
         for cell in whole:

@@ -7,7 +7,8 @@ table and interval is recomputed from these files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import pyarrow.parquet as pq
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import replacing
+from bandbridge.seal import require_unaltered
 
 TEXT_COLUMNS = ("image", "cell", "patient", "label", "checkpoint")
 CHECKPOINTS = ("best", "last")
+#: What is so of an image, whoever predicts it.
+FACTS = ("image", "cell", "patient", "label")
 #: The four training approaches: ImageNet no/yes x intermediate domain no/yes. "domain" is not in the paper.
 APPROACHES = ("scratch", "imagenet", "two-step", "domain")
 #: What the runs of a fine-tuning have in place of an approach; studies do not compare them.
@@ -107,12 +111,13 @@ def pool_folds(runs: Sequence[RunPredictions]) -> pd.DataFrame:
 def read_predictions(path: Path | str) -> pd.DataFrame:
     """Read a ``predictions.parquet`` and check it; columns and row order as written.
 
-    Raises :class:`UserError` naming the file when it is missing, damaged (page checksums are verified), or
-    not such a table; all its problems are listed together.
+    Raises :class:`UserError` naming the file when it is missing, damaged (page checksums are verified), not as its run
+    wrote it, or not such a table; all its problems are listed together.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no predictions at {path}", "Finish the run first: the same study command resumes it.")
+        raise UserError(f"no predictions at {path}", "The same study command makes them: the run counts as unfinished.")
+    require_unaltered(path)
     try:
         # A ParquetFile, not read_table: that would take folders named a=b above the file for columns.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -172,6 +177,8 @@ def _column_problems(frame: pd.DataFrame) -> list[str]:
         if name.startswith(_LOGIT):
             if column.dtype != np.float32:
                 problems.append(f"column {name} is {column.dtype}, expected float32")
+            elif strange := int((~np.isfinite(column)).sum()):
+                problems.append(f"column {name} holds values that are not finite: {strange}")
         elif not column.map(lambda value: isinstance(value, str)).all():
             problems.append(f"column {name} holds values that are not text")
     return problems
@@ -193,6 +200,31 @@ def _row_problems(frame: pd.DataFrame) -> list[str]:
     per_checkpoint = [frozenset(rows["image"]) for _, rows in frame.groupby("checkpoint")]
     if len(set(per_checkpoint)) > 1:
         problems.append("the checkpoints do not predict the same images")
+    told = frame.drop_duplicates(list(FACTS))
+    torn = told.loc[told.duplicated("image"), "image"]
+    if not torn.empty:
+        problems.append(f"images of two labels, cells or patients: {_some(torn)}")
+    return problems
+
+
+def disagreements(predictions: Mapping[Path, pd.DataFrame]) -> list[str]:
+    """Say, file by file, where the predictions of one fold by several runs are of other images, labels or classes.
+
+    All runs of a fold hold out the same images; the file that most agree with is taken for right.
+    """
+    held: dict[Path, frozenset[tuple[str, ...]]] = {
+        path: frozenset(frame[list(FACTS)].itertuples(index=False, name=None)) for path, frame in predictions.items()
+    }
+    classes = {path: class_names(frame) for path, frame in predictions.items()}
+    usual = Counter(held.values()).most_common(1)[0][0]
+    usual_classes = Counter(classes.values()).most_common(1)[0][0]
+    problems = []
+    for path, rows in held.items():
+        names = sorted({row[0] for row in rows ^ usual})
+        if names:
+            problems.append(f"{path}: other facts than elsewhere of {_some(names)}")
+        if classes[path] != usual_classes:
+            problems.append(f"{path}: other classes than elsewhere")
     return problems
 
 

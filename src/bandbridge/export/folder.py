@@ -28,7 +28,7 @@ from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.files import flush, flush_folder, folder_beside, is_present, read_json, write_text
+from bandbridge.files import flush, flush_folder, folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, open_classifier
@@ -47,6 +47,7 @@ from bandbridge.predict.likeness import (
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
+from bandbridge.seal import SUMS, read_product, write_sums
 
 _APPROACHES = {
     "fine-tuned": "a finished model's weights, then the target images",
@@ -136,7 +137,7 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
     own = {
         "format": 1,
         "version": __version__,
-        "architecture": read_json(classifier.folder / "config.json")["architecture"],
+        "architecture": read_product(classifier.folder / "config.json")["architecture"],
         "classes": list(classifier.classes),
         "preparation": classifier.preparation.model_dump(),
         "mean": mean,
@@ -155,6 +156,8 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
         if worth.likeness is not None:
             write_likeness(worth.likeness, folder)
         write_trained_on(worth.trained_on, folder / TRAINED_ON)
+        # Not of the card: it is there to be edited.
+        write_sums(folder, (file.name for file in folder.iterdir()))
         write_text(folder / "README.md", model_card(classifier, worth))
     return out
 
@@ -205,11 +208,13 @@ def _written_apart(out: Path) -> Iterator[Path]:
 
 
 def _replace_files(out: Path, place: Path) -> None:
-    """Move the files of ``place`` into ``out``, among whatever else is there; the configuration last."""
-    for stale in (CONFIDENCE, LIKENESS, TRAINED_ON):
+    """Move the files of ``place`` into ``out``, among whatever else is there; configuration and hashes last."""
+    for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON):
         (out / stale).unlink(missing_ok=True)
-    # Killed in between, the folder still counts as a model, which the next export may replace.
-    for file in sorted(place.iterdir(), key=lambda file: file.name == "config.json"):
+    # The configuration late: killed before, the folder still counts as a model, which the next export may replace. The
+    # hashes last: without them, a folder that was replaced in part is an earlier build's.
+    last = ("config.json", SUMS)
+    for file in sorted(place.iterdir(), key=lambda file: last.index(file.name) if file.name in last else -1):
         file.replace(out / file.name)
     flush_folder(out)
 
@@ -247,7 +252,7 @@ def _each_look(images: ImageFolder, preparation: Preparation) -> Iterator[tuple[
 def model_card(classifier: Classifier, worth: Worth) -> str:
     """Return the README of an exported model, Markdown with the header that the Hugging Face hub reads."""
     facts = classifier.facts
-    environment = read_json(classifier.folder / "environment.json")
+    environment = read_product(classifier.folder / "environment.json")
     weights = environment.get("imagenet_weights") or {}
     environment_ = jinja2.Environment(
         loader=jinja2.PackageLoader("bandbridge.export"),
@@ -255,6 +260,7 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,
+        finalize=_plain,
     )
     environment_.globals["counted"] = counted
     return environment_.get_template("card.md.j2").render(
@@ -275,6 +281,12 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         licence=weights.get("licence") or "not known",
         pretrained=weights.get("architecture"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """What a name of a class or task says, and nothing that Markdown or HTML would make of it."""
+    # Within a piece of code a backtick ends it, escaped or not.
+    return markdown_text(value.replace("`", "'")) if isinstance(value, str) else value
 
 
 def _scores(folds: Sequence[pd.DataFrame], checkpoint: str) -> _Scores | None:

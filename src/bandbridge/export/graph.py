@@ -36,6 +36,7 @@ from bandbridge.predict.likeness import Likeness, write_likeness
 from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, need, open_runtime
 from bandbridge.predict.trained_on import FILE as TRAINING
 from bandbridge.predict.trained_on import TrainedOn, write_trained_on
+from bandbridge.seal import SUMS, write_sums
 
 #: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
 BATCHES = (1, 3, 16)
@@ -44,7 +45,18 @@ BATCHES = (1, 3, 16)
 TOLERANCE = 1e-4
 EXAMPLE, README = "example.py", "README.md"
 #: All that an exported folder may hold: one that holds nothing else is replaced.
-_OWN_FILES = {PREPARATION, EXAMPLE, README, CONFIDENCE, LIKENESS, TRAINING, "model.onnx", "model.xml", "model.bin"}
+_OWN_FILES = {
+    PREPARATION,
+    EXAMPLE,
+    README,
+    SUMS,
+    CONFIDENCE,
+    LIKENESS,
+    TRAINING,
+    "model.onnx",
+    "model.xml",
+    "model.bin",
+}
 #: What a graph says of the run that it came from.
 _RUN_FACTS = ("id", "task", "architecture", "approach", "record")
 #: The lowest that OpenVINO and ONNX Runtime of these years read, and that has LayerNormalization as one operation.
@@ -313,6 +325,7 @@ def _describe(
         write_likeness(source.likeness, folder)
     if source.trained is not None:
         write_trained_on(source.trained, folder / TRAINING)
+    write_sums(folder, (file.name for file in folder.iterdir()))
     write_text(folder / EXAMPLE, Path(example.__file__).read_text(encoding="utf-8"))
     write_text(folder / README, readme(source, model, differences, loss))
 

@@ -17,14 +17,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bandbridge.errors import UserError
+from bandbridge.model.options import Option, split_name
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Option = bool | int | float | str
 #: What timm and torch raise when a model cannot be built, or cannot take an image, at the size asked for.
 _BUILD_ERRORS = (AssertionError, ValueError, RuntimeError, TypeError, KeyError, IndexError, ZeroDivisionError)
+#: Of models that options after the name have shaped: five and a hundred times the paper's largest.
+_MAX_PARAMETERS, _MAX_MACS = 10**9, 10**12
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,11 @@ def find_architecture(name: str) -> Architecture:
     without a tag takes the tag of the paper's row, else timm's default if that is ImageNet-1k alone, else the
     first tag that is, else timm's default.
 
-    Raises :class:`UserError` with the nearest names if there is none, or if the name could mean two models.
+    Raises :class:`UserError` with the nearest names if there is none, if the name could mean two models, or for an
+    option that is not one of :data:`bandbridge.model.options.OPTIONS`.
     """
-    base, *written = name.strip().split("+")
-    options = tuple(sorted(_parse_option(text, name) for text in written))
-    found = _find_plain(base.strip())
+    base, options = split_name(name)
+    found = _find_plain(base)
     if not options:
         return found
     suffix = "".join(f"+{key}={json.dumps(value).strip(chr(34))}" for key, value in options)
@@ -156,21 +158,6 @@ def _is_imagenet_1k_only(tag: str) -> bool:
     return "in1k" in parts and "ft" not in parts and not any(re.fullmatch(r"in\d\dk", part) for part in parts)
 
 
-def _parse_option(text: str, name: str) -> tuple[str, Option]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise UserError(
-            f"'{text}' in the architecture '{name}' is not of the form option=value.",
-            "Write build options after the name, such as 'mobilenetv2_100+pad_type=same'.",
-        )
-    try:
-        # The record of a run has Python's True and False, of which the texts would both be true.
-        parsed = json.loads(value.lower() if value in ("True", "False") else value)
-    except json.JSONDecodeError:
-        parsed = value
-    return key, parsed if isinstance(parsed, bool | int | float) else value
-
-
 def _squeeze(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -202,16 +189,30 @@ def create_model(architecture: Architecture, classes: int, image_size: int, gene
     """Build the model with random parameters, on the CPU, for float images ``[N, 3, size, size]``.
 
     Every random number comes from ``generator``; torch's global generators are left as they were. Models with
-    a fixed grid (ViT, Swin) are built for ``image_size``; :class:`UserError` if the model cannot take it.
+    a fixed grid (ViT, Swin) are built for ``image_size``; :class:`UserError` if the model cannot take it, or if options
+    after the name make it larger than any machine is asked for.
     """
     import torch
 
+    if architecture.options:
+        _refuse_giants(architecture, classes, image_size)
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _build(architecture, classes, image_size)
     _check_image(model, architecture, image_size)
     return model
+
+
+def _refuse_giants(architecture: Architecture, classes: int, image_size: int) -> None:
+    """Refuse what options in their ranges add up to, before anything of that size is asked of the machine."""
+    parameters, macs = measure(architecture, classes, image_size)
+    if parameters > _MAX_PARAMETERS or macs > _MAX_MACS:
+        raise UserError(
+            f"{architecture.name} has {parameters / 1e9:.1f} thousand million parameters and takes {macs / 1e9:.0f} "
+            "thousand million multiply-accumulates an image.",
+            f"The most are {_MAX_PARAMETERS / 1e9:g} and {_MAX_MACS / 1e9:g}. Correct the options after the name.",
+        )
 
 
 def build_options(architecture: Architecture, image_size: int) -> dict[str, Any]:

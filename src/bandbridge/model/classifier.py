@@ -6,26 +6,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
-from bandbridge.files import read_json
+from bandbridge.karyotype import each_once
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.channels import as_channels, as_views
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
+from bandbridge.seal import parsed, read_product, read_run, run_facts
 
 #: Images that go through a model at a time.
 BATCH = 32
 #: The weights of an exported model, as timm and the Hugging Face hub name them.
 EXPORTED_WEIGHTS = "model.safetensors"
+
+
+_REMEDY = "Copy the whole folder again, or train the run or export the model again."
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ModelConfig(BaseModel):
+    """What a run's ``config.json`` and that of an exported model, under "bandbridge", say of the model.
+
+    classes: in the order of the logits, each once. mean, std: of the three input channels, in 0..1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    architecture: str
+    classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
+    preparation: Preparation
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Positive, _Positive, _Positive]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +129,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     return Classifier(
         folder,
         checkpoint,
-        exported.get("run", {}) if exported else read_json(folder / "run.json"),
+        run_facts(exported.get("run", {}), folder / "config.json", _REMEDY) if exported else read_run(folder),
         model.eval().to(found),
         architecture,
         classes,
@@ -118,7 +140,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
 
 def exported_facts(folder: Path) -> dict[str, Any]:
     """Return what an exported model says of itself in ``folder``; {} where it is none."""
-    found = read_json(folder / "config.json").get("bandbridge")
+    found = read_product(folder / "config.json").get("bandbridge")
     return found if isinstance(found, dict) else {}
 
 
@@ -138,7 +160,7 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
             f"{graphs[0]} is an exported graph: it classifies (predict, evaluate, review), and nothing else",
             "Name the run, or the model folder, that it was exported from.",
         )
-    config = exported_facts(folder) or read_json(folder / "config.json")
+    config = exported_facts(folder) or read_product(folder / "config.json")
     if not config:
         raise UserError(
             f"{folder} is not the folder of a run: it holds no config.json.",
@@ -150,9 +172,5 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
             "there are.",
             "Name the folder of the run that it was made from, runs/<task>/<architecture>/<approach>/fold0-<id>.",
         )
-    try:
-        mean, std = ((float(a), float(b), float(c)) for a, b, c in (config["mean"], config["std"]))
-        preparation = Preparation.model_validate(config["preparation"])
-        return str(config["architecture"]), tuple(config["classes"]), preparation, mean, std
-    except (KeyError, TypeError, ValueError) as fault:
-        raise UserError(f"{folder / 'config.json'} is damaged: {fault}", "Train the run again.") from fault
+    found = parsed(ModelConfig, config, folder / "config.json", _REMEDY)
+    return found.architecture, found.classes, found.preparation, found.mean, found.std

@@ -9,8 +9,6 @@ same name beside it may state facts that differ from timm's, all optional: ``{"m
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import sys
@@ -22,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
-from bandbridge.files import is_present, replacing
+from bandbridge.files import default_mode, is_present, load_json, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
 from bandbridge.model.packages import InstalledWeights, install_command, installed_weights, read_weights, require_hash
+from bandbridge.seal import file_hash, require_unaltered
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -188,17 +187,26 @@ def save_model(model_state: Mapping[str, Tensor], path: Path, metadata: Mapping[
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from fault
+        # safetensors makes its files for their owner alone; all others here go by what the system is set to.
+        temporary.chmod(default_mode())
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU.
 
-    Raises :class:`UserError` naming the file if it is missing, damaged or something else.
+    Raises :class:`UserError` naming the file if it is missing, damaged, something else, or not as its run or model was
+    written.
     """
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise UserError(f"there is no weights file {path}.", "Check the path, or run what makes it again.")
+    require_unaltered(path)
+    try:
+        with path.open("rb"):  # whether it may be read is another matter than what it holds
+            pass
+    except OSError as fault:
+        raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from fault
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as fault:
@@ -286,8 +294,8 @@ def _sidecar(path: Path) -> dict[str, Any]:
     if not side.is_file():
         return {}
     try:
-        facts = json.loads(side.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as fault:
+        facts = load_json(side)
+    except (ValueError, OSError) as fault:
         raise UserError(f"{side} is not readable JSON: {fault}.", "Correct it or take it away.") from fault
     if not isinstance(facts, dict) or not set(facts) <= {"mean", "std", "tag", "licence"}:
         raise UserError(f"{side} may state mean, std, tag and licence only.", "Correct it or take it away.")
@@ -303,19 +311,6 @@ def _sidecar(path: Path) -> dict[str, Any]:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
-
-
-_hashes: dict[tuple[Path, int, int], str] = {}
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal; kept in memory until the file's size or time changes."""
-    status = path.stat()
-    key = (path.resolve(), status.st_mtime_ns, status.st_size)
-    if key not in _hashes:
-        with path.open("rb") as stream:
-            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _hashes[key]
 
 
 def _from_hub(architecture: Architecture, folder: Path | None) -> Path:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.dataset.by_cell import FEWEST
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
+from bandbridge.dataset.decode import quiet_pillow
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
@@ -21,6 +23,7 @@ from bandbridge.progress import track
 
 #: Smallest probability that enters a logarithm.
 _TINY = 1e-12
+_CROWDS_SHOWN = 5
 #: What helps where a model does not know the cells.
 _HELP = "bandbridge evaluate measures it on a few labelled cells of this kind, bandbridge fine-tune adapts it to them."
 #: Why a chromosome is to be looked at.
@@ -57,19 +60,25 @@ def classify(
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
     batches = in_whole_cells(handed, BATCH)
-    for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
-        refused += failed
-        if kept:
-            named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
-            cells = [one.cell for one in kept]
-            judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
-            found += zip(kept, judged, strict=True)
+    with quiet_pillow():
+        for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
+            refused += failed
+            if kept:
+                named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
+                cells = [one.cell for one in kept]
+                judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
+                found += zip(kept, judged, strict=True)
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
-    sheets = [assign_sheet(sheet, ensemble) if joint and is_placed_whole(sheet) else sheet for sheet in given]
+    sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
     labels = {one.name: one.label for one in handed}
     notes = [
         line for depth in {one.depth for one in handed} if depth is not None for line in depth.remarks(ensemble.bits)
     ]
+    if joint and ensemble.classes == CLASSES:
+        crowds = [sheet for sheet in sheets if sheet.name and len(sheet.chromosomes) > MOST_IN_CELL]
+        notes += [f"{sheet.name}: {no_cell(len(sheet.chromosomes))}" for sheet in crowds[:_CROWDS_SHOWN]]
+        if len(crowds) > _CROWDS_SHOWN:
+            notes.append(f"... and {len(crowds) - _CROWDS_SHOWN} more such cells")
     return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes))
 
 
@@ -179,9 +188,28 @@ def _unknown(cell: Sequence[Chromosome], deviating: int, ensemble: Ensemble) -> 
     return f"The model does not know cells like this one: {why}. Its counts are withheld. {_HELP}"
 
 
+def _placed_together(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
+    if is_placed_whole(sheet):
+        return assign_sheet(sheet, ensemble)
+    if sheet.name and sheet.classes == CLASSES and len(sheet.chromosomes) > MOST_IN_CELL:
+        return replace(sheet, unknown=no_cell(len(sheet.chromosomes)))
+    return sheet
+
+
+def no_cell(images: int) -> str:
+    """Say why so many ``images`` are not placed together."""
+    return (
+        f"{images:,} images are not one cell, which has {MOST_IN_CELL} at most: each is judged by itself. "
+        "Give the images of each cell a folder of their own, or name their cells in metadata.csv."
+    )
+
+
 def is_placed_whole(sheet: CellSheet) -> bool:
-    """Whether the chromosomes of ``sheet`` are placed together: a named cell of a human's classes, and not too few."""
-    return bool(sheet.name) and sheet.classes == CLASSES and len(sheet.chromosomes) >= FEWEST
+    """Whether the chromosomes of ``sheet`` are placed together.
+
+    They are those of a named cell of a human's classes, and neither too few nor more than a cell has.
+    """
+    return bool(sheet.name) and sheet.classes == CLASSES and FEWEST <= len(sheet.chromosomes) <= MOST_IN_CELL
 
 
 def _placed(

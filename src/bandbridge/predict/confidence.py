@@ -7,18 +7,27 @@ look, how a real chromosome scores, and how many chromosomes of each class real 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PlainSerializer,
+    model_validator,
+)
 from scipy.special import logsumexp, softmax
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.evaluation.assignment import assign_cell
@@ -32,7 +41,8 @@ from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import logits_of
 from bandbridge.evaluation.temperature import LOWEST, apply_temperature, cross_fitted, fit_temperature
 from bandbridge.files import write_text
-from bandbridge.karyotype import CLASSES
+from bandbridge.karyotype import CLASSES, each_once
+from bandbridge.seal import parsed, read_product
 
 FILE = "confidence.json"
 
@@ -74,6 +84,8 @@ Maybe = Annotated[
     BeforeValidator(lambda value: math.nan if value is None else value),
     PlainSerializer(lambda value: None if math.isnan(value) else value, when_used="json"),
 ]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[Finite, Field(ge=0, le=1)]
 
 
 class Counts(BaseModel):
@@ -86,14 +98,14 @@ class Counts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cells: int
-    constitutions: tuple[tuple[str, tuple[int, ...], float, bool], ...]
-    losses: tuple[tuple[float, ...], ...]
-    gains: tuple[tuple[float, ...], ...]
-    rejection: float
-    weight: float
-    suspect_above: float
-    most_deviating: int | None = None
+    cells: NonNegativeInt
+    constitutions: Annotated[tuple[tuple[str, tuple[NonNegativeInt, ...], Finite, bool], ...], Field(min_length=1)]
+    losses: tuple[tuple[Finite, ...], ...]
+    gains: tuple[tuple[Finite, ...], ...]
+    rejection: Finite
+    weight: Annotated[Finite, Field(ge=0)]
+    suspect_above: Annotated[float, Field(le=math.inf)]  # so it is a number
+    most_deviating: NonNegativeInt | None = None
 
     def costs(self) -> CountCosts:
         """Return the prices for :func:`bandbridge.evaluation.assignment.assign_cell`."""
@@ -123,25 +135,34 @@ class Confidence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int = 1
-    classes: tuple[str, ...]
-    images: int
-    groups: int
+    classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
+    images: NonNegativeInt
+    groups: NonNegativeInt
     unit: str
-    accuracy: float
-    temperature: float
+    accuracy: Share
+    temperature: Annotated[Finite, Field(gt=0)]
     temperature_low: Maybe
     temperature_high: Maybe
-    ece_before: float
+    ece_before: Share
     ece_after: Maybe
-    coverage: float
-    thresholds: tuple[Threshold, ...]
+    coverage: Share
+    thresholds: tuple[Annotated[Threshold, Field(ge=0)], ...]
     sets_unit: str
-    wanted_error: float
-    review_below: Threshold
-    review_share: float
+    wanted_error: Share
+    review_below: Annotated[Threshold, Field(ge=0)]
+    review_share: Share
     review_bound: Maybe
-    energy_low: float
+    energy_low: Finite
     counts: Counts | None = None
+
+    @model_validator(mode="after")
+    def _of_these_classes(self) -> Self:
+        if len(self.thresholds) != len(self.classes):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.classes)} classes")
+        # Prices that do not fit together raise ValueError, too.
+        if self.counts is not None and len(self.counts.costs().losses) != len(self.classes):
+            raise ValueError(f"prices of {len(self.counts.losses)} classes for {len(self.classes)}")
+        return self
 
     def costs(self) -> CountCosts:
         """Return the prices of a cell's counts; those of no experience where none were learned."""
@@ -264,10 +285,17 @@ def _learn_counts(
     numbers: np.ndarray,
     seed: int,
 ) -> Counts | None:
-    """The prices from whole cells: those held out together. None for other classes than a human's or split cells."""
+    """The prices from whole cells, those held out together.
+
+    None for other classes than a human's, for split cells, and where all are more than a cell has.
+    """
     if cells is None or names != CLASSES or len(set(zip(cells, numbers, strict=True))) > len(set(cells)):
         return None
-    whole = [CellLogits(str(cell), scaled[cells == cell], truth[cells == cell]) for cell in np.unique(cells)]
+    sizes = zip(*np.unique(cells, return_counts=True), strict=True)
+    known = [cell for cell, images in sizes if images <= MOST_IN_CELL]
+    if not known:
+        return None
+    whole = [CellLogits(str(cell), scaled[cells == cell], truth[cells == cell]) for cell in known]
     costs = learn_costs(np.stack([cell.copies for cell in whole]))
     planted = list(_plant(whole, np.random.default_rng(seed)))
     weight = choose_weight([*whole, *planted], costs)
@@ -345,10 +373,5 @@ def read_confidence(folder: Path) -> Confidence | None:
     Raises :class:`UserError` when the file is damaged.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return Confidence.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault
+    value = read_product(path)
+    return parsed(Confidence, value, path, "Copy the whole folder again, or export the model again.") if value else None

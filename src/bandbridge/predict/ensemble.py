@@ -14,11 +14,11 @@ from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_not
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
-from bandbridge.files import read_json
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.predict.way_up import weigh_ways
+from bandbridge.seal import read_done, read_run
 
 #: Images that are decoded and judged together.
 BATCH = 64
@@ -208,6 +208,7 @@ def open_models(
                 confidences.append(fitted[siblings])
             else:
                 confidences.append(read_confidence(members[-1].folder))
+            _require_own(confidences[-1], members[-1])
         except UserError as error:
             problems.append(error)
     if problems:
@@ -221,6 +222,14 @@ def open_models(
                 f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
             )
     return Ensemble(tuple(members), tuple(confidences), tuple(read_likeness(member.folder) for member in members))
+
+
+def _require_own(confidence: Confidence | None, member: Member) -> None:
+    if confidence is not None and confidence.classes != member.classes:
+        raise UserError(
+            f"{member.folder}: what is known of its confidence is of other classes, or of the same in another order",
+            "Copy the whole folder again, or export the model again.",
+        )
 
 
 def open_member(place: Path, checkpoint: str, device: str) -> Member:
@@ -243,11 +252,11 @@ def sibling_folds(folder: Path) -> list[Path]:
 
     They lie beside it and have the same record but for the fold (and the parent, which has folds of its own).
     """
-    own = _training(read_json(folder / "run.json"))
+    own = _training(read_run(folder))
     found = []
     for other in sorted(folder.resolve().parent.iterdir()):
-        facts = read_json(other / "run.json") if other.is_dir() else {}
-        if facts and facts.get("fold") is not None and _training(facts) == own and (other / "done.json").exists():
+        facts = read_run(other) if other.is_dir() else {}
+        if facts and facts.get("fold") is not None and _training(facts) == own and read_done(other) is not None:
             found.append(other)
     return found
 

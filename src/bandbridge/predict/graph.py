@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
-from bandbridge.files import read_json
+from bandbridge.karyotype import each_once
 from bandbridge.predict.runtime import MODEL_FILES, Runtime, open_runtime
+from bandbridge.seal import RunFacts, parsed, read_product, require_unaltered
 
 #: Beside the graph, what it does not hold: how images are prepared, and the classes.
 FACTS = "preparation.json"
 #: Images that go through a graph at a time.
 _BATCH = 32
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
+    preparation: Preparation
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    run: RunFacts = RunFacts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +74,15 @@ def open_graph(file: Path) -> GraphClassifier:
     if not file.is_file():
         raise UserError(f"{file} does not exist", "Name the model.onnx, or its folder, that bandbridge export wrote.")
     folder = file.parent
-    facts = read_json(folder / FACTS)
-    try:
-        classes = tuple(str(name) for name in facts["classes"])
-        preparation = Preparation.model_validate(facts["preparation"])
-        temperature = float(facts["temperature"])
-        if not (0 < temperature < np.inf and len(set(classes)) == len(classes) > 1):
-            raise ValueError("classes or temperature make no sense")
-    except (KeyError, TypeError, ValueError) as fault:
-        raise UserError(
-            f"{folder / FACTS} is missing or damaged ({fault})",
-            "Keep the folder that bandbridge export wrote together, or export the model again.",
-        ) from fault
-    run = facts.get("run")
-    found = run if isinstance(run, dict) else {}
-    return GraphClassifier(folder, found, classes, preparation, temperature, _opened(file))
+    remedy = "Keep the folder that bandbridge export wrote together, or export the model again."
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder / FACTS} is missing", remedy)
+    facts = parsed(_Facts, read_product(folder / FACTS), folder / FACTS, remedy)
+    for part in (file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")):  # weights may lie beside it
+        require_unaltered(part)
+    return GraphClassifier(
+        folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, _opened(file)
+    )
 
 
 def _opened(file: Path) -> Runtime:

@@ -16,7 +16,7 @@ from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
-from bandbridge.errors import UserError
+from bandbridge.errors import UserError, refuse_odd_names
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
@@ -70,6 +70,7 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
         raise UserError(
             f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
         )
+    refuse_odd_names([name for one in found for name in (one.name, one.cell)], "names of images")
     return on_one_scale(found, bit_depth) if bit_depth or found[0].depth is None else found
 
 

@@ -7,18 +7,17 @@ images, with the shrunk covariance of Ledoit & Wolf 2004 (J. Multivariate Analys
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, SerializerFunctionWrapHandler, model_serializer
 from scipy import ndimage
 
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask
-from bandbridge.errors import UserError
 from bandbridge.files import write_text
+from bandbridge.seal import parsed, read_product
 
 FILE = "likeness.json"
 #: What is measured of an image, in the order of :func:`describe_image`.
@@ -46,6 +45,12 @@ UNLIKE_SHARE = 0.005
 _SMALLEST_SD = 1e-6
 
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_T = TypeVar("_T")
+#: One value for each of the statistics.
+_Each = Annotated[tuple[_T, ...], Field(min_length=len(STATISTICS), max_length=len(STATISTICS))]
+
+
 class Likeness(BaseModel):
     """The training images by their statistics: ``mean`` and ``sd`` of each, and the ``precision`` of the standardised.
 
@@ -56,11 +61,11 @@ class Likeness(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    images: int
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    precision: tuple[tuple[float, ...], ...]
-    farthest: float
+    images: NonNegativeInt
+    mean: _Each[_Finite]
+    sd: _Each[Annotated[_Finite, Field(gt=0)]]
+    precision: _Each[_Each[_Finite]]
+    farthest: Annotated[float, Field(ge=0)]
     of: Literal["photograph", "close-up"] = "photograph"
 
     @model_serializer(mode="wrap")
@@ -169,10 +174,5 @@ def read_likeness(folder: Path) -> Likeness | None:
     Raises :class:`UserError` when the file is damaged.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return Likeness.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise UserError(f"{path} is damaged ({reason})", "Export the model again.") from fault
+    value = read_product(path)
+    return parsed(Likeness, value, path, "Copy the whole folder again, or export the model again.") if value else None

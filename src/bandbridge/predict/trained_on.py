@@ -6,7 +6,6 @@ Both name the datasets and hold a digest of every image, which is known again in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bandbridge.dataset.contents import Digest, read_contents, short_digest
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import stored_samples
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
-from bandbridge.files import read_json, write_text
 from bandbridge.predict.graph import FACTS as GRAPH_FACTS
+from bandbridge.seal import parsed, read_product, read_run, read_sealed, remake, require_unaltered, write_sealed
 
 FILE = "training.json"
 #: Where a folder of runs keeps what models from elsewhere were trained on that its runs start from.
@@ -103,9 +102,9 @@ def read_trained_on(folder: Path) -> TrainedOn:
         return _of_run(folder, frozenset())
     if (folder / FILE).exists():
         return _read(folder / FILE, "Export the model again.")
-    exported = read_json(folder / "config.json").get("bandbridge")
+    exported = read_product(folder / "config.json").get("bandbridge")
     if (folder / GRAPH_FACTS).exists():  # a graph that an earlier build exported
-        exported = read_json(folder / GRAPH_FACTS)
+        exported = read_product(folder / GRAPH_FACTS)
     if not isinstance(exported, dict) or not exported:
         raise UserError(
             f"{folder} is neither a run nor an exported model, so it does not say what it was trained on",
@@ -122,7 +121,7 @@ def read_trained_on(folder: Path) -> TrainedOn:
 def write_trained_on(trained: TrainedOn, path: Path) -> None:
     """Write ``trained`` as JSON, whole or not at all; equal values give equal bytes."""
     value = _File(sources=trained.sources, files=tuple(sorted(trained.digests)), files_known=trained.files_known)
-    write_text(path, json.dumps(value.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+    write_sealed(path, value.model_dump(mode="json"))
 
 
 def keep_trained_on(trained: TrainedOn, runs: Path, identity: str) -> None:
@@ -141,10 +140,8 @@ def _given_path(runs: Path, identity: str) -> Path:
 
 
 def _read(path: Path, remedy: str) -> TrainedOn:
-    try:
-        found = _File.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as fault:
-        raise UserError(f"{path} is damaged ({' '.join(str(fault).split())[:120]})", remedy) from fault
+    require_unaltered(path)
+    found = parsed(_File, read_sealed(path, remedy), path, remedy)
     return TrainedOn(found.sources, frozenset(found.files), found.files_known)
 
 
@@ -155,9 +152,8 @@ def _record(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
     """Follow the run in ``folder`` back to its beginning; ``children`` have led here."""
-    folder, facts = folder.resolve(), read_json(folder / "run.json")
-    record = _record(facts)
-    remedy = f"Delete {folder}: that run is then made again."
+    folder, facts = folder.resolve(), read_run(folder)
+    record, remedy = _record(facts), remake(folder)
     if folder in children:
         raise UserError(f"{folder / 'run.json'} is damaged: it starts from itself", remedy)
     try:

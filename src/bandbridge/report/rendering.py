@@ -13,6 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from bandbridge.files import csv_text, write_text
+from bandbridge.files import markdown_text as markdown_text
 
 MISSING = "–"
 DAGGER = "†"
@@ -227,13 +228,6 @@ def _latex_header(columns: tuple[Column, ...]) -> list[str]:
             groups += [""] * width
         start += width
     return [" & ".join(groups) + r" \\", " ".join(rules), titles]
-
-
-def markdown_text(text: str) -> str:
-    """Return ``text`` on one line, with the characters escaped that Markdown would take for its own."""
-    text = re.sub(r"([\\`*|<\[])", r"\\\1", text.replace("\n", " "))
-    # Inside a word an underscore is only itself; at its edge it would start emphasis.
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 
 def _markdown_cell(cell: Cell) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bandbridge.evaluation.predictions import RunPredictions, read_predictions
+from bandbridge.errors import ManyErrors
+from bandbridge.evaluation.predictions import RunPredictions, disagreements, read_predictions
 from bandbridge.model.complexity import Complexity, complexity_table
 from bandbridge.report.caution import Caution
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
@@ -35,22 +36,25 @@ _RULES = {
 def study_predictions(study: Study, root: Path) -> list[RunPredictions]:
     """Return the predictions of every finished run of ``study`` on its own tasks' held-out folds.
 
-    Raises :class:`UserError` naming the file when one is damaged.
+    Raises :class:`UserError` naming the file when one is damaged, or says other things of an image than the others of
+    its fold.
     """
     ledger = Ledger(root)
-    return [
-        RunPredictions(
-            run.task,
-            study.tasks[run.task].spec.band,
-            run.architecture,
-            run.approach,
-            run.intermediate,
-            run.fold,
-            read_predictions(ledger.folder(run) / "predictions.parquet"),
-        )
-        for run in study.runs
-        if run.fold is not None and study.tasks[run.task].spec.target and ledger.state(run).kind == "done"
-    ]
+    found: list[RunPredictions] = []
+    folds: dict[tuple[str, int], dict[Path, pd.DataFrame]] = {}
+    for run in study.runs:
+        if run.fold is None or not study.tasks[run.task].spec.target or ledger.state(run).kind != "done":
+            continue
+        path = ledger.folder(run) / "predictions.parquet"
+        frame = read_predictions(path)
+        folds.setdefault((run.task, run.fold), {})[path] = frame
+        band = study.tasks[run.task].spec.band
+        found.append(RunPredictions(run.task, band, run.architecture, run.approach, run.intermediate, run.fold, frame))
+    problems = [line for files in folds.values() for line in disagreements(files)]
+    if problems:
+        remedy = "Move the folder of the run that is wrong away and run the same study command again: it is made again."
+        raise ManyErrors("predictions of one fold are not of the same images:", problems, remedy)
+    return found
 
 
 def table_context(study: Study) -> TableContext:

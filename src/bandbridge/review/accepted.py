@@ -14,9 +14,11 @@ from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import UserError
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.database import Store
+from bandbridge.review.keeping import NotKeptError, private_file, private_folder
 from bandbridge.review.schema import StoredSheet
 
 CORRECTIONS = "corrections.csv"
+EXPORTS = "exports"
 _CORRECTION_COLUMNS = ("file_name", "cell", "file", "predicted", "suggested", "placed", "by", "flagged", "model")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -37,13 +39,31 @@ def export_accepted(store: Store) -> Export:
 
     Holds ``metadata.csv`` and images, 8-bit gray PNG as photographed, not turned; chromosomes placed nowhere are left
     out. ``corrections.csv`` tells for every chromosome, these too, what the model thought and what became of it. Cells
-    of one name are told apart by a number. Raises :class:`UserError` when no cell is accepted.
+    of one name are told apart by a number. Raises :class:`UserError` when no cell is accepted, and
+    :class:`~bandbridge.review.keeping.NotKeptError`, with nothing left behind, when the disk does not take it.
     """
     sheets = [store.sheet(one.id) for one in store.cells() if one.accepted and one.state == "ready"]
     if not sheets:
         raise UserError("no cell is accepted yet", "Check a cell and accept it with the key a, then export.")
-    name = _free_name(store.folder / "exports")
-    folder = store.folder / "exports" / name
+    home = store.folder / EXPORTS
+    name = _free_name(home)
+    folder, archive = home / name, home / f"{name}.zip"
+    try:
+        private_folder(home)
+        images, told = _write(store, sheets, folder)
+        with replacing(archive) as temporary:
+            _pack(folder, private_file(temporary))
+    except BaseException as fault:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(fault, OSError):
+            remedy = "Make room or check the disk, then export again; every correction is kept."
+            raise NotKeptError(f"nothing was exported: cannot write {folder}: {fault.strerror}", remedy) from fault
+        raise
+    return Export(name, folder, archive, len(sheets), images, told - images)
+
+
+def _write(store: Store, sheets: list[StoredSheet], folder: Path) -> tuple[int, int]:
+    """Write the dataset and return how many images it has, and of how many chromosomes it tells."""
     rows, told = [], []
     names = _told_apart([one.record.name for one in sheets])
     with replacing_folder(folder) as place:  # so that none is left that was cut short
@@ -53,10 +73,9 @@ def export_accepted(store: Store) -> Export:
             told += new_told
         write_text(place / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
         write_text(place / METADATA, csv_lines(COLUMNS, rows))
-    archive = folder.with_name(f"{name}.zip")
-    with replacing(archive) as temporary:
-        _pack(folder, temporary)
-    return Export(name, folder, archive, len(sheets), len(rows), len(told) - len(rows))
+        for path in (place, *place.rglob("*")):
+            private_folder(path) if path.is_dir() else private_file(path)
+    return len(rows), len(told)
 
 
 def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> tuple[list[list[str]], list[list[str]]]:

@@ -51,7 +51,7 @@ def read_pose(values: Any) -> Pose:
     """Return the pose in ``values`` (a mapping with angle and flipped), or raise the answer that says what is wrong."""
     try:
         angle = float(values.get("angle", 0))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise HTTPException(400, "the angle is a number of degrees") from None
     if not -360 <= angle <= 360:
         raise HTTPException(400, "the angle is a number of degrees, -360 to 360")
@@ -69,6 +69,7 @@ def describe(review: Review) -> dict[str, Any]:
         "cells": [list_cell(record) for record in records],
         "waiting": waiting,
         "current": review.worker.current,
+        "trouble": review.worker.trouble,
         "limits": {"file": MAX_IMAGE_BYTES, "files": MAX_FILES, "upload": MAX_UPLOAD_BYTES},
     }
 

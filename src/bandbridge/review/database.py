@@ -1,6 +1,7 @@
 """What a reviewer has been given and has done, kept so that no correction is ever lost.
 
-Pictures lie as PNG files named by the hash of their pixels, everything else in one SQLite database. Every correction
+Pictures lie as PNG files (:mod:`~bandbridge.review.pictures`), everything else in one SQLite database
+(:mod:`~bandbridge.review.keeping` says what happens when the disk or that file fails). Every correction
 is one transaction, on the disk before the caller is answered, together with what was there before: undoing goes back
 step by step, and the whole history stays. One program at a time may open a work folder.
 
@@ -14,27 +15,26 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import content_hash, replacing
+from bandbridge.errors import EnvironmentFault
+from bandbridge.files import content_hash
 from bandbridge.karyogram.sheet import CellSheet
-from bandbridge.review.picture import decode_png, encode_png, pixel_hash
+from bandbridge.review.keeping import BACKUP_EVERY_S, DATABASE, back_up, open_database, working_fault
+from bandbridge.review.pictures import Pictures
 from bandbridge.review.schema import (
     CELLS,
     CHANGES,
     CHROMOSOMES,
     REDO,
     SAVE,
-    SCHEMA,
-    UPGRADES,
-    VERSION,
     CellRecord,
     Event,
     Incoming,
@@ -49,7 +49,10 @@ from bandbridge.review.schema import (
     write_findings,
 )
 
-DATABASE = "review.sqlite"
+__all__ = ["DATABASE", "Store"]
+
+#: What only a full or failing disk, or a damaged file, brings up: what rows hold is never anything but what is written.
+_OF_THE_FILE = (sqlite3.Error, json.JSONDecodeError)
 
 
 class Store:
@@ -58,68 +61,67 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open ``folder``, made if absent.
 
-        Raises :class:`UserError` when another program has it open or its database is none of this version,
-        :class:`EnvironmentFault` when it cannot be written.
+        Raises as :func:`~bandbridge.review.keeping.open_database` does, and :class:`EnvironmentFault` when it cannot be
+        written.
         """
         self.folder = folder
         self._lock = threading.RLock()
+        self._intake = threading.Lock()
+        self._pictures = Pictures(folder)
         try:
-            # Cells may be patients': for the owner's eyes only.
+            # Cells may be patients': for the owner's eyes only, also in a folder that was there before.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / "images").mkdir(exist_ok=True)
-            self._database = sqlite3.connect(
-                folder / DATABASE, timeout=0.5, isolation_level=None, check_same_thread=False
-            )
-            self._database.row_factory = sqlite3.Row
-            for setting in ("locking_mode = EXCLUSIVE", "synchronous = FULL", "foreign_keys = ON"):
-                self._database.execute(f"PRAGMA {setting}")
-            self._create()
+            self._pictures.open()
+            self._database = open_database(folder)
         except OSError as fault:
             raise EnvironmentFault(
                 f"cannot write {folder}: {fault.strerror or fault}", "Name another with --work."
             ) from fault
-        except sqlite3.Error as fault:
-            raise self._refusal(fault) from fault
-
-    def _create(self) -> None:
-        with self._transaction():
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in SCHEMA.split(";\n"):
-                    self._database.execute(statement)
-            elif not 1 <= version <= VERSION:
-                raise UserError(
-                    f"{self.folder / DATABASE} was written by another version of bandbridge",
-                    "Use that version, or another folder with --work.",
-                )
-            else:
-                for old in range(version, VERSION):
-                    self._database.execute(UPGRADES[old])
-            self._database.execute(f"PRAGMA user_version = {VERSION}")
-
-    def _refusal(self, fault: sqlite3.Error) -> UserError:
-        if "locked" in str(fault):
-            return UserError(
-                f"another review is open on {self.folder}", "Close it, or name another folder with --work."
-            )
-        return EnvironmentFault(f"cannot open {self.folder / DATABASE}: {fault}", "Name another folder with --work.")
+        self._copied_at = time.monotonic()
 
     def close(self) -> None:
-        """Let other programs open the folder."""
+        """Make a backup of what has changed and let other programs open the folder."""
         with self._lock:
+            with suppress(sqlite3.ProgrammingError):  # closed before
+                back_up(self._database, self.folder)
             self._database.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Make the changes inside one: all of them are on the disk in the end, or none is.
+
+        Raises :class:`~bandbridge.review.keeping.NotKeptError` where the disk or the file fails.
+        """
         with self._lock:
-            self._database.execute("BEGIN EXCLUSIVE")
             try:
+                self._database.execute("BEGIN EXCLUSIVE")
                 yield
                 self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+            except BaseException as fault:
+                self._roll_back()
+                if isinstance(fault, _OF_THE_FILE):
+                    raise working_fault(fault, self.folder, changing=True) from fault
                 raise
+            if time.monotonic() - self._copied_at > BACKUP_EVERY_S:
+                self._copied_at = time.monotonic()
+                back_up(self._database, self.folder)
+
+    def _roll_back(self) -> None:
+        # Where even this fails, nothing is on the disk, and the next change is refused as well.
+        with suppress(sqlite3.Error):
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say in one sentence what fails while rows are read and understood; one look, no change between."""
+        with self._lock:
+            try:
+                yield
+            except _OF_THE_FILE as fault:
+                if self._database.in_transaction:  # the change that looks here says it
+                    raise
+                raise working_fault(fault, self.folder, changing=False) from fault
 
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
@@ -129,59 +131,73 @@ class Store:
 
     def put_image(self, pixels: np.ndarray) -> str:
         """Keep uint8 ``pixels`` [H, W] and return the hash that names them, 64 hexadecimal digits."""
-        name = pixel_hash(pixels)
-        path = self.image_path(name)
-        if not path.is_file():
-            with replacing(path) as temporary:
-                temporary.write_bytes(encode_png(pixels))
-        return name
+        return self._pictures.put(pixels)
 
     def image_path(self, image: str) -> Path:
         """Return the file of the picture with that hash."""
-        return self.folder / "images" / f"{image}.png"
+        return self._pictures.path(image)
 
     def read_image(self, image: str) -> np.ndarray:
-        """Return uint8 [H, W]; :class:`EnvironmentFault` when the picture's file is gone."""
-        try:
-            return decode_png(self.image_path(image).read_bytes())
-        except OSError as fault:
-            raise EnvironmentFault(f"cannot read {self.image_path(image)}", "Restore the work folder.") from fault
+        """Return uint8 [H, W]; :class:`EnvironmentFault` when the picture's file is gone or damaged."""
+        return self._pictures.read(image)
+
+    @contextmanager
+    def taking_in(self) -> Iterator[None]:
+        """Let one hand in at a time; pictures whose cells are not kept in the end are not kept either."""
+        with self._intake:
+            self._pictures.new.clear()
+            try:
+                yield
+            finally:
+                with suppress(EnvironmentFault, OSError), self._reading():
+                    rows = self._rows("SELECT DISTINCT image FROM chromosomes")
+                    self._pictures.drop_unused({row["image"] for row in rows})
 
     # Cells
 
     def add_cell(self, cell: Incoming) -> tuple[int, bool]:
         """Return the id of ``cell`` and whether it is new; the same images under the same name are one cell."""
-        fingerprint = content_hash([cell.name, sorted(cell.images)])
+        return self.add_cells([cell])[0]
+
+    def add_cells(self, cells: Sequence[Incoming]) -> list[tuple[int, bool]]:
+        """Return as :meth:`add_cell` does for each of ``cells``; all are kept or none."""
         with self._transaction():
-            known = self._rows("SELECT id FROM cells WHERE fingerprint = ?", fingerprint)
-            if known:
-                self._database.execute("UPDATE cells SET removed = 0 WHERE id = ?", (known[0]["id"],))
-                return known[0]["id"], False
-            found = self._database.execute(
-                "INSERT INTO cells (fingerprint, name, patient, stain, notes) VALUES (?, ?, ?, ?, ?)",
-                (fingerprint, cell.name, cell.patient, cell.stain, json.dumps(cell.notes)),
-            ).lastrowid
-            assert found is not None
-            self._database.executemany(
-                "INSERT INTO chromosomes (cell, file, image) VALUES (?, ?, ?)",
-                [(found, file, image) for file, image in cell.images],
-            )
-            return found, True
+            return [self._add(cell) for cell in cells]
+
+    def _add(self, cell: Incoming) -> tuple[int, bool]:
+        fingerprint = content_hash([cell.name, sorted(cell.images)])
+        known = self._rows("SELECT id FROM cells WHERE fingerprint = ?", fingerprint)
+        if known:
+            self._database.execute("UPDATE cells SET removed = 0 WHERE id = ?", (known[0]["id"],))
+            return known[0]["id"], False
+        found = self._database.execute(
+            "INSERT INTO cells (fingerprint, name, patient, stain, notes) VALUES (?, ?, ?, ?, ?)",
+            (fingerprint, cell.name, cell.patient, cell.stain, json.dumps(cell.notes)),
+        ).lastrowid
+        assert found is not None
+        self._database.executemany(
+            "INSERT INTO chromosomes (cell, file, image) VALUES (?, ?, ?)",
+            [(found, file, image) for file, image in cell.images],
+        )
+        return found, True
 
     def cells(self) -> list[CellRecord]:
         """Return every cell that was not removed, in the order they came."""
-        return [read_record(row) for row in self._rows(CELLS.format(condition="removed = 0"))]
+        with self._reading():
+            return [read_record(row) for row in self._rows(CELLS.format(condition="removed = 0"))]
 
     def cell(self, cell: int) -> CellRecord:
         """Return one cell; KeyError when there is none."""
-        found = self._rows(CELLS.format(condition="removed = 0 AND cells.id = ?"), cell)
-        if not found:
-            raise KeyError(cell)
-        return read_record(found[0])
+        with self._reading():
+            found = self._rows(CELLS.format(condition="removed = 0 AND cells.id = ?"), cell)
+            if not found:
+                raise KeyError(cell)
+            return read_record(found[0])
 
     def images_of(self, cell: int) -> list[tuple[str, str]]:
         """Return (file, hash) of the images of a cell."""
-        return [(row["file"], row["image"]) for row in self._rows(CHROMOSOMES, cell)]
+        with self._reading():
+            return [(row["file"], row["image"]) for row in self._rows(CHROMOSOMES, cell)]
 
     def describe(self, cell: int, patient: str, stain: str, version: int | None = None) -> None:
         """Set what a cell's patient and stain are called."""
@@ -225,22 +241,18 @@ class Store:
 
     def sheet(self, cell: int) -> StoredSheet:
         """Return a classified cell as corrected so far; KeyError when there is none."""
-        with self._lock:
+        with self._reading():
             record = self.cell(cell)
             if record.state != "ready":
                 raise KeyError(cell)
             (row,) = self._rows("SELECT classes, findings FROM cells WHERE id = ?", cell)
             found = self._rows(CHROMOSOMES, cell)
-        findings, unknown = read_findings(row["findings"])
-        chromosomes = tuple(read_chromosome(one, self.read_image(one["image"])) for one in found)
-        ids, images, suggested = (tuple(one[name] for one in found) for name in ("id", "image", "suggested"))
-        return StoredSheet(
-            record,
-            CellSheet(record.name, tuple(json.loads(row["classes"])), chromosomes, findings, unknown),
-            ids,
-            images,
-            suggested,
-        )
+            findings, unknown = read_findings(row["findings"])
+            chromosomes = tuple(read_chromosome(one, self.read_image(one["image"])) for one in found)
+            ids, images, suggested = (tuple(one[name] for one in found) for name in ("id", "image", "suggested"))
+            classes = tuple(json.loads(row["classes"]))
+        sheet = CellSheet(record.name, classes, chromosomes, findings, unknown)
+        return StoredSheet(record, sheet, ids, images, suggested)
 
     # Corrections
 
@@ -299,7 +311,8 @@ class Store:
 
     def history(self, cell: int) -> list[Event]:
         """Return every change ever made to a cell, those taken back too, in order."""
-        return [read_event(row) for row in self._rows("SELECT * FROM events WHERE cell = ? ORDER BY id", cell)]
+        with self._reading():
+            return [read_event(row) for row in self._rows("SELECT * FROM events WHERE cell = ? ORDER BY id", cell)]
 
     def _current(self, table: str, names: tuple[str, ...], cell: int, chromosome: int | None) -> dict[str, Any]:
         condition, values = which(table, cell, chromosome)

@@ -1,13 +1,16 @@
 """What every request to the review must pass: the key, the host, the origin, the size.
 
 The server speaks to one person on this machine. Other accounts of the machine can reach its port, so each request
-carries a key, which the printed address hands to the browser as a cookie. Pages from elsewhere can send requests here
-through that browser: those that write need a header that no foreign page can set, and an origin that is this one. A
-foreign name that is made to resolve here (DNS rebinding) is told by the Host header.
+carries a key, new at every start, which the printed address hands to the browser as a cookie. The browser itself is
+started on a page of the work folder that only its owner can read (:func:`forwarding_page`): the arguments of every
+program can be read by all accounts. Pages from elsewhere can send requests here through that browser: those that write
+need a header that no foreign page can set, and an origin that is this one. A foreign name that is made to resolve here
+(DNS rebinding) is told by the Host header.
 """
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import json
 import secrets
@@ -32,7 +35,8 @@ HEADERS = {
 }
 _MAX_JSON_BYTES = 64 * 2**10
 _READING = frozenset({"GET", "HEAD"})
-_YEAR_S = 365 * 24 * 3600
+#: Of a body's length, in digits; longer numbers are too large whatever they are.
+_LONGEST_LENGTH = 18
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,17 @@ class _Refusal(Exception):
     status: int
     message: str
     remedy: str = ""
+
+
+def forwarding_page(address: str) -> str:
+    """Return a page that sends a browser on to ``address``, which holds the key."""
+    safe = html.escape(address)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f'<meta http-equiv="refresh" content="0; url={safe}">\n<title>Bandbridge review</title>\n</head>\n'
+        f'<body><p><a href="{safe}">Open the review</a></p></body>\n</html>\n'
+    )
 
 
 class Guard:
@@ -80,7 +95,7 @@ class Guard:
         try:
             _check_host(headers, self.door)
             if _check_key(scope, headers, self.door):
-                new_cookie = f"{self.door.cookie}={self.door.key}; Max-Age={_YEAR_S}; Path=/; HttpOnly; SameSite=Strict"
+                new_cookie = f"{self.door.cookie}={self.door.key}; Path=/; HttpOnly; SameSite=Strict"
             if scope["method"] not in _READING:
                 _check_writer(headers)
             limit = self._limit(scope)
@@ -125,7 +140,8 @@ def _check_key(scope: Scope, headers: dict[str, str], door: Door) -> bool:
         held = None
     if held is not None and _same(held.value, door.key):
         return False
-    raise _Refusal(403, "the key of this review is missing", "Open the address that 'bandbridge review' printed.")
+    remedy = "Open the address that 'bandbridge review' printed when it started: each start has a key of its own."
+    raise _Refusal(403, "the key of this review is missing", remedy)
 
 
 def _same(given: str, key: str) -> bool:
@@ -134,16 +150,24 @@ def _same(given: str, key: str) -> bool:
 
 def _check_writer(headers: dict[str, str]) -> None:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    foreign = origin is not None and _place_of(origin) != headers.get("host", "").lower()
     if foreign or site not in ("same-origin", "none") or HEADER not in headers:
         raise _Refusal(403, "only the review's own page may change anything", "Use the page that this server shows.")
 
 
+def _place_of(origin: str) -> str:
+    """Return the host and port of ``origin``, "" where it names none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _check_length(headers: dict[str, str], limit: int) -> None:
     length = headers.get("content-length", "0")
-    if not length.isdigit():
+    if not (length.isascii() and length.isdigit()):
         raise _Refusal(400, "the request does not say how long it is")
-    if int(length) > limit:
+    if len(length) > _LONGEST_LENGTH or int(length) > limit:
         raise _too_large(limit)
 
 

@@ -13,17 +13,18 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import Pose
-from bandbridge.review.accepted import export_accepted
+from bandbridge.review.accepted import EXPORTS, export_accepted
 from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, show
 from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
+from bandbridge.review.keeping import NotKeptError
 from bandbridge.review.picture import close_up, encode_png, tile
 from bandbridge.review.schema import StaleError
 from bandbridge.review.uploads import Upload, take_in
@@ -33,6 +34,8 @@ _STATIC = {
     "review.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+#: No more digits than the database's numbers have.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _EXPORT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z(-[0-9]+)?")
 
@@ -53,12 +56,18 @@ def make_app(review: Review, door: Door) -> Starlette:
         Route("/exports/{name}.zip", _archive),
         Route("/api/state", _state),
         Route("/api/cells", _add_cells, methods=["POST"]),
-        Route("/api/cells/{cell:int}", _show),
-        Route("/api/cells/{cell:int}/{action}", _act, methods=["POST"]),
-        Route("/api/chromosomes/{cell:int}/{chromosome:int}/{label}.png", _cam),
+        Route("/api/cells/{cell}", _show),
+        Route("/api/cells/{cell}/{action}", _act, methods=["POST"]),
+        Route("/api/chromosomes/{cell}/{chromosome}/{label}.png", _cam),
         Route("/api/export", _export, methods=["POST"]),
     ]
-    handlers: dict[Any, Callable[..., Any]] = {HTTPException: _http_fault, UserError: _user_fault}
+    handlers: dict[Any, Callable[..., Any]] = {
+        HTTPException: _http_fault,
+        UserError: _user_fault,
+        OSError: _disk_fault,
+        ClientDisconnect: _gone,
+        Exception: _own_fault,
+    }
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.state.review = review
     app.add_middleware(Guard, door=door)
@@ -78,8 +87,33 @@ async def _http_fault(_: Request, fault: HTTPException) -> Response:
 
 
 async def _user_fault(_: Request, error: UserError) -> Response:
-    status = 500 if isinstance(error, EnvironmentFault) else 409 if isinstance(error, StaleError) else 400
+    status = 507 if isinstance(error, EnvironmentFault) else 409 if isinstance(error, StaleError) else 400
     return JSONResponse({"message": error.message, "remedy": error.remedy}, status)
+
+
+async def _disk_fault(request: Request, fault: OSError) -> Response:
+    where = f"{fault.filename}: " if fault.filename else ""
+    message = f"nothing was saved: {where}{fault.strerror or type(fault).__name__}"
+    return await _user_fault(request, NotKeptError(message, "Make room or check the disk, then repeat it."))
+
+
+async def _gone(_: Request, __: ClientDisconnect) -> Response:
+    """A client that left before it had said all: nobody hears the answer."""
+    return Response(status_code=400)
+
+
+async def _own_fault(_: Request, fault: Exception) -> Response:
+    """A fault of this program, which the log shows whole; no change is made by halves."""
+    message = f"nothing was saved: a fault in the program ({type(fault).__name__})"
+    return JSONResponse({"message": message, "remedy": "What it printed says where; please report that."}, 500)
+
+
+def _number(request: Request, name: str) -> int:
+    """Return a number in the address, or raise the answer that there is nothing of it."""
+    text = request.path_params[name]
+    if not _NUMBER.fullmatch(text):
+        raise absent(name)
+    return int(text)
 
 
 # The page and its pictures
@@ -123,7 +157,7 @@ def _picture(store: Store, image: str, kind: str, pose: Pose) -> bytes:
 
 async def _cam(request: Request) -> Response:
     """What in a chromosome speaks for a class, laid over it and turned as the chromosome is."""
-    cell, number, label = (request.path_params[name] for name in ("cell", "chromosome", "label"))
+    cell, number, label = _number(request, "cell"), _number(request, "chromosome"), request.path_params["label"]
     review = _review(request)
     data = await run_in_threadpool(_cam_picture, review, cell, number, label)
     return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=600"})
@@ -146,7 +180,7 @@ async def _state(request: Request) -> Response:
 
 
 async def _show(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(show, _review(request), request.path_params["cell"]))
+    return JSONResponse(await run_in_threadpool(show, _review(request), _number(request, "cell")))
 
 
 # What the page does
@@ -155,12 +189,12 @@ async def _show(request: Request) -> Response:
 async def _act(request: Request) -> Response:
     try:
         values = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise HTTPException(400, "the request is not JSON") from None
     action = ACTIONS.get(request.path_params["action"])
     if action is None or not isinstance(values, dict):
         raise absent("action")
-    return JSONResponse(await run_in_threadpool(action, _review(request), request.path_params["cell"], values))
+    return JSONResponse(await run_in_threadpool(action, _review(request), _number(request, "cell"), values))
 
 
 # Cells in, datasets out
@@ -185,7 +219,7 @@ async def _export(request: Request) -> Response:
 
 async def _archive(request: Request) -> Response:
     name = request.path_params["name"]
-    path = _review(request).store.folder / "exports" / f"{name}.zip"
+    path = _review(request).store.folder / EXPORTS / f"{name}.zip"
     if not _EXPORT.fullmatch(name) or not path.is_file():
         raise absent("export")
     return FileResponse(path, filename=f"bandbridge-review-{name}.zip", media_type="application/zip")

@@ -26,13 +26,17 @@ def take_in(review: Review, files: list[Upload]) -> dict[str, Any]:
     """Sort uploaded ``files`` into cells and have them classified; returns as :func:`add_cells` does."""
     refused: list[str] = []
     uploads, depth = _read_uploads(review, files, refused), review.bit_depth
-    found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth)
-    return add_cells(review, Sorted(found.cells, refused + found.problems))
+    with review.store.taking_in():
+        found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth)
+        return add_cells(review, Sorted(found.cells, refused + found.problems))
 
 
 def add_cells(review: Review, found: Sorted) -> dict[str, Any]:
-    """Have the cells ``found`` classified; return the ids of all, how many are new, and the problems."""
-    added = [review.store.add_cell(cell) for cell in found.cells]
+    """Keep the cells ``found``, all or none, and have them classified.
+
+    Return the ids of all, how many are new, and the problems.
+    """
+    added = review.store.add_cells(found.cells)
     for cell, new in added:
         if new:
             review.worker.submit(cell)

@@ -11,28 +11,38 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError, in_one_line
 from bandbridge.progress import note
 from bandbridge.review.analysis import Analyst
 from bandbridge.review.database import Store
+from bandbridge.review.keeping import NotKeptError
 from bandbridge.review.session import with_twins_flagged
+
+#: Between two tries to keep what the disk did not take.
+_PAUSE_S = 5.0
 
 
 @dataclass(eq=False)
 class Worker:
-    """The one user of the model; ``cam`` and the thread take turns."""
+    """The one user of the model; ``cam`` and the thread take turns.
+
+    ``trouble`` says why what was classified last could not be kept, "" where it could.
+    """
 
     store: Store
     analyst: Analyst
     model: str
     current: str = ""
     done: int = 0
+    trouble: str = ""
     _asked: queue.Queue[int | None] = field(default_factory=queue.Queue)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
+    _ending: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Begin with the cells that a stopped program left waiting."""
+        self._ending.clear()
         for record in self.store.cells():
             if record.state == "waiting":
                 self._asked.put(record.id)
@@ -41,6 +51,7 @@ class Worker:
 
     def stop(self) -> None:
         """End after the cell at hand; those still waiting are classified next time."""
+        self._ending.set()
         with self._asked.mutex:
             self._asked.queue.clear()
         self._asked.put(None)
@@ -67,16 +78,29 @@ class Worker:
     def _work(self) -> None:
         while (cell := self._asked.get()) is not None:
             try:
-                self._classify(cell)
-            except UserError as error:
-                self.store.fail(cell, str(error))
-            except Exception as fault:
-                # A fault in one cell must not end the thread, and with it all others; the page names it.
-                note(traceback.format_exc())
-                self.store.fail(cell, f"the classifier failed: {type(fault).__name__}: {fault}")
+                self._try(cell)
+                self.trouble = ""
+            except EnvironmentFault as fault:
+                # The cell still waits: the disk may have room again by and by.
+                self.trouble = in_one_line(fault.message, fault.remedy)
+                if not self._ending.wait(_PAUSE_S):
+                    self._asked.put(cell)
             finally:
                 self.current = ""
                 self.done += 1
+
+    def _try(self, cell: int) -> None:
+        """Classify a cell, or keep why that failed; raises only what keeps it from being kept."""
+        try:
+            self._classify(cell)
+        except NotKeptError:
+            raise
+        except UserError as error:
+            self.store.fail(cell, str(error))
+        except Exception as fault:
+            # A fault in one cell must not end the thread, and with it all others; the page names it.
+            note(traceback.format_exc())
+            self.store.fail(cell, f"the classifier failed: {type(fault).__name__}: {fault}")
 
     def _classify(self, cell: int) -> None:
         record = self.store.cell(cell)

@@ -8,15 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
-from bandbridge.files import read_json
 from bandbridge.study.execute import Clock, Executor, Outcome, Work, epoch_line
-from bandbridge.study.ledger import PROGRESS
 from bandbridge.study.run import PlannedRun
 
 
@@ -110,9 +108,8 @@ class Watch:
             self.executor.live("\n".join([*self._lines.values(), state]))
 
     def _progress(self, run: PlannedRun) -> dict[str, Any]:
-        with suppress(UserError):  # a shared disk may refuse a file in the moment in which it is replaced
-            return read_json(self.executor.ledger.folder(run) / PROGRESS)
-        return {}
+        # A shared disk may refuse a file in the moment in which it is replaced, and then there is nothing.
+        return self.executor.ledger.progress(run)
 
     def take(self, run: PlannedRun, report: Report) -> None:
         """Add what became of ``run`` to the outcome; raises what stops all runs."""

@@ -24,7 +24,7 @@ from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
-from bandbridge.files import read_json, write_json
+from bandbridge.files import write_json
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture
@@ -37,7 +37,8 @@ from bandbridge.model.weights import (
     weights_folder,
 )
 from bandbridge.progress import format_duration, note
-from bandbridge.study.ledger import CHECKPOINT, DONE, ENVIRONMENT, FAILED, PROGRESS, Ledger
+from bandbridge.seal import DONE, Done, file_hash, hashes_of, write_sealed
+from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, PREDICTIONS, PROGRESS, Ledger
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import schedule
@@ -45,6 +46,17 @@ from bandbridge.study.start import start_of, take_over
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
+
+#: What a finished run holds, and its done.json the hash of.
+PRODUCTS = (
+    "run.json",
+    "config.json",
+    ENVIRONMENT,
+    "history.json",
+    "best.safetensors",
+    "last.safetensors",
+    PREDICTIONS,
+)
 
 
 @dataclass
@@ -81,13 +93,18 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """A run's images, classes, model and job. weights: facts of the ImageNet weights that the model begins with."""
+    """A run's images, classes, model and job.
+
+    weights: facts of the ImageNet weights that the model begins with. start: the SHA-256 of another model's weights
+    where it begins with those.
+    """
 
     store: Store
     classes: tuple[str, ...]
     model: torch.nn.Module
     job: TrainingJob
     weights: dict[str, Any] | None
+    start: str | None = None
 
 
 class _TakenOver(Exception):
@@ -208,7 +225,8 @@ class Executor:
         folder = self.ledger.folder(run)
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
-        (folder / FAILED).unlink(missing_ok=True)
+        for left in (folder / FAILED, folder / DONE):  # of a failure, and of a run to be made again
+            left.unlink(missing_ok=True)
         clear_leftovers(folder, claimed=True)
         write_json(folder / "run.json", run.describe())
 
@@ -229,8 +247,8 @@ class Executor:
     def threads_of(self, run: PlannedRun) -> int | None:
         """Torch threads that ``run`` is trained with here; None: as many as torch has at the moment."""
         if self.threads is not None and self.ledger.state(run).epochs:
-            begun = read_json(self.ledger.folder(run) / ENVIRONMENT).get("threads")
-            if isinstance(begun, int) and 1 <= begun <= usable_cores():
+            begun = self.ledger.threads(run)
+            if begun is not None and 1 <= begun <= usable_cores():
                 return begun
         return self.threads
 
@@ -285,7 +303,7 @@ class Executor:
 
     def prepare(self, run: PlannedRun) -> Training:
         """Make the model of ``run`` with its initial weights, and open its images."""
-        record, store, weights = run.record, self.store(run.task), None
+        record, store, weights, begun_with = run.record, self.store(run.task), None, None
         data = self.study.tasks[run.task]
         architecture = find_architecture(record.architecture)
         model = create_model(
@@ -296,13 +314,15 @@ class Executor:
             found = load_imagenet_weights(model, architecture, self.weights_dir)
             mean, std, weights = found.mean, found.std, vars(found)
         elif record.init.kind == "run" and record.init.head:
-            mean, std = take_over(model, start_of(run, self.ledger), record.init.head)
+            start = start_of(run, self.ledger)
+            mean, std = take_over(model, start, record.init.head)
+            begun_with = file_hash(start.weights)
         if record.init.head == "new":
             clear_head(model)
         training, held_out = data.rows(record.fold, store.samples)
         targets = store.targets_among(data.classes)
         job = TrainingJob(run.id, record.recipe, store.images, targets, training, held_out, mean, std)
-        return Training(store, data.classes, model, job, weights)
+        return Training(store, data.classes, model, job, weights, begun_with)
 
     def _keep_results(
         self,
@@ -325,14 +345,16 @@ class Executor:
             save_model(snapshot.weights, folder / f"{name}.safetensors", {**metadata, "epoch": str(snapshot.epoch)})
         if len(held_out):
             frame = predictions_frame(training.store, held_out, {"best": best, "last": last}, training.classes)
-            write_predictions(folder / "predictions.parquet", frame)
-        summary = {
-            "id": run.id,
-            "epochs": state.epoch,
-            "best_epoch": best.epoch,
-            "micro_batch": state.micro_batch,
-        }
-        write_json(folder / DONE, summary)
+            write_predictions(folder / PREDICTIONS, frame)
+        done = Done(
+            id=run.id,
+            epochs=state.epoch,
+            best_epoch=best.epoch,
+            micro_batch=state.micro_batch,
+            files=hashes_of(folder, PRODUCTS),
+            start=training.start,
+        )
+        write_sealed(folder / DONE, done.model_dump())
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def record_failure(self, run: PlannedRun, error: UserError) -> None:

@@ -25,11 +25,11 @@ from bandbridge.dataset.splits import Scheme, Split, make_split
 from bandbridge.dataset.store import Store
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED
-from bandbridge.files import file_stems, read_json
+from bandbridge.files import file_stems
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.classifier import EXPORTED_WEIGHTS, exported_facts, open_classifier, read_config
-from bandbridge.model.weights import file_hash
+from bandbridge.seal import file_hash, read_run
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import GivenModel, Init, PlannedRun, RunRecord
 from bandbridge.study.spec import TaskSpec
@@ -114,7 +114,7 @@ def open_base(folder: Path) -> BaseModel:
     """
     architecture, classes, preparation, _, _ = read_config(folder)
     exported = exported_facts(folder)
-    said = exported.get("run") if exported else read_json(folder / "run.json")
+    said = exported.get("run") if exported else read_run(folder)
     facts = said if isinstance(said, dict) else {}
     weights = folder / (EXPORTED_WEIGHTS if exported else f"{CHECKPOINT}.safetensors")
     if not weights.is_file():

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from bandbridge.errors import UserError
 from bandbridge.files import is_present, read_json
 from bandbridge.leftovers import clear_leftovers
+from bandbridge.seal import DONE, parsed, read_done, read_run
 from bandbridge.study.run import PlannedRun
 
-DONE, PROGRESS, FAILED, CHECKPOINT = "done.json", "progress.json", "failed.json", "checkpoint.pt"
+PROGRESS, FAILED, CHECKPOINT = "progress.json", "failed.json", "checkpoint.pt"
+PREDICTIONS = "predictions.parquet"
 ENVIRONMENT = "environment.json"
 
 
@@ -26,6 +30,30 @@ class RunState:
 
     kind: Literal["done", "paused", "failed", "pending"]
     epochs: int = 0
+    message: str = ""
+    remedy: str = ""
+
+
+class Progress(BaseModel):
+    """``progress.json``, the entry of the last epoch of a training: for display, and to tell how fast it goes."""
+
+    architecture: str = ""
+    image_size: int = Field(default=0, ge=0)
+    epoch: int = Field(default=0, ge=0)
+    images_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    training_loss: float = 0.0
+    held_out_accuracy: float | None = None
+
+
+class Epoch(BaseModel):
+    """What an estimate needs of an entry of ``history.json``."""
+
+    images_per_second: float = Field(ge=0, allow_inf_nan=False)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+
+
+class _Failure(BaseModel):
     message: str = ""
     remedy: str = ""
 
@@ -64,16 +92,20 @@ class Ledger:
         return self._known.setdefault(run.id, run.folder(self.root))
 
     def state(self, run: PlannedRun) -> RunState:
-        """How far ``run`` has come."""
+        """How far ``run`` has come.
+
+        A finished run whose predictions were deleted counts as unfinished: it is made again. Raises
+        :class:`UserError` when what says that it is finished is damaged, or another run's.
+        """
         folder = self.folder(run)
-        if (folder / DONE).exists():
+        if read_done(folder) is not None and (run.fold is None or (folder / PREDICTIONS).exists()):
             return RunState("done", run.record.recipe.epochs)
-        progress = read_json(folder / PROGRESS)
-        epochs = int(progress.get("epoch", 0)) if (folder / CHECKPOINT).exists() else 0
+        begun = (folder / CHECKPOINT).exists()
+        epochs = min(_read(Progress, folder / PROGRESS).epoch, run.record.recipe.epochs) if begun else 0
         if (folder / FAILED).exists():
-            why = read_json(folder / FAILED)
-            return RunState("failed", epochs, str(why.get("message", "")), str(why.get("remedy", "")))
-        return RunState("paused" if epochs else "pending", epochs)
+            why = _read(_Failure, folder / FAILED)
+            return RunState("failed", epochs, why.message, why.remedy)
+        return RunState("paused" if begun else "pending", epochs)
 
     def clear_leftovers(self) -> None:
         """Remove what killed processes left half written in the folders of runs."""
@@ -85,14 +117,37 @@ class Ledger:
 
         Its parent, if it has one, may differ in the same way.
         """
-        own = _without_preparation(run.record.model_dump(mode="json"))
+        return next((folder for folder, _ in self._same_but_for(run, "preparation")), None)
+
+    def of_other_version(self, run: PlannedRun) -> dict[str, Any] | None:
+        """The record of a finished run that differs from ``run`` in its set, or its parent's, alone; None without one.
+
+        The folds of a changed set may be others.
+        """
+        return next((record for _, record in self._same_but_for(run, "dataset", "split")), None)
+
+    def _same_but_for(self, run: PlannedRun, *fields: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the folder and the record of each finished run in the place of ``run`` that differs in these alone."""
+        own = _without(run.record.model_dump(mode="json"), fields)
         for folder in sorted(run.folder(self.root).parent.glob(f"{run.name.rpartition('/')[2]}-*")):
-            record = read_json(folder / "run.json").get("record")
-            if folder.name.endswith(run.id) or not isinstance(record, dict) or not (folder / DONE).exists():
+            try:
+                record = read_run(folder).get("record")
+                if folder.name.endswith(run.id) or record is None or read_done(folder) is None:
+                    continue
+            except UserError:  # of no use to compare with
                 continue
-            if _without_preparation(record) == own:
-                return folder
-        return None
+            if _without(record, fields) == own:
+                yield folder, record
+
+    def progress(self, run: PlannedRun) -> dict[str, Any]:
+        """The history entry of the last epoch of ``run``; {} where there is none yet, or where the file is damaged."""
+        path = self.folder(run) / PROGRESS
+        found = _read(Progress, path)
+        return found.model_dump(exclude_none=True) if found.epoch else {}
+
+    def threads(self, run: PlannedRun) -> int | None:
+        """The torch threads that ``run`` was begun with; None where that is not known."""
+        return _read(_Environment, self.folder(run) / ENVIRONMENT).threads
 
     def speeds(self) -> list[TrainingSpeed]:
         """The speed of every run with a finished epoch, by folder."""
@@ -100,30 +155,50 @@ class Ledger:
         return [speed for speed in found if speed is not None]
 
 
-def _without_preparation(record: dict[str, Any]) -> dict[str, Any]:
-    return {**record, "preparation": None, "init": {**record.get("init", {}), "run": None}}
+def _without(record: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    return {**record, **dict.fromkeys(fields), "init": {**record.get("init", {}), "run": None}}
 
 
 def _speed(folder: Path) -> TrainingSpeed | None:
-    facts = read_json(folder / PROGRESS) | read_json(folder / "config.json")
-    if not {"architecture", "image_size", "images_per_second"} <= facts.keys():
-        return None
+    progress, ran = _read(Progress, folder / PROGRESS), _read(_Environment, folder / ENVIRONMENT)
+    # progress.json has the name that the study calls it by.
+    architecture = _read(_Config, folder / "config.json").architecture or progress.architecture
     finished = (folder / DONE).exists()
-    epochs = _history(folder) if finished else []
-    rate = median(entry["images_per_second"] for entry in epochs) if epochs else facts["images_per_second"]
-    if rate <= 0:  # rounded away
+    epochs = history_of(folder) if finished else []
+    rate = median(entry.images_per_second for entry in epochs) if epochs else progress.images_per_second
+    if rate <= 0 or not architecture or not progress.image_size:  # rounded away, or damaged
         return None
-    ran = read_json(folder / ENVIRONMENT)
     return TrainingSpeed(
-        facts["architecture"],
-        facts["image_size"],
+        architecture,
+        progress.image_size,
         rate,
         finished,
-        _overhead(folder, sum(entry["seconds"] for entry in epochs)) if epochs else None,
-        ran.get("device", ""),
-        ran.get("precision", ""),
-        ran.get("threads"),
+        _overhead(folder, sum(entry.seconds for entry in epochs)) if epochs else None,
+        ran.device,
+        ran.precision,
+        ran.threads,
     )
+
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def _read(kind: type[_Kind], path: Path) -> _Kind:
+    """Return what ``path`` says for display and estimates; nothing where it is damaged: no result hangs on it."""
+    try:
+        return parsed(kind, read_json(path), path, "")
+    except UserError:
+        return kind()
+
+
+class _Config(BaseModel):
+    architecture: str = ""
+
+
+class _Environment(BaseModel):
+    device: str = ""
+    precision: str = ""
+    threads: int | None = None
 
 
 def _overhead(folder: Path, trained: float) -> float | None:
@@ -136,10 +211,9 @@ def _overhead(folder: Path, trained: float) -> float | None:
     return passed - trained if passed >= trained else None
 
 
-def _history(folder: Path) -> list[dict[str, Any]]:
+def history_of(folder: Path) -> list[Epoch]:
+    """Return how fast each epoch of the run in ``folder`` went; nothing where that is not known or damaged."""
     try:
-        found = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        return TypeAdapter(list[Epoch]).validate_json((folder / "history.json").read_bytes())
     except (OSError, ValueError):  # not for an estimate to complain of
         return []
-    timed = ("images_per_second", "seconds")
-    return [entry for entry in found if all(name in entry for name in timed)] if isinstance(found, list) else []

@@ -108,7 +108,7 @@ def _join_or_start(address: str) -> None:
 def require_reachable(address: str) -> None:
     """Raise :class:`UserError` if nothing answers at ``address``, ``host:port``: Ray would ask for over a minute."""
     host, _, port = address.rpartition(":")
-    if not host or "//" in address or not port.isdigit():
+    if not host or "//" in address or not port.isdecimal():
         return
     try:
         socket.create_connection((host, int(port)), timeout=5).close()

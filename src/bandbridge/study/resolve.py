@@ -136,7 +136,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             dataset = sets[0] if len(sets) == 1 else join(dict(zip(_short_names(task.datasets), sets, strict=True)))
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
-        split = _split_of(task, dataset, spec, path)
+        split = _require_two_to_train_on(_split_of(task, dataset, spec, path), name)
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
@@ -192,6 +192,15 @@ def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path)
         loose = spec.protocol == "paper" or not (task.target or grouped)
         scheme = "image" if loose else strictest_scheme(dataset.samples)
     return make_split(dataset.samples, scheme, spec.split.folds, spec.split.seed)
+
+
+def _require_two_to_train_on(split: Split, name: str) -> Split:
+    """Return ``split``; raise :class:`UserError` where a fold leaves fewer than two images to train on."""
+    left = len(split.assignment) - np.bincount(split.assignment, minlength=split.folds)
+    if left.min() < 2:
+        few = f"fold {int(left.argmin())} leaves {int(left.min())} image to train on, and two are the fewest"
+        raise UserError(f"task {name}: {few}", "Add images to its dataset.")
+    return split
 
 
 def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[Path]:

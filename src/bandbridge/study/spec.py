@@ -12,8 +12,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from bandbridge.dataset.claims import MAX_SIDE
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.training.recipe import RecipeSpec
+from bandbridge.files import read_regular
+from bandbridge.study.written import MAX_BYTES, read_yaml
+from bandbridge.training.recipe import NO_YES, RecipeSpec
 
 Scheme = Literal["auto", "image", "cell", "patient", "source"]
 Approach = Literal["scratch", "imagenet", "two-step", "domain"]
@@ -35,7 +38,7 @@ class PreparationSpec(_Frozen):
     padding: Literal["black", "background"] | None = None
     crop: Literal["none", "foreground"] | None = None
     scale: Literal["each", "common", "cell"] | None = None
-    extent: int | None = Field(default=None, ge=1)
+    extent: Annotated[int, NO_YES] | None = Field(default=None, ge=1, le=MAX_SIDE)
     polarity: Literal["as-is", "inverted"] | None = None
     views: Literal["close-up", "to-scale", "both"] | None = None
     contrast: Literal["as-is", "cell"] | None = None
@@ -96,8 +99,8 @@ class SplitSpec(_Frozen):
     """
 
     scheme: Scheme = "auto"
-    folds: int = Field(default=5, ge=2, le=100)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    folds: Annotated[int, NO_YES] = Field(default=5, ge=2, le=100)
+    seed: Annotated[int, NO_YES] = Field(default=0, ge=0, lt=2**32)
 
 
 class _Disagreement(ValueError):
@@ -123,8 +126,8 @@ class StudySpec(_Frozen):
     architectures: tuple[str, ...] = Field(min_length=1)
     approaches: tuple[Approach, ...] = Field(default=("scratch", "imagenet", "two-step"), min_length=1)
     split: SplitSpec = SplitSpec()
-    run_folds: tuple[int, ...] | None = Field(default=None, min_length=1)
-    image_size: int = Field(default=256, ge=16, le=2048)
+    run_folds: tuple[Annotated[int, NO_YES], ...] | None = Field(default=None, min_length=1)
+    image_size: Annotated[int, NO_YES] = Field(default=256, ge=16, le=2048)
     preparation: PreparationSpec = PreparationSpec()
     recipe: RecipeSpec = RecipeSpec()
     recipes: dict[str, RecipeSpec] = {}
@@ -132,7 +135,7 @@ class StudySpec(_Frozen):
     parent_checkpoint: Literal["auto", "best", "last"] = "auto"
     head: Literal["keep", "new"] = "keep"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
+    seed: Annotated[int, NO_YES] = 0
 
     @model_validator(mode="after")
     def _parts_agree(self) -> StudySpec:
@@ -209,15 +212,14 @@ def read_study(path: Path) -> StudySpec:
     Raises :class:`ManyErrors` with every mistake, each with its line, its key and the nearest right key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MAX_BYTES).decode("utf-8")
     except FileNotFoundError as fault:
         raise UserError(f"there is no study file {path}", "Start from one in the studies/ folder.") from fault
     except (OSError, UnicodeDecodeError) as fault:
         remedy = "A study file is a YAML text in UTF-8; start from one in the studies/ folder."
         raise UserError(f"cannot read the study file {path}: {fault}", remedy) from fault
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        root, value = read_yaml(text)
     except (yaml.YAMLError, ValueError) as fault:  # ValueError: what looks like a date or a number and is none
         reason = str(fault).replace('in "<unicode string>", ', "")
         remedy = "Check the indentation and the colons, and put text that looks like a date or a number in quotes."
@@ -231,7 +233,9 @@ def read_study(path: Path) -> StudySpec:
     try:
         spec = StudySpec.model_validate(value)
     except ValidationError as fault:
-        problems += [problem for error in fault.errors() for problem in _explain(error, path, root)]
+        errors = fault.errors()
+        problems += [problem for error in errors[:_EXPLAINED] for problem in _explain(error, path, root)]
+        problems += [".".join(map(str, error["loc"])) for error in errors[_EXPLAINED:]]
     if problems:
         raise ManyErrors(f"{path} has {len(problems)} mistake{'s' * (len(problems) > 1)}:", problems)
     return spec
@@ -255,6 +259,8 @@ def _repeated_keys(node: yaml.Node, path: Path, seen: frozenset[int] = frozenset
             yield from _repeated_keys(value, path, seen)
 
 
+#: How many mistakes are explained, each against every key that there is.
+_EXPLAINED = 50
 #: What is said in place of pydantic's words, which are those of a programmer.
 _EXPECTED = {
     "tuple_type": "should be a list, such as [a, b]",

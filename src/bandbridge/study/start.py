@@ -11,6 +11,7 @@ from torch import nn
 from bandbridge.errors import UserError
 from bandbridge.model.classifier import read_config
 from bandbridge.model.weights import Triple, initialise_from_run
+from bandbridge.seal import remake
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.run import PlannedRun
 
@@ -32,7 +33,7 @@ def start_of(run: PlannedRun, ledger: Ledger) -> Start:
         raise ValueError(f"{run.name} starts from no model")
     folder = ledger.folder(run.parent)
     weights = folder / f"{run.record.init.checkpoint}.safetensors"
-    return Start(folder, weights, f"Delete {folder}: that run is then made again.")
+    return Start(folder, weights, remake(folder))
 
 
 def take_over(model: nn.Module, start: Start, head: Literal["keep", "new"]) -> tuple[Triple, Triple]:

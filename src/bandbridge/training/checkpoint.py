@@ -14,6 +14,7 @@ from bandbridge.errors import UserError
 from bandbridge.files import replacing
 
 State = dict[str, Tensor]
+_AGAIN = "Delete it: the run then starts again from its first epoch."
 
 
 @dataclass
@@ -31,7 +32,8 @@ class TrainingState:
     """Everything that changes during training, at the end of ``epoch`` finished epochs.
 
     average: the averaged weights, where the recipe averages. optimiser: the state dict of the current phase's
-    optimiser. history: one dict for each epoch.
+    optimiser. history: one dict for each epoch. run: the id of the run that it is of, "" where an earlier build did not
+    write it.
     Random generators need no place here: each epoch seeds its own from the run's id.
     """
 
@@ -42,12 +44,14 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
     micro_batch: int | None = None
     average: State = field(default_factory=dict)
+    run: str = ""
 
 
 def save_state(state: TrainingState, path: Path) -> None:
     """Write ``state`` to ``path``, whole or not at all. Raises :class:`EnvironmentFault` when the disk is full."""
     value = {
-        name: getattr(state, name) for name in ("epoch", "model", "average", "optimiser", "history", "micro_batch")
+        name: getattr(state, name)
+        for name in ("epoch", "model", "average", "optimiser", "history", "micro_batch", "run")
     }
     value["best"] = asdict(state.best) if state.best else None
     with replacing(path) as temporary:
@@ -61,8 +65,11 @@ def save_state(state: TrainingState, path: Path) -> None:
             raise
 
 
-def load_state(path: Path) -> TrainingState | None:
-    """Return the state in ``path``, or None when there is none. Raises :class:`UserError` when it is damaged."""
+def load_state(path: Path, run: str = "") -> TrainingState | None:
+    """Return the state in ``path``, or None when there is none.
+
+    Raises :class:`UserError` when it is damaged, and when it is of another run than ``run``, where that is given.
+    """
     if not path.exists():
         return None
     try:
@@ -71,15 +78,18 @@ def load_state(path: Path) -> TrainingState | None:
                 raise ValueError("wrong checksum")
         value = torch.load(path, map_location="cpu", weights_only=True)
         best = Snapshot(**value.pop("best")) if value["best"] else value.pop("best")
-        return TrainingState(best=best, **value)
+        state = TrainingState(best=best, **value)
     except MemoryError:
         raise
     # torch's reader lets many kinds of exception through on damaged input.
     except Exception as fault:
         raise UserError(
             f"the checkpoint {path} is damaged ({str(fault).partition(chr(10))[0][:120] or type(fault).__name__})",
-            "Delete it: the run then starts again from its first epoch.",
+            _AGAIN,
         ) from fault
+    if run and state.run and state.run != run:
+        raise UserError(f"the checkpoint {path} is that of another run, {state.run}", f"Put it back there. {_AGAIN}")
+    return state
 
 
 def copy_weights(model: torch.nn.Module) -> State:

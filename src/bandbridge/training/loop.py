@@ -116,11 +116,12 @@ def train(
     Returns the state and the snapshot of the last epoch; the snapshot is None when ``deadline`` (time.monotonic
     seconds) left no room for another epoch: the state is then saved and the same call goes on later. ``report`` is
     called with each epoch's history entry. On several devices all processes call this alike; the first writes the
-    checkpoint. Raises :class:`TrainingDiverged`, and :class:`UserError` for a damaged checkpoint or a batch with
-    fewer than two images for each device.
+    checkpoint. Raises :class:`TrainingDiverged`, and :class:`UserError` for a checkpoint that is damaged or another
+    run's, or a batch with fewer than two images for each device.
     """
     require_shares(job, fabric.world_size)
-    state = load_state(checkpoint) or TrainingState()
+    state = load_state(checkpoint, job.run_id) or TrainingState()
+    state.run = job.run_id
     with _naming_lack_of_memory(f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."):
         session = _Session(model, job, fabric, state)
     saved_at = time.monotonic()

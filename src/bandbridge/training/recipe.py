@@ -7,10 +7,11 @@ other laboratories than those they were trained on.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -32,6 +33,16 @@ _LARGEST_SIGMA = 85.0
 
 #: Settings of augmentation that came after the first records.
 _LATER = ("without_scale", "aspect", "cell_scale", "rotation", "bend", "tone")
+
+
+def _no_yes(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"should be a number, and not {'yes' if value else 'no'}")
+    return value
+
+
+#: To YAML 1.1 yes, on, no and off are true and false, which would count as 1 and 0.
+NO_YES = BeforeValidator(_no_yes)
 
 
 class _Frozen(BaseModel):
@@ -63,16 +74,16 @@ class Augmentation(_Frozen):
     shrinks and grows with the image size.
     """
 
-    flip_horizontal: float = Field(default=0.5, ge=0, le=1)
-    flip_vertical: float = Field(default=0.5, ge=0, le=1)
-    blur: float = Field(default=0.5, ge=0, le=1)
+    flip_horizontal: Annotated[float, NO_YES] = Field(default=0.5, ge=0, le=1)
+    flip_vertical: Annotated[float, NO_YES] = Field(default=0.5, ge=0, le=1)
+    blur: Annotated[float, NO_YES] = Field(default=0.5, ge=0, le=1)
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    without_scale: float = Field(default=0.1, ge=0, le=1)
-    aspect: float = Field(default=0.0, ge=0, le=1)
-    cell_scale: float = Field(default=0.0, ge=0, le=1)
-    rotation: float = Field(default=0.0, ge=0, le=180)
-    bend: float = Field(default=0.0, ge=0, le=1)
-    tone: float = Field(default=0.0, ge=0, le=1)
+    without_scale: Annotated[float, NO_YES] = Field(default=0.1, ge=0, le=1)
+    aspect: Annotated[float, NO_YES] = Field(default=0.0, ge=0, le=1)
+    cell_scale: Annotated[float, NO_YES] = Field(default=0.0, ge=0, le=1)
+    rotation: Annotated[float, NO_YES] = Field(default=0.0, ge=0, le=180)
+    bend: Annotated[float, NO_YES] = Field(default=0.0, ge=0, le=1)
+    tone: Annotated[float, NO_YES] = Field(default=0.0, ge=0, le=1)
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -147,11 +158,11 @@ class RecipeSpec(_Frozen):
     """
 
     base: Literal["paper", "fast", "laboratory"] = "fast"
-    epochs: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=2)
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    epochs: Annotated[int, NO_YES] | None = Field(default=None, ge=1, le=100_000)
+    batch_size: Annotated[int, NO_YES] | None = Field(default=None, ge=2, le=2**20)
+    learning_rate: Annotated[float, NO_YES] | None = Field(default=None, ge=1e-9, le=1e3, allow_inf_nan=False)
     augmentation: Augmentation | None = None
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    label_smoothing: Annotated[float, NO_YES] | None = Field(default=None, ge=0, lt=1)
     schedule: Schedule | None = None
     averaging: float | None = Field(default=None, ge=0, lt=1)
     growth: Growth | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.finished import seal
 
 from bandbridge.errors import ManyErrors
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
@@ -60,8 +61,9 @@ def finish(run: PlannedRun, root: Path, history: str) -> Path:
     """Make the folder of a finished run with ``history`` as its text; return the file."""
     folder = Ledger(root).folder(run)
     folder.mkdir(parents=True)
-    (folder / "done.json").write_text("{}")
     (folder / "history.json").write_text(history)
+    (folder / "predictions.parquet").touch()
+    seal(folder, run.id)
     return folder / "history.json"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -13,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.files import load_json
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
+from bandbridge.seal import require_unaltered
 from bandbridge.study.ledger import CHECKPOINT, Ledger
 from bandbridge.study.plan import Study
 
@@ -47,7 +48,7 @@ def read_histories(study: Study, root: Path) -> pd.DataFrame:
             continue
         names = dict(zip(_RUN, (run.task, run.architecture, run.approach, run.intermediate, run.fold), strict=True))
         try:
-            history = _history(ledger.folder(run), done=kind == "done")
+            history = _history(ledger.folder(run), run.id, done=kind == "done")
         except ValueError as fault:
             problems.append(str(fault))
             continue
@@ -79,13 +80,16 @@ def mean_curve(folds: pd.DataFrame, name: str) -> pd.Series:
     return folds.loc[folds["epoch"] <= common].groupby("epoch")[name].mean()
 
 
-def _history(folder: Path, done: bool) -> list[dict[str, Any]]:
+def _history(folder: Path, run: str, done: bool) -> list[dict[str, Any]]:
     """The epochs of one run; ValueError naming the file when they are not a history."""
     path = folder / HISTORY
     if not done:
-        return _paused_history(folder / CHECKPOINT)
+        return _paused_history(folder / CHECKPOINT, run)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        require_unaltered(path)
+        value = load_json(path)
+    except UserError as fault:
+        raise ValueError(fault.message) from None
     except OSError as fault:
         if path.exists():
             raise EnvironmentFault(f"cannot read {path}: {fault.strerror}", "Check its permissions.") from fault
@@ -95,12 +99,12 @@ def _history(folder: Path, done: bool) -> list[dict[str, Any]]:
     return _checked(value, path)
 
 
-def _paused_history(path: Path) -> list[dict[str, Any]]:
+def _paused_history(path: Path, run: str) -> list[dict[str, Any]]:
     """The epochs in a checkpoint: only a finished run has a file of its own for them."""
     from bandbridge.training.checkpoint import load_state
 
     try:
-        state = load_state(path)
+        state = load_state(path, run)
     except UserError as fault:
         raise ValueError(fault.message) from fault
     return _checked(state.history, path) if state else []

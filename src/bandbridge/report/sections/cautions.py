@@ -17,7 +17,6 @@ from bandbridge.dataset.splits import Split
 from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.pooled import grouping_unit
 from bandbridge.evaluation.predictions import RunPredictions
-from bandbridge.files import read_json
 from bandbridge.report.caution import (
     ABSENT_CLASSES,
     CHOSEN_EPOCH,
@@ -41,6 +40,7 @@ from bandbridge.report.contrasts import selection_table
 from bandbridge.report.rendering import signed
 from bandbridge.report.scores import unfinished_notes
 from bandbridge.report.tables.published import absent_class_notes, reported
+from bandbridge.seal import read_product
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
 
@@ -247,7 +247,7 @@ def _upright(study: Study) -> Iterator[Caution]:
 
 def read_environments(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return what each finished run recorded of its machine and versions; {} where the record is gone."""
-    return [read_json(folder / "environment.json") for folder in folders]
+    return [read_product(folder / "environment.json") for folder in folders]
 
 
 def _untrained(study: Study) -> Iterator[Caution]:

@@ -13,7 +13,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.domains.distance import DomainDistance, Resampling, compare_all
 from bandbridge.domains.embeddings import Embeddings, Extractor, embed, open_natural
 from bandbridge.errors import UserError
-from bandbridge.files import content_hash, write_text
+from bandbridge.files import content_hash, read_regular, write_text
 from bandbridge.progress import note
 from bandbridge.report.figures.domains import distance_heatmap, embedding_map
 from bandbridge.report.sections.blocks import Block, Missing, Section, Wishes, reason_of
@@ -56,7 +56,7 @@ def _distances(domains: Sequence[Embeddings], resampling: Resampling, root: Path
     kept = root / ".embeddings" / f"distances-{content_hash(facts)[:16]}.json"
     form = TypeAdapter(list[DomainDistance])
     try:
-        return form.validate_json(kept.read_bytes())
+        return form.validate_json(read_regular(kept))
     except (OSError, ValidationError):
         found = compare_all(domains, resampling)
         write_text(kept, form.dump_json(found).decode("utf-8"))

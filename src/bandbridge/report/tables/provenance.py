@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bandbridge.files import read_json
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table
-from bandbridge.study.ledger import Ledger
+from bandbridge.seal import read_done
+from bandbridge.study.ledger import Ledger, history_of
 from bandbridge.study.plan import Study
 from bandbridge.study.run import PlannedRun
 
@@ -113,28 +113,20 @@ def run_table(study: Study, ledger: Ledger) -> Table:
 
 def _run(run: PlannedRun, ledger: Ledger) -> dict[str, Any]:
     folder, state = ledger.folder(run), ledger.state(run)
-    epochs = _history(folder / "history.json")
-    seconds = sum(float(epoch.get("seconds", 0)) for epoch in epochs)
-    rate = epochs[-1].get("images_per_second") if epochs else None
-    done = read_json(folder / "done.json") if state.kind == "done" else {}
+    epochs = history_of(folder)
+    seconds = sum(epoch.seconds for epoch in epochs)
+    rate = epochs[-1].images_per_second if epochs else None
+    done = read_done(folder) if state.kind == "done" else None
     return {
         "run": run.name,
         "id": run.id,
         "parent": run.parent.id if run.parent else "",
         "state": state.kind,
         "epochs": state.epochs,
-        "best epoch": done.get("best_epoch"),
-        "images/s": None if rate is None else round(float(rate)),
+        "best epoch": done.best_epoch if done else None,
+        "images/s": None if rate is None else round(rate),
         "seconds": round(seconds) if seconds else None,
     }
-
-
-def _history(path: Any) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return found if isinstance(found, list) else []
 
 
 def _machine(environment: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ const LIMITS = {
 // pending: a chromosome (or null) for each change on its way. round: counts refusals. typed: texts not saved yet, by cell.
 const page = {
   state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0,
-  pending: [], round: 0, typed: new Map(), since: { chromosome: 0, cell: 0 },
+  pending: [], round: 0, trouble: "", typed: new Map(), since: { chromosome: 0, cell: 0 },
 };
 
 function make(tag, values = {}, ...children) {
@@ -28,8 +28,9 @@ function make(tag, values = {}, ...children) {
 
 // Talking to the server
 
+// lost: a change was asked for and is not on the disk, through no fault of the person's.
 class Refusal extends Error {
-  constructor(message, status = 0) { super(message); this.status = status; }
+  constructor(message, status = 0, lost = false) { super(message); this.status = status; this.lost = lost; }
 }
 
 async function ask(address, values) {
@@ -40,10 +41,11 @@ async function ask(address, values) {
   try {
     answer = await fetch(address, options);
   } catch {
-    throw new Refusal("The program does not answer: this was not saved. Start 'bandbridge review' again, then repeat it.");
+    if (values === undefined) throw new Refusal("The program does not answer. Start 'bandbridge review' again.");
+    throw new Refusal("The program does not answer: nothing was saved. Start 'bandbridge review' again, open the address that it prints, then repeat it.", 0, true);
   }
   const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "), answer.status);
+  if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "), answer.status, values !== undefined && (answer.status === 403 || answer.status >= 500));
   return content;
 }
 
@@ -55,6 +57,7 @@ function inTurn(task) {
     await lookAgain(error).catch((fault) => told.push(fault.message));
     if (page.typed.has(page.open)) told.push("What you typed about this cell is not saved. It still stands there: press Keep to save it.");
     complain(told);
+    if (error.lost) tellLost(told);
   });
   return page.queue;
 }
@@ -78,11 +81,25 @@ function complain(sentences) {
   fit();
 }
 
+// What is not kept stops the work until it has been read: it stands in the way, and no key that was on its way closes it.
+let lostTimer = 0;
+function tellLost(sentences) {
+  $("lost-body").replaceChildren(...sentences.map((text) => make("li", { text })));
+  $("lost-read").disabled = true;
+  clearTimeout(lostTimer);
+  lostTimer = setTimeout(() => { $("lost-read").disabled = false; }, LIMITS.look.cell);
+  say("Not kept.");
+  if (!$("lost").open) $("lost").showModal();
+}
+
 // Cells
 
 async function refresh() {
   page.state = await ask("/api/state");
   showCells();
+  const { trouble } = page.state;
+  if (trouble && trouble !== page.trouble) complain([trouble]);
+  page.trouble = trouble;
   clearTimeout(page.polling);
   if (page.state.waiting) page.polling = setTimeout(() => inTurn(refresh), LIMITS.poll);
   const chosen = page.state.cells.find((cell) => cell.id === page.open);
@@ -749,6 +766,7 @@ function send(files, problems) {
     else problems.push(...answer.problems);
     await refresh();
     if (problems.length) complain(problems);
+    if (request.status >= 500) tellLost(problems);
     if (answer.cells && answer.cells.length) {
       // Whoever is at work on a cell stays there.
       if (!page.sheet || page.sheet.accepted || answer.cells.includes(page.open)) await openCell(answer.cells[0]);
@@ -756,7 +774,7 @@ function send(files, problems) {
       say(`${answer.new} new ${answer.new === 1 ? "cell" : "cells"}${known ? `, ${known} already here` : ""}.`);
     }
   });
-  request.onerror = () => { $("progress").hidden = true; complain([...problems, "The program did not take the files. See that it still runs, and hand them in again."]); };
+  request.onerror = () => { $("progress").hidden = true; tellLost([...problems, "The program did not take the files: nothing was saved. See that it still runs, and hand them in again."]); };
   request.send(form);
 }
 
@@ -780,7 +798,7 @@ function listen() {
   const buttons = {
     previous: () => nextFlagged(-1), next: () => nextFlagged(1), undo: () => step("undo"), redo: () => step("redo"), accept,
     help: () => $("keys").showModal(), export: exportAccepted, remove, "trouble-remove": remove,
-    "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
+    "lost-read": () => $("lost").close(), "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
     "ask-yes": () => { $("ask").close(); if (afterYes) afterYes(); },
     retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, { version: versionOf(page.open) }); $("trouble").hidden = true; await refresh(); }),
     "add-files": () => $("files").click(), "choose-files": () => $("files").click(),
@@ -804,6 +822,7 @@ function listen() {
   window.addEventListener("beforeunload", (event) => { keepTyped(); if (page.pending.length || page.typed.size) event.preventDefault(); });
   try { $("single-keys").checked = localStorage.getItem("single-keys") !== "off"; } catch { /* a browser without storage starts with keys on */ }
   $("single-keys").addEventListener("change", () => { try { localStorage.setItem("single-keys", $("single-keys").checked ? "on" : "off"); } catch { /* kept for this visit only */ } });
+  $("lost").addEventListener("cancel", (event) => { if ($("lost-read").disabled) event.preventDefault(); });
   let depth = 0;
   const carriesFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
   window.addEventListener("dragenter", (event) => { if (carriesFiles(event)) { depth += 1; $("drop").hidden = false; } });

@@ -1,0 +1,32 @@
+"""Where a command writes, looked at before its work: hours of it must not end at a file that is in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bandbridge.files import require_folder
+
+
+def output_folder(path: Path) -> Path:
+    """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does."""
+    require_folder(path)
+    return path
+
+
+def given_folder(path: Path | None) -> Path | None:
+    """Return what an option says, looked at like :func:`output_folder`; None where it is not given."""
+    return None if path is None else output_folder(path)
+
+
+def study_folder(out: Path | None, name: str) -> Path:
+    """Return ``out``, or the default place of the results of the study ``name``, looked at in the same way."""
+    return output_folder(out or Path("results") / name)
+
+
+def runs_folder(path: Path) -> Path:
+    """Return ``path``; raises :class:`~bandbridge.errors.UserError` where a file is in its place.
+
+    It may be one that can be read only, as where a colleague's runs are reported.
+    """
+    require_folder(path, writable=False)
+    return path

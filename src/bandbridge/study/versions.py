@@ -1,0 +1,63 @@
+"""Finished runs that a changed dataset has made useless, said before anything is trained in their place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from bandbridge.dataset.contents import Contents, read_contents
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError
+from bandbridge.study.ledger import Ledger
+from bandbridge.study.resolve import TaskData
+from bandbridge.study.run import PlannedRun, distinct
+
+_SHOWN = 3
+
+
+def other_versions(runs: Sequence[PlannedRun], ledger: Ledger, tasks: Mapping[str, TaskData]) -> str:
+    """Return what to know before the unfinished of ``runs`` are trained; "" where there is nothing.
+
+    That is how many finished runs are the same but for the version of their set, or of the one that their parent was
+    trained on, and what has changed in it.
+    """
+    changed: dict[tuple[str, str], int] = defaultdict(int)
+    for run in distinct(runs):
+        if ledger.state(run).kind == "done":
+            continue
+        record = ledger.of_other_version(run)
+        if record is not None:
+            changed[run.task, str(record.get("dataset", ""))] += 1
+    if not changed:
+        return ""
+    count = sum(changed.values())
+    by_set = {(tasks[task].spec.named, old): tasks[task] for task, old in changed if old != tasks[task].fingerprint}
+    what = [f"{name}: {_what_changed(old, data.contents, ledger)}" for (name, old), data in by_set.items()]
+    return (
+        f"{'1 finished run belongs' if count == 1 else f'{count:,} finished runs belong'} to another version of "
+        f"{'this set' if len(by_set) < 2 else 'these sets'}"
+        f"{'; ' + '; '.join(what) if what else ''}. {'It is' if count == 1 else 'They are'} kept and not used: "
+        f"{counted(count, 'run')} would be trained in {'its' if count == 1 else 'their'} place. To use "
+        f"{'it' if count == 1 else 'them'}, put the set back as it was"
+    )
+
+
+def _what_changed(old: str, now: Contents | None, ledger: Ledger) -> str:
+    try:
+        before = read_contents(ledger.root, old)
+    except UserError:
+        before = None
+    if before is None or now is None:
+        return "what has changed is not known"
+    both = before.files.keys() & now.files.keys()
+    kinds = {
+        "changed": [name for name in both if before.files[name] != now.files[name]],
+        "added": list(now.files.keys() - both),
+        "missing": list(before.files.keys() - both),
+    }
+    said = [f"{counted(len(names), 'image')} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
+    return ", ".join(said) or "the images are the same, and labels, cells, patients or bits have changed"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
