@@ -51,9 +51,9 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, claims, karyotype, machine, terminal, progress, seal",
+        "errors, files, holding, karyotype, machine, terminal, progress, seal",
         (
-            *("errors", "files", "leftovers", "claims", "processes", "karyotype", "machine"),
+            *("errors", "files", "leftovers", "holding", "processes", "karyotype", "machine"),
             *("terminal", "progress", "seal"),
         ),
     ),

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.finished import seal
 
-from bandbridge.claims import claimed
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
+from bandbridge.holding import claimed
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger
@@ -271,7 +271,7 @@ def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
 
 def test_a_run_that_was_taken_over_is_left_before_anything_is_kept(study_file, tmp_path, monkeypatch):
     """Its process was silent for so long that another one holds the run."""
-    monkeypatch.setattr("bandbridge.claims._try_to_lock", lambda file: None)
+    monkeypatch.setattr("bandbridge.holding._try_to_lock", lambda file: None)
     path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
     runner = executor(path, root)
     first, second = runner.study.runs

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bandbridge.claims import claimed
 from bandbridge.errors import UserError
+from bandbridge.holding import claimed
 from bandbridge.study.apart import Errand
 from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bandbridge.claims import Claim, claimed
+from bandbridge.holding import Claim, claimed
 from bandbridge.leftovers import beside
 from bandbridge.study import rounds
 from bandbridge.study.execute import Clock, Executor, Outcome

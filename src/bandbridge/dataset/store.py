@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bandbridge.claims import held
 from bandbridge.dataset.by_cell import group_by_cell, prepare_images
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.decode import quiet_pillow
@@ -27,6 +26,7 @@ from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
 from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing
+from bandbridge.holding import held
 from bandbridge.karyotype import order_classes
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bandbridge.claims import held
 from bandbridge.dataset.archive import image_files
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, holds_table, open_dataset
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
 from bandbridge.files import content_hash, load_json, replacing, write_json
+from bandbridge.holding import held
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.channels import as_channels
 from bandbridge.model.padding import size_note

@@ -18,13 +18,13 @@ import torch
 from lightning_fabric import Fabric
 
 from bandbridge import __version__
-from bandbridge.claims import Claim, claimed
 from bandbridge.dataset.contents import write_contents
 from bandbridge.dataset.splits import write_split
 from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
+from bandbridge.holding import Claim, claimed
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture

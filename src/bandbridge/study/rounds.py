@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from bandbridge.claims import claimed, holder, say_if_without_locks
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError, in_one_line
+from bandbridge.holding import claimed, holder, say_if_without_locks
 from bandbridge.study.execute import Executor, Outcome
 from bandbridge.study.run import PlannedRun, distinct
 

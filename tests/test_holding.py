@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bandbridge import claims
-from bandbridge.claims import CLAIM, LOCK, claimed, held, holder, say_if_without_locks
+from bandbridge import holding
 from bandbridge.errors import EnvironmentFault
+from bandbridge.holding import CLAIM, LOCK, claimed, held, holder, say_if_without_locks
 from bandbridge.processes import this_process
 
 
@@ -28,7 +28,7 @@ def no_locks(monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(claims, "_said_without_locks", False)
+    monkeypatch.setattr(holding, "_said_without_locks", False)
 
 
 def leave(folder: Path, **changes) -> None:
@@ -87,7 +87,7 @@ def test_the_file_of_another_machine_is_taken_over_when_it_is_silent(tmp_path, n
     leave(tmp_path, **FAR)
     with claimed(tmp_path) as claim:
         assert claim is None and holder(tmp_path).endswith("on other")
-    os.utime(tmp_path / CLAIM, (time.time() - claims.SILENT_S - 5,) * 2)
+    os.utime(tmp_path / CLAIM, (time.time() - holding.SILENT_S - 5,) * 2)
     with claimed(tmp_path) as claim:
         assert claim is not None
 
@@ -97,13 +97,13 @@ def test_a_file_that_says_nothing_counts_as_held_until_it_is_silent(tmp_path, no
     (tmp_path / CLAIM).write_text(content)
     with claimed(tmp_path) as claim:
         assert claim is None
-    os.utime(tmp_path / CLAIM, (time.time() - claims.SILENT_S - 5,) * 2)
+    os.utime(tmp_path / CLAIM, (time.time() - holding.SILENT_S - 5,) * 2)
     with claimed(tmp_path) as claim:
         assert claim is not None
 
 
 def test_a_sign_of_life_is_given(tmp_path, no_locks, monkeypatch):
-    monkeypatch.setattr(claims, "SIGN_OF_LIFE_S", 0.01)
+    monkeypatch.setattr(holding, "SIGN_OF_LIFE_S", 0.01)
     with claimed(tmp_path):
         os.utime(tmp_path / CLAIM, (1, 1))
         until = time.monotonic() + 10
@@ -163,7 +163,7 @@ def _count_alone(folder: Path, rounds: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     fcntl.flock = flock  # type: ignore[assignment]
-    claims._POLL_S = 0.002
+    holding._POLL_S = 0.002
     number = folder / "number"
     for _ in range(rounds):
         with held(folder, lambda _: None):
@@ -191,7 +191,7 @@ def test_without_locks_eight_processes_never_hold_a_folder_together(tmp_path):
 
 def test_a_killed_process_holds_nothing(tmp_path, no_locks):
     code = (
-        "import errno, fcntl, os, signal, sys\nfrom pathlib import Path\nfrom bandbridge.claims import claimed\n"
+        "import errno, fcntl, os, signal, sys\nfrom pathlib import Path\nfrom bandbridge.holding import claimed\n"
         "def flock(*_): raise OSError(errno.ENOLCK, 'no')\nfcntl.flock = flock\n"
         f"with claimed(Path({str(tmp_path)!r})): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
