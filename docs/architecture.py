@@ -51,8 +51,11 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, karyotype, machine, terminal, progress, seal",
-        ("errors", "files", "karyotype", "machine", "terminal", "progress", "seal"),
+        "errors, files, holding, karyotype, machine, terminal, progress, seal",
+        (
+            *("errors", "files", "leftovers", "holding", "processes", "karyotype", "machine"),
+            *("terminal", "progress", "seal"),
+        ),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
     Floor("evaluation", "finished", "numbers from predictions"),

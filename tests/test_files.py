@@ -119,6 +119,43 @@ def test_no_table_is_written_past_the_guard():
             assert not re.search(r"\.to_csv\(|csv\.(writer|DictWriter)", path.read_text(encoding="utf-8")), path
 
 
+def test_file_and_folder_are_flushed_in_order(tmp_path, monkeypatch):
+    """The file before it is renamed, its folder after that; new folders in theirs."""
+    steps: list[tuple[str, str]] = []
+
+    def flushed(descriptor: int) -> None:
+        steps.append(("flush", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+
+    rename = Path.replace
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append(("rename", Path(target).name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_text(tmp_path / "new" / "newer" / "a.txt", "x")
+    new, newer, file, rename_, last = steps
+    assert (new, newer) == (("flush", tmp_path.name), ("flush", "new"))
+    assert file[0] == "flush" and file[1].startswith(".a.txt.") and rename_ == ("rename", "a.txt")
+    assert last == ("flush", "newer")
+
+
+def test_a_system_that_flushes_no_folders_is_no_fault_and_a_broken_disk_is(tmp_path, monkeypatch):
+    def refusing(number: int):
+        def fsync(descriptor: int) -> None:
+            if os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112
+                raise OSError(number, "no")
+
+        return fsync
+
+    monkeypatch.setattr(os, "fsync", refusing(errno.EINVAL))
+    write_text(tmp_path / "a.txt", "x")
+    monkeypatch.setattr(os, "fsync", refusing(errno.EIO))
+    with pytest.raises(EnvironmentFault, match=r"b\.txt"):
+        write_text(tmp_path / "b.txt", "x")
+
+
 @pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb", 'a"b,c', " a", "\r"])
 def test_a_carriage_return_in_a_text_comes_back(text: str) -> None:
     """Unquoted, it made a table that nothing could read."""

@@ -6,9 +6,11 @@ import csv
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bandbridge.errors import EnvironmentFault, UserError, visible
+from bandbridge.leftovers import beside, clear_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +29,8 @@ _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
 #: What a text file of ours, or of a user's, may have: many times the largest that is written.
 MAX_TEXT_BYTES = 2**27
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: How a system says that it does not flush folders, or opens none.
+_NO_SUCH_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS}
 
 
 def is_present(path: Path) -> bool:
@@ -111,19 +116,18 @@ def require_folder(folder: Path, writable: bool = True) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.
 
-    On any exception the temporary file is removed and ``path`` is untouched. A full disk raises
-    :class:`EnvironmentFault` with the file's name.
+    The file is on the disk before the rename, and the folder after it, so that a power cut leaves the old file or the
+    new one. On any exception the temporary file is removed and ``path`` is untouched. A full disk raises
+    :class:`EnvironmentFault` with the file's name. What killed processes left in the folder is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        clear_once(path.parent)
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(temporary)
         temporary.replace(path)
+        flush_folder(path.parent)
     except OSError as fault:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -131,6 +135,77 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_folder(path: Path, *, flushed: bool = True) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that takes its place on success: see :func:`replacing`.
+
+    flushed: its files are on the disk before that. A folder that was there is gone only after the new one is in its
+    place; a process killed between the two leaves it aside, and it is put back when the place is next used.
+    """
+    temporary, aside = beside(path), beside(path, ".old")
+    try:
+        make_folder(path.parent)
+        clear_once(path.parent)
+        temporary.mkdir()
+        yield temporary
+        if flushed:
+            for place, _, files in os.walk(temporary, topdown=False):
+                for name in files:
+                    flush(Path(place) / name)
+                flush_folder(Path(place))
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+        flush_folder(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as fault:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        if isinstance(fault, OSError):
+            raise EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault)) from fault
+        raise
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that is removed in the end, by a later process if this one is killed."""
+    temporary = beside(path)
+    make_folder(path.parent)
+    clear_once(path.parent)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it that are missing, each flushed to disk. Raises OSError."""
+    missing = list(itertools.takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        flush_folder(made.parent)
+
+
+def flush(path: Path) -> None:
+    """Have the content of ``path`` on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have what was made and renamed in ``folder`` on the disk, where the system can be asked for that."""
+    try:
+        flush(folder)
+    except OSError as fault:
+        if fault.errno not in _NO_SUCH_FLUSH:
+            raise
 
 
 def _remedy(fault: OSError) -> str:

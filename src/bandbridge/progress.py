@@ -22,11 +22,11 @@ from rich.progress import (
 from rich.text import Text
 
 from bandbridge.errors import visible
-from bandbridge.terminal import Console
+from bandbridge.terminal import Console, standard_error
 
 T = TypeVar("T")
 #: Progress and notes go to standard error, so that standard output stays a command's result.
-console = Console(stderr=True, soft_wrap=True)
+console = Console(file=standard_error, soft_wrap=True)
 _PLAIN_INTERVAL_S = 15.0
 
 

@@ -5,8 +5,12 @@ Names of files, cells and classes are other people's. Raw, they could clear the 
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, cast
 
 import rich.console
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult, RichCast
@@ -52,3 +56,42 @@ def say(text: str, *, end: str = "\n") -> None:
     """Print ``text``, a command's result, on standard output."""
     sys.stdout.write(visible(text) + end)
     sys.stdout.flush()
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is at the moment; when nobody reads it any more (``2>&1 | head``), nowhere.
+
+    What is trained does not depend on who watches: a pipe that is closed, a terminal that is gone or a full disk under
+    a log end the words, and not the work.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except OSError:
+            self._fall_silent()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        # What is still buffered would fail again at the end of the program, and change its exit code.
+        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return sys.stderr.encoding
+
+
+standard_error = cast(IO[str], _StandardError())

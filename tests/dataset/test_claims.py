@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import resource
 import struct
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bandbridge.dataset import claims
+from bandbridge.dataset import claims, tiff
 from bandbridge.dataset.decode import DecodeError, decode_gray
 from bandbridge.dataset.prepare import _AT_ONCE, Preparation, prepare_image
 
@@ -190,3 +191,26 @@ def test_a_line_of_one_pixel_takes_no_square_of_its_length(width: int) -> None:
     *said, megabytes = done.stdout.decode().splitlines()
     assert int(megabytes) < 100
     assert bool(said) == (width > claims.MAX_SIDE)
+
+
+class _Pages:
+    """Pages as tifffile gives them; there is no file of such in these tests, for tifffile itself would not end."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.pages = offset, None
+
+
+@pytest.mark.parametrize("offsets", [itertools.cycle((8, 200, 400)), itertools.count(8, 6)])
+def test_pages_that_lead_back_to_themselves_and_endless_ones_are_refused(offsets):
+    with pytest.raises(ValueError, match="lead back to themselves"):
+        list(tiff._pages(map(_Pages, offsets)))
+
+
+def test_pages_and_those_within_them_are_found(tmp_path):
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(GRAY, subifds=1)
+        writer.write(GRAY[::2, ::2], subfiletype=1)
+        writer.write(GRAY)
+    with tiff.open_quietly(stream.getvalue()) as file:
+        assert len(list(tiff._pages(file.pages))) == 3

@@ -417,3 +417,11 @@ def test_a_zip_with_backslashes_is_not_said_to_lead_out(tmp_path):
         archive.writestr("c1\\1a.png", b"x")
     with pytest.raises(UserError, match="has backslashes where folders have /"):
         open_dataset(place)
+
+
+def test_a_member_of_a_zip_without_a_name_is_named_as_such(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("metadata.csv", "file_name,label\na.png,1\n")
+        archive.writestr(zipfile.ZipInfo(""), b"x")
+    with pytest.raises(UserError, match=r"set\.zip cannot be read safely"):
+        open_dataset(tmp_path / "set.zip")

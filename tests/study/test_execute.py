@@ -20,9 +20,10 @@ from tests.finished import seal
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
+from bandbridge.holding import claimed
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.study.execute import Executor
-from bandbridge.study.ledger import Ledger, claimed
+from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 from bandbridge.training import loop
 
@@ -262,10 +263,30 @@ def test_missing_weights_are_an_error_or_left_out_on_request(study_file, tmp_pat
 def test_a_claimed_folder_is_left_to_its_owner(study_file, tmp_path):
     path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
     first = open_study(path).runs[0]
-    with claimed(first.folder(root)) as mine:
-        assert mine
+    with claimed(first.folder(root)) as claim:
+        assert claim is not None
         outcome = execute(path, root)
     assert outcome.elsewhere == [first.name] and len(outcome.done) == 1
+
+
+def test_a_run_that_was_taken_over_is_left_before_anything_is_kept(study_file, tmp_path, monkeypatch):
+    """Its process was silent for so long that another one holds the run."""
+    monkeypatch.setattr("bandbridge.holding._try_to_lock", lambda file: None)
+    path, root = study_file(run_folds=[0], approaches=["scratch"], recipe=SHORT), tmp_path / "runs"
+    runner = executor(path, root)
+    first, second = runner.study.runs
+    folder, report = first.folder(root), runner.train_on
+
+    def taken_over(fabric, run, training, report_):
+        if run is first:
+            (folder / ".claim").write_text("another's")
+        return report(fabric, run, training, report_)
+
+    monkeypatch.setattr(runner, "train_on", taken_over)
+    outcome = runner.run(runner.study.runs)
+    assert outcome.elsewhere == [first.name] and outcome.done == [second.name] and outcome.epochs == 1
+    assert not (folder / "done.json").exists() and not (folder / "last.safetensors").exists()
+    assert (folder / ".claim").read_text() == "another's"
 
 
 def test_a_run_that_another_process_finished_meanwhile_is_not_counted(study_file, tmp_path, monkeypatch):
@@ -273,10 +294,10 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_counted(study_file
 
     @contextmanager
     def claimed_late(folder):
-        with claimed(folder) as mine:
+        with claimed(folder) as claim:
             (folder / "predictions.parquet").touch()
             seal(folder, folder.name[-12:])
-            yield mine
+            yield claim
 
     monkeypatch.setattr("bandbridge.study.execute.claimed", claimed_late)
     outcome = execute(path, root)

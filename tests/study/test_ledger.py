@@ -1,7 +1,5 @@
 """The ledger reads the run folders alone, and says what it cannot read."""
 
-import errno
-import fcntl
 import json
 import os
 from dataclasses import replace
@@ -11,7 +9,7 @@ from tests.finished import seal
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import read_json
-from bandbridge.study.ledger import Ledger, RunState, TrainingSpeed, claimed
+from bandbridge.study.ledger import Ledger, RunState, TrainingSpeed
 from bandbridge.study.plan import open_study
 
 
@@ -147,13 +145,3 @@ def test_damaged_and_unreadable_are_told_apart(tmp_path):
     with pytest.raises(UserError, match=r"damaged\.json is not a folder") as caught:
         read_json(tmp_path / "damaged.json" / "progress.json")
     assert not isinstance(caught.value, EnvironmentFault)
-
-
-@pytest.mark.parametrize(("number", "mine"), [(errno.EWOULDBLOCK, False), (errno.ENOLCK, True)])
-def test_a_disk_without_locks_is_not_another_process(tmp_path, monkeypatch, number, mine):
-    def flock(*_):
-        raise OSError(number, "no")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with claimed(tmp_path / "run") as held:
-        assert held is mine

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from bandbridge import study
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 
 EXISTING = "When connecting to an existing cluster, num_cpus and num_gpus must not be provided."
 
@@ -99,3 +99,19 @@ def test_another_fault_of_ray_is_told(started, monkeypatch):
     monkeypatch.setattr(here.ray, "init", broken)
     with pytest.raises(UserError, match="no room in /dev/shm"), here.module._connected("auto"):
         pass
+
+
+def test_when_no_machine_is_left_the_waiting_ends_with_a_sentence(started, monkeypatch):
+    """Ray itself would wait for the runs for ever. As it is met when the agent on the only machine is killed."""
+    here = started(1)
+    monkeypatch.setattr(here.module, "_LOOK_S", -1.0)
+    task = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: "reference"))
+    monkeypatch.setattr(here.ray, "remote", lambda function: task, raising=False)
+    monkeypatch.setattr(here.ray, "cancel", lambda reference, force: None, raising=False)
+    monkeypatch.setattr(here.ray, "nodes", lambda: [{"Alive": False, "Resources": {}}])
+    driver = object.__new__(here.module._Driver)
+    driver.pending, driver.labels = [SimpleNamespace(id="a", name="a", parent=None)], {"a": "a"}
+    with pytest.raises(EnvironmentFault, match="processes have ended"):
+        driver.drive(None, {})
+    monkeypatch.setattr(here.ray, "nodes", lambda: [{"Alive": False}, {"Alive": True}])
+    here.module.require_machines()

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from bandbridge.errors import UserError
+from bandbridge.holding import claimed
 from bandbridge.study.apart import Errand
 from bandbridge.study.execute import Executor
-from bandbridge.study.ledger import Ledger, claimed
+from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'bandbridge[ray]'")

@@ -254,6 +254,16 @@ def test_ctrl_c_ends_all_without_a_traceback(study_file, tmp_path):
     assert "the same command again" in left and ends(process.pid)
 
 
+@pytest.mark.slow
+def test_a_pipe_that_is_closed_does_not_end_the_training(study_file, tmp_path):
+    """``study run STUDY 2>&1 | head -n 1``."""
+    with command(study_file(), tmp_path / "runs") as process:
+        assert process.stderr.readline()
+        process.stderr.close()
+        process.wait(120)
+    assert process.returncode == 0 and len(list((tmp_path / "runs").rglob("done.json"))) == 8
+
+
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupted in the background, then killed", "killed"])

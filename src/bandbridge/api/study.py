@@ -373,7 +373,9 @@ class Study:
             # The devices are the cluster's; this machine only prepares images and watches.
             return run_on_ray(executor, selected, ray)
         if sharing is None:
-            return executor.run(selected)
+            from bandbridge.study.rounds import in_rounds
+
+            return in_rounds(executor, selected, executor.run)
         from bandbridge.study.side_by_side import run_shared
 
         return run_shared(executor, selected, sharing)

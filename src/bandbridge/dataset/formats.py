@@ -23,6 +23,7 @@ from bandbridge.dataset.planes import choose_plane
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, refuse_odd_names
 from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
 from bandbridge.karyotype import CLASSES, is_number
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.progress import track
 
 #: Written first, so that a half-done import is known for what it is; kept, as a note on the images' origin.
@@ -183,6 +184,7 @@ def _check_own(destination: Path, origin: dict[str, str]) -> None:
     """Raise :class:`UserError` unless ``destination`` is absent, empty, or holds this same import."""
     if is_present(destination) and not destination.is_dir():
         raise UserError(f"{destination} is a file", "Choose a new folder.")
+    clear_leftovers(destination)
     if destination.is_dir() and any(destination.iterdir()):
         try:
             found = load_json(destination / ORIGIN)

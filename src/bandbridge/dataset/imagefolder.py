@@ -319,7 +319,7 @@ def _zip_directory(path: Path) -> dict[str, ZipMember]:
     """Read the directory of a zip: name -> member, names as seen from its table."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     except (zipfile.BadZipFile, OSError, UnicodeDecodeError, NotImplementedError) as fault:
         raise UserError(f"{path} is not a readable zip: {fault}", "Give a folder, or a complete zip.") from None
     names = [entry.filename for entry in entries]

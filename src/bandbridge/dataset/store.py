@@ -26,9 +26,11 @@ from bandbridge.dataset.prepare import PREPARATION_VERSION, Preparation, trim
 from bandbridge.dataset.read_prepared import cells_of
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import content_hash, replacing
+from bandbridge.holding import held
 from bandbridge.karyotype import order_classes
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
-from bandbridge.progress import track
+from bandbridge.progress import note, track
 from bandbridge.seal import STORE, AlteredError, hashes_of, parsed, read_sealed, require_unaltered, write_sealed
 
 T = TypeVar("T")
@@ -84,22 +86,31 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     """Return the store of ``dataset`` under ``root``, building it first where it is not there yet.
 
     The folder's name is the hash of the content and the preparation, so a store is never out of date and a built one
-    is shared. Large sets are prepared in processes that are spawned: a script that calls this needs its
-    ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot be read, or that is another
-    than when the fingerprint was taken; nothing is kept then. Raises :class:`UserError` for a store that is not as it
-    was built.
+    is shared; one process builds it, and others wait. Large sets are prepared in processes that are spawned: a script
+    that calls this needs its ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot
+    be read, or that is another than when the fingerprint was taken; nothing is kept then. Raises :class:`UserError` for
+    a store that is not as it was built.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
     folder = _store_folder(root, fingerprint, preparation)
     if not (folder / STORE).exists():
-        measured = _measure_extent(dataset, preparation)
-        _write_images(dataset, measured, folder)
-        with replacing(folder / "samples.parquet") as temporary:
-            dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
-        measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
-        facts = {"fingerprint": fingerprint, "key": folder.name, "preparation": measured.model_dump()}
-        write_sealed(folder / STORE, {**facts, "files": hashes_of(folder, _FILES)})
+        for each in root.glob("*"):  # one that a killed process left may never be asked for again
+            clear_leftovers(each)
+        with held(folder, lambda who: note(f"waiting for {who}, which prepares the images of {dataset.path}")):
+            clear_leftovers(folder, claimed=True)
+            if not (folder / STORE).exists():
+                _write_store(dataset, preparation, folder, fingerprint)
     return open_store(folder, fingerprint)
+
+
+def _write_store(dataset: ImageFolder, preparation: Preparation, folder: Path, fingerprint: str) -> None:
+    measured = _measure_extent(dataset, preparation)
+    _write_images(dataset, measured, folder)
+    with replacing(folder / "samples.parquet") as temporary:
+        dataset.samples[list(COLUMNS)].to_parquet(temporary, index=False)
+    measured = measured.model_copy(update={"bits": dataset.decided_bits(preparation.bits)})
+    facts = {"fingerprint": fingerprint, "key": folder.name, "preparation": measured.model_dump()}
+    write_sealed(folder / STORE, {**facts, "files": hashes_of(folder, _FILES)})
 
 
 def _store_folder(root: Path, fingerprint: str, preparation: Preparation) -> Path:

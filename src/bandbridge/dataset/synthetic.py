@@ -7,7 +7,6 @@ so that a cell's images depend neither on how many cells are drawn nor on the or
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,8 +29,9 @@ from bandbridge.dataset.drawing import (
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
+from bandbridge.files import csv_lines, is_present, load_json, replacing_folder, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES, expected_copies
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.progress import note, track
 
 __all__ = [
@@ -222,6 +222,7 @@ def _claim(destination: Path, parameters: dict[str, object]) -> None:
     if is_present(destination) and not destination.is_dir():
         raise UserError(f"{destination} is a file, expected a folder", "Choose an empty or new folder.")
     written = destination / PARAMETERS
+    clear_leftovers(destination)
     if not written.is_file():
         if destination.is_dir() and any(destination.iterdir()):
             raise UserError(f"{destination} is not empty and holds no {PARAMETERS}", remedy)
@@ -252,19 +253,13 @@ def _is_complete(folder: Path, names: list[str]) -> bool:
 
 def _write_cell(folder: Path, chromosomes: list[DrawnChromosome]) -> None:
     """Write a cell's images beside its folder and rename, so that a cell's folder is never half full."""
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for drawn in chromosomes:
-            (partial / f"{drawn.label}{drawn.copy}.png").write_bytes(_as_png(drawn.image))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except OSError as fault:
-        shutil.rmtree(partial, ignore_errors=True)
+        with replacing_folder(folder, flushed=False) as partial:
+            for drawn in chromosomes:
+                (partial / f"{drawn.label}{drawn.copy}.png").write_bytes(_as_png(drawn.image))
+    except EnvironmentFault as fault:
         remedy = "Check the disk and the folder's permissions, then repeat the command: whole cells are kept."
-        raise EnvironmentFault(f"cannot write {folder}: {fault.strerror or fault}", remedy) from fault
+        raise EnvironmentFault(fault.message, remedy) from fault
 
 
 def _metadata(stain: Stain, cells: int, seed: int) -> str:

@@ -43,6 +43,7 @@ _USED = frozenset(
     | {_SAMPLES, _ROWS_PER_STRIP, _BYTE_COUNTS, _PLANAR, _COLOUR_MAP, _TILE_WIDTH, _SAMPLE_FORMAT}
 )
 _MOST_SEGMENTS = 2**16
+_MOST_PAGES = 4096
 #: How many times the samples of its place a tile may have, and how many it may always: half a megapixel in colour.
 _PADDED, _LEAST_CLAIM = 4, 2**21
 
@@ -250,11 +251,20 @@ class Page:
 
 
 def open_quietly(data: bytes) -> tifffile.TiffFile:
-    """Open the TIFF ``data``, to be closed. Raises whatever tifffile does for what is no TIFF; it logs nothing."""
+    """Open the TIFF ``data``, to be closed. Raises whatever tifffile does for what is no TIFF; it logs nothing.
+
+    Raises ValueError for a chain of pages that leads back to itself, or is too long.
+    """
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters of it is raised here
-    return tifffile.TiffFile(io.BytesIO(data))
+    file = tifffile.TiffFile(io.BytesIO(data))
+    try:
+        list(_pages(file.pages))  # before anything asks for all of them
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def open_page(data: bytes) -> Page:
@@ -272,9 +282,14 @@ def open_page(data: bytes) -> Page:
 
 
 def _pages(pages: Any) -> Iterator[Any]:
+    """Yield the pages and what lies in them; ValueError for a chain that leads back to itself, or is too long."""
+    seen: set[int] = set()
     for page in pages:
-        yield page
-        yield from page.pages or ()
+        for one in (page, *(page.pages or ())):
+            if one.offset in seen or len(seen) >= _MOST_PAGES:  # tifffile would follow it for ever
+                raise ValueError(f"its pages lead back to themselves, or are more than {_MOST_PAGES}; refused")
+            seen.add(one.offset)
+            yield one
 
 
 def _is_secondary(page: Any) -> bool:

@@ -18,6 +18,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.store import Store, build_store, dataset_fingerprint
 from bandbridge.errors import UserError
 from bandbridge.files import content_hash, load_json, replacing, write_json
+from bandbridge.holding import held
 from bandbridge.model.architectures import Architecture, create_model
 from bandbridge.model.channels import as_channels
 from bandbridge.model.padding import size_note
@@ -110,12 +111,16 @@ def embed(
     names = dataset.samples["file_name"].tolist()
     found = _read(folder, facts, set(names))
     if found is None:
-        store = build_store(dataset, preparation, root / ".stores", fingerprint)
-        found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
-        with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, found[1])
-        write_json(folder / "files.json", found[0])
-        write_sealed(folder / "facts.json", {**facts, "files": hashes_of(folder, _FILES)})
+        # One process at a time: of two, the files of one could come to lie beside the values of the other.
+        with held(folder, lambda who: note(f"waiting for {who}, which looks at the images of {dataset.path}")):
+            found = _read(folder, facts, set(names))
+            if found is None:
+                store = build_store(dataset, preparation, root / ".stores", fingerprint)
+                found = store.samples["file_name"].tolist(), extract(store, extractor, f"embedding {name}")
+                with replacing(folder / "values.npy") as temporary, temporary.open("wb") as file:
+                    np.save(file, found[1])
+                write_json(folder / "files.json", found[0])
+                write_sealed(folder / "facts.json", {**facts, "files": hashes_of(folder, _FILES)})
     # They may have been made from another copy of the set, in another order.
     position = {file: row for row, file in enumerate(found[0])}
     values = found[1][[position[file] for file in names]]

@@ -7,7 +7,6 @@ bind it.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.files import is_present, markdown_text, read_json, write_text
+from bandbridge.files import flush, flush_folder, folder_beside, is_present, markdown_text, read_json, write_text
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
@@ -122,6 +122,7 @@ def require_place(out: Path) -> None:
     """Raise :class:`UserError` unless ``out`` is new, an empty folder or an exported model, which may be replaced."""
     if is_present(out) and not out.is_dir():
         raise UserError(f"{out} is a file", "Name a folder with --out.")
+    clear_leftovers(out)
     if out.exists() and any(out.iterdir()) and "bandbridge" not in read_json(out / "config.json"):
         raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
 
@@ -187,20 +188,35 @@ def _written_apart(out: Path) -> Iterator[Path]:
     full or cannot be written.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
-            yield Path(place)
-            out.mkdir(exist_ok=True)
-            for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON):
-                (out / stale).unlink(missing_ok=True)
-            # The hashes last: without them, a folder that was replaced in part is an earlier build's.
-            for file in sorted(Path(place).iterdir(), key=lambda file: file.name == SUMS):
-                file.replace(out / file.name)
+        with folder_beside(out) as place:
+            yield place
+            for file in place.iterdir():
+                flush(file)
+            flush_folder(place)
+            if out.exists() and any(out.iterdir()):
+                _replace_files(out, place)
+            else:
+                if out.exists():
+                    out.rmdir()
+                place.rename(out)
+            flush_folder(out.parent)
     except (OSError, SafetensorError) as fault:
         reason = getattr(fault, "strerror", None) or fault
         raise EnvironmentFault(
             f"cannot write the model into {out}: {reason}", "Free some space or name another folder with --out."
         ) from fault
+
+
+def _replace_files(out: Path, place: Path) -> None:
+    """Move the files of ``place`` into ``out``, among whatever else is there; configuration and hashes last."""
+    for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON):
+        (out / stale).unlink(missing_ok=True)
+    # The configuration late: killed before, the folder still counts as a model, which the next export may replace. The
+    # hashes last: without them, a folder that was replaced in part is an earlier build's.
+    last = ("config.json", SUMS)
+    for file in sorted(place.iterdir(), key=lambda file: last.index(file.name) if file.name in last else -1):
+        file.replace(out / file.name)
+    flush_folder(out)
 
 
 def learn_likeness(images: ImageFolder, classifier: Classifier) -> Likeness:

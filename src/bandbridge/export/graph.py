@@ -8,8 +8,6 @@ logits / temperature (Guo et al. 2017). What remains outside is the preparation,
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
-from bandbridge.files import write_json, write_text
+from bandbridge.files import replacing_folder, write_json, write_text
 from bandbridge.model.channels import as_channels, as_views
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
@@ -301,18 +299,8 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """Yield a new folder beside ``out`` that takes its place on success, and is removed on failure."""
     if out.exists() and (not out.is_dir() or {file.name for file in out.iterdir()} - _OWN_FILES):
         raise UserError(f"{out} holds something else than an exported model", "Name another folder with --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with replacing_folder(out) as temporary:
         yield temporary
-        if out.exists():
-            shutil.rmtree(out)
-        # mkdtemp's folder is its owner's alone; this one is to be passed on.
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _describe(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import UserError
-from bandbridge.files import csv_lines, replacing, write_text
+from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.database import Store
 from bandbridge.review.keeping import NotKeptError, private_file, private_folder
 from bandbridge.review.schema import StoredSheet
@@ -66,15 +66,15 @@ def _write(store: Store, sheets: list[StoredSheet], folder: Path) -> tuple[int, 
     """Write the dataset and return how many images it has, and of how many chromosomes it tells."""
     rows, told = [], []
     names = _told_apart([one.record.name for one in sheets])
-    for stored, cell in zip(sheets, names, strict=True):
-        new_rows, new_told = _write_cell(store, stored, cell, folder)
-        rows += new_rows
-        told += new_told
-    write_text(folder / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
-    # Last: a folder without it is no dataset, so one cut short is never taken for whole.
-    write_text(folder / METADATA, csv_lines(COLUMNS, rows))
-    for path in folder.rglob("*"):
-        private_folder(path) if path.is_dir() else private_file(path)
+    with replacing_folder(folder) as place:  # so that none is left that was cut short
+        for stored, cell in zip(sheets, names, strict=True):
+            new_rows, new_told = _write_cell(store, stored, cell, place)
+            rows += new_rows
+            told += new_told
+        write_text(place / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
+        write_text(place / METADATA, csv_lines(COLUMNS, rows))
+        for path in (place, *place.rglob("*")):
+            private_folder(path) if path.is_dir() else private_file(path)
     return len(rows), len(told)
 
 

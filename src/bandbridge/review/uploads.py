@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.errors import UserError, in_one_line
+from bandbridge.files import folder_beside
 from bandbridge.review.actions import Review
 from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells
 
@@ -66,12 +65,13 @@ def _read_part(part: Upload, name: str) -> bytes:
 
 
 def _read_archive(review: Review, part: Upload, name: str) -> list[HandedIn]:
-    with tempfile.NamedTemporaryFile(dir=review.store.folder, prefix=".incoming-") as kept:
-        while block := part.file.read(2**20):
-            kept.write(block)
-        kept.flush()
+    with folder_beside(review.store.folder / "incoming") as place:
+        kept = place / "archive"
+        with kept.open("wb") as file:
+            while block := part.file.read(2**20):
+                file.write(block)
         # As a whole: half of a refused archive would be a cell that seems to lack chromosomes.
-        found = list(islice(read_handed_in(Path(kept.name), name, review.bounds), MAX_FILES + 1))
+        found = list(islice(read_handed_in(kept, name, review.bounds), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise UserError(f"{name} holds more than {MAX_FILES} images", "Hand in fewer cells at a time.")
     if not found:

@@ -24,6 +24,8 @@ from bandbridge.dataset.store import Store, build_store
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
+from bandbridge.holding import Claim, claimed
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import (
@@ -36,7 +38,7 @@ from bandbridge.model.weights import (
 )
 from bandbridge.progress import format_duration, note
 from bandbridge.seal import DONE, Done, file_hash, hashes_of, write_sealed
-from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, PREDICTIONS, PROGRESS, Ledger, claimed
+from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, PREDICTIONS, PROGRESS, Ledger
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import schedule
@@ -105,6 +107,10 @@ class Training:
     start: str | None = None
 
 
+class _TakenOver(Exception):
+    """The run is another process's by now."""
+
+
 @dataclass
 class Executor:
     """The local executor: run after run in this process.
@@ -169,7 +175,11 @@ class Executor:
         return absent
 
     def run(self, runs: Sequence[PlannedRun]) -> Outcome:
-        """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others."""
+        """Carry out ``runs``, given parents first. A run that fails is recorded and does not stop the others.
+
+        What another process holds is passed, and so are its children:
+        :func:`bandbridge.study.rounds.in_rounds` comes back to them.
+        """
         outcome = Outcome()
         pending = [run for run in distinct(runs) if self.ledger.state(run).kind != "done"]
         clock = Clock(pending, self.ledger)
@@ -186,37 +196,43 @@ class Executor:
         if run.parent is not None and self.ledger.state(run.parent).kind != "done":
             outcome.waiting.append(run.name)
             return True
-        try:
-            with claimed(self.ledger.folder(run)) as mine:
-                if not mine:
-                    outcome.elsewhere.append(run.name)
-                    return True
-                if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
-                    return True
-                finished = self._train(run, label, clock, outcome)
-        except UserError as error:
-            if not concerns_one_run(error):
-                raise
-            self.record_failure(run, error)
-            self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
-            outcome.failed[run.name] = error
-            return True
+        with claimed(self.ledger.folder(run)) as claim:
+            if claim is None:
+                outcome.elsewhere.append(run.name)
+                return True
+            if self.ledger.state(run).kind == "done":  # another process finished it since the plan was read
+                return True
+            try:
+                finished = self._train(run, label, clock, outcome, claim)
+            except _TakenOver:
+                self.say(f"{label}: left to another process, which took it over while this one was silent")
+                outcome.elsewhere.append(run.name)
+                return True
+            except UserError as error:
+                if not concerns_one_run(error):
+                    raise
+                self.record_failure(run, error)  # before another process can claim it
+                self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
+                outcome.failed[run.name] = error
+                return True
         if finished:
             outcome.done.append(run.name)
         else:
             outcome.out_of_time = True
         return finished
 
-    def _train(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome) -> bool:
+    def _train(self, run: PlannedRun, label: str, clock: Clock, outcome: Outcome, claim: Claim) -> bool:
         folder = self.ledger.folder(run)
         if self.deadline is not None and time.monotonic() > self.deadline:
             return False
-        # What is left of a failure, half-written files of a process that was killed, and of a run to be made again.
-        for left in (folder / FAILED, folder / DONE, *folder.glob(".*.tmp")):
+        for left in (folder / FAILED, folder / DONE):  # of a failure, and of a run to be made again
             left.unlink(missing_ok=True)
+        clear_leftovers(folder, claimed=True)
         write_json(folder / "run.json", run.describe())
 
         def report(entry: dict[str, float]) -> None:
+            if not claim.stands():  # before the last epoch's results are kept, too
+                raise _TakenOver
             clock.tick(run, entry)
             outcome.epochs += 1
             self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.errors import UserError
 from bandbridge.files import is_present, read_json
+from bandbridge.leftovers import clear_leftovers
 from bandbridge.seal import DONE, parsed, read_done, read_run
 from bandbridge.study.run import PlannedRun
 
@@ -106,6 +106,11 @@ class Ledger:
             why = _read(_Failure, folder / FAILED)
             return RunState("failed", epochs, why.message, why.remedy)
         return RunState("paused" if begun else "pending", epochs)
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left half written in the folders of runs."""
+        for folder in self._known.values():
+            clear_leftovers(folder)
 
     def otherwise_prepared(self, run: PlannedRun) -> Path | None:
         """The folder of a finished run that differs from ``run`` in the preparation of images alone; None without one.
@@ -212,34 +217,3 @@ def history_of(folder: Path) -> list[Epoch]:
         return TypeAdapter(list[Epoch]).validate_json((folder / "history.json").read_bytes())
     except (OSError, ValueError):  # not for an estimate to complain of
         return []
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Hold ``folder`` for this process; yields False when another process holds it.
-
-    The claim is a lock of the operating system, so a killed process leaves none behind.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as fault:
-        raise EnvironmentFault(
-            f"cannot write in {folder}: {fault.strerror}", "Check the disk and permissions."
-        ) from fault
-    with lock:
-        yield _try_to_lock(lock)
-
-
-def _try_to_lock(file: IO[str]) -> bool:
-    """Lock ``file`` for this process; False when another holds the lock."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        # Windows and some network disks have no such locks: one process at a time is then the user's care.
-        return True
-    return True

@@ -15,6 +15,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.machine import usable_cores
 from bandbridge.study.apart import Errand, Report, Watch
 from bandbridge.study.execute import Clock, Executor, Outcome
+from bandbridge.study.rounds import in_rounds
 from bandbridge.study.run import PlannedRun, distinct
 
 try:
@@ -28,6 +29,8 @@ MAX_RETRIES = 10
 #: How long a run waits for a claim that a lost machine left (NFS keeps its locks for up to 90 s), seconds.
 PATIENCE_S = 120.0
 _POLL_S = 1.0
+#: How often is looked whether the cluster still has a machine, seconds.
+_LOOK_S = 10.0
 _REMEDY = "Start one with ray start --head, name its address with --address, or use --address local."
 
 
@@ -61,7 +64,7 @@ def run_on_ray(executor: Executor, runs: Sequence[PlannedRun], cluster: Cluster)
         resources, at_once = _resources(cluster)
         # What every task needs goes into the cluster once.
         errand = ray.put(Errand.of(executor, cluster.device, cluster.cpus_per_run))
-        return _Driver(executor, pending, at_once).drive(errand, resources)
+        return in_rounds(executor, pending, lambda left: _Driver(executor, left, at_once).drive(errand, resources))
 
 
 @contextmanager
@@ -113,6 +116,20 @@ def require_reachable(address: str) -> None:
         raise UserError(f"no Ray cluster at {address}: {fault}", _REMEDY) from fault
 
 
+def require_machines() -> None:
+    """Raise :class:`EnvironmentFault` where no machine of the cluster is left: Ray would wait for ever."""
+    try:
+        left = any(node["Alive"] for node in ray.nodes())
+    except RayError:
+        left = False
+    if not left:
+        raise EnvironmentFault(
+            "Ray's own processes have ended, and the runs with them",
+            "Look at the memory of the machines and at Ray's logs, in /tmp/ray/session_latest/logs; the same command "
+            "goes on from the checkpoints.",
+        )
+
+
 def _resources(cluster: Cluster) -> tuple[dict[str, Any], int]:
     """Return what each task asks for, and how many such tasks the cluster holds at once."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -149,8 +166,12 @@ class _Driver(Watch):
             parent = references.get(run.parent.id) if run.parent else None
             references[run.id] = task.options(name=run.name, **options).remote(errand, run, self.labels[run.id], parent)
         left = {references[run.id]: run for run in self.pending}
+        looked = time.monotonic()
         try:
             while left:
+                if time.monotonic() - looked > _LOOK_S:
+                    require_machines()
+                    looked = time.monotonic()
                 ready, _ = ray.wait(list(left), num_returns=len(left), timeout=_POLL_S)
                 self.show_epochs(left.values())
                 for reference in ready:

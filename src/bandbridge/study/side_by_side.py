@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,7 @@ from bandbridge.model.device import find_device
 from bandbridge.study.apart import Errand, Report, Watch, end_with_the_command, interrupts_held, portable
 from bandbridge.study.execute import Clock, Executor, Outcome, Work
 from bandbridge.study.ledger import CHECKPOINT
+from bandbridge.study.rounds import in_rounds
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import longest_chain_first, most_at_once
 from bandbridge.training.memory import training_memory
@@ -136,9 +137,14 @@ class _Place:
 
 
 def run_shared(executor: Executor, runs: Sequence[PlannedRun], sharing: Sharing) -> Outcome:
-    """Carry out ``runs``, given parents first: run after run in this process where ``sharing`` has one job."""
+    """Carry out ``runs``, given parents first: run after run in this process where ``sharing`` has one job.
+
+    Runs that another process holds are waited for, and gone on with where it leaves them.
+    """
     executor.threads = sharing.threads
-    return executor.run(runs) if sharing.jobs == 1 else run_side_by_side(executor, runs, sharing)
+    return in_rounds(
+        executor, runs, executor.run if sharing.jobs == 1 else partial(run_side_by_side, executor, sharing=sharing)
+    )
 
 
 def run_side_by_side(executor: Executor, runs: Sequence[PlannedRun], sharing: Sharing) -> Outcome:
