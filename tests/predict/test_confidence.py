@@ -244,6 +244,16 @@ def test_a_flawless_set_is_promised_no_less_than_one_with_errors(folds):
     assert bounds == sorted(bounds)
 
 
+def test_a_threshold_that_every_suspicion_reaches_is_written_and_read_back(confidence, tmp_path):
+    """Most normal cells raise no suspicion: then the quantile of the strongest is below every number."""
+    assert confidence.counts is not None
+    counts = confidence.counts.model_copy(update={"suspect_above": -math.inf})
+    whole = confidence.model_copy(update={"counts": counts})
+    write_confidence(whole, tmp_path)
+    back = read_confidence(tmp_path)
+    assert back is not None and back.counts is not None and back.counts.suspect_above == -math.inf
+
+
 def test_more_images_than_a_cell_has_teach_no_counts():
     crowd, other = make_fold(0, cells=4).assign(cell="crowd"), make_fold(1, cells=4)
     assert len(crowd) > 150

@@ -84,6 +84,13 @@ Maybe = Annotated[
     BeforeValidator(lambda value: math.nan if value is None else value),
     PlainSerializer(lambda value: None if math.isnan(value) else value, when_used="json"),
 ]
+#: Where everything passes, null. Not NaN.
+Lowest = Annotated[
+    float,
+    Field(le=math.inf),
+    BeforeValidator(lambda value: -math.inf if value is None else value),
+    PlainSerializer(lambda value: None if math.isinf(value) else value, when_used="json"),
+]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[Finite, Field(ge=0, le=1)]
 
@@ -104,7 +111,7 @@ class Counts(BaseModel):
     gains: tuple[tuple[Finite, ...], ...]
     rejection: Finite
     weight: Annotated[Finite, Field(ge=0)]
-    suspect_above: Annotated[float, Field(le=math.inf)]  # so it is a number
+    suspect_above: Lowest
     most_deviating: NonNegativeInt | None = None
 
     def costs(self) -> CountCosts:
