@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.drawing import compose, draw_karyogram, write_karyogram
 from bandbridge.karyogram.layout import MARGIN, WIDTH, lay_out, percent
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
@@ -222,3 +222,11 @@ def test_files_are_written_and_hostile_names_stay_text(tmp_path):
 )
 def test_no_probability_is_shown_as_certain(value, text):
     assert percent(value) == text
+
+
+def test_a_full_disk_is_named_at_the_page_to_print(tmp_path, monkeypatch, file_size_limit):
+    """The writer of PDFs answers it with an error of its own."""
+    monkeypatch.setattr("bandbridge.karyogram.drawing._draw_picture", lambda *_: Image.new("L", (1, 1)))
+    with file_size_limit(2000), pytest.raises(EnvironmentFault, match=r"c\.pdf: File too large"):
+        write_karyogram(cell(["1"]), tmp_path, "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]

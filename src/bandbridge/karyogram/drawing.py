@@ -6,6 +6,7 @@ many stands beside the others. Nothing is told by colour alone.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from dataclasses import dataclass
 from functools import cache
@@ -103,8 +104,9 @@ def write_karyogram(sheet: CellSheet, folder: Path, stem: str) -> list[Path]:
     picture, paper, page = (folder / f"{stem}{suffix}" for suffix in (".png", ".pdf", ".html"))
     with replacing(picture) as path:
         _draw_picture(plate, 2.0).save(path, format="PNG", dpi=(2 * 96, 2 * 96))
+    drawn = _draw_paper(plate, sheet.name)
     with replacing(paper) as path:
-        _draw_paper(plate, path, sheet.name)
+        path.write_bytes(drawn)
     write_text(page, render(sheet, plate.layout, summary(sheet), DISCLAIMER, UNSURE_POSE))
     return [picture, paper, page]
 
@@ -280,8 +282,8 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 
-def _draw_paper(plate: Plate, path: Path, title: str) -> None:
-    """Draw a plate as a PDF page, three quarters of a point to a unit: A4 on its side where it fits."""
+def _draw_paper(plate: Plate, title: str) -> bytes:
+    """Return a plate as a PDF page, three quarters of a point to a unit: A4 on its side where it fits."""
     tones = _TONES[plate.layout.dark]
     with matplotlib.rc_context({"pdf.fonttype": 42, "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=(WIDTH / 96, plate.height / 96), facecolor=tones["paper"])
@@ -310,4 +312,6 @@ def _draw_paper(plate: Plate, path: Path, title: str) -> None:
         # Without a date, the same cell gives the same file.
         metadata: dict[str, str | None] = {"Title": f"Karyogram {clean(title, 60)}", "Subject": DISCLAIMER}
         metadata |= {"Creator": "Bandbridge"} | dict.fromkeys(["CreationDate"])
-        FigureCanvasPdf(figure).print_pdf(path, metadata=metadata)
+        drawn = io.BytesIO()  # a full disk would have the writer raise an error of its own
+        FigureCanvasPdf(figure).print_pdf(drawn, metadata=metadata)
+        return drawn.getvalue()

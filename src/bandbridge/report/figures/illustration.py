@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,10 @@ def save_illustration(illustration: Illustration, folder: Path) -> list[Path]:
     for kind, values in metadata.items():
         path = folder / f"{illustration.name}.{kind}"
         salt = illustration.name
-        with matplotlib.rc_context({"svg.hashsalt": salt, "pdf.fonttype": 42}), replacing(path) as temporary:
-            illustration.figure.savefig(temporary, format=kind, metadata=values, dpi=200)
+        drawn = io.BytesIO()  # a full disk would have the writer of PDFs raise an error of its own
+        with matplotlib.rc_context({"svg.hashsalt": salt, "pdf.fonttype": 42}):
+            illustration.figure.savefig(drawn, format=kind, metadata=values, dpi=200)
+        with replacing(path) as temporary:
+            temporary.write_bytes(drawn.getvalue())
         paths.append(path)
     return paths
