@@ -188,3 +188,32 @@ def test_damaged_sums_are_refused(tmp_path: Path, text: str):
 def test_a_missing_product_is_a_problem_to_verify(run_folder: Path):
     (run_folder / "last.safetensors").unlink()
     assert verify_folder(run_folder) == [f"{run_folder / 'last.safetensors'} is missing"]
+
+
+def test_a_missing_file_that_a_hash_speaks_of_is_named(tmp_path: Path):
+    (tmp_path / "likeness.json").write_text("{}")
+    write_sums(tmp_path, ("likeness.json",))
+    (tmp_path / "likeness.json").unlink()
+    with pytest.raises(AlteredError, match=r"likeness\.json is missing, and SHA256SUMS names it"):
+        require_unaltered(tmp_path / "likeness.json")
+    require_unaltered(tmp_path / "confidence.json")
+
+
+def test_line_ends_that_version_control_changed_are_no_change_and_all_else_is(tmp_path: Path):
+    for name in ("a.json", "b.bin"):
+        (tmp_path / name).write_bytes(b"{\n}\n")
+    write_sums(tmp_path, ("a.json", "b.bin"))
+    for name in ("a.json", "b.bin"):
+        (tmp_path / name).write_bytes(b"{\r\n}\r\n")
+    require_unaltered(tmp_path / "a.json")
+    with pytest.raises(AlteredError):
+        require_unaltered(tmp_path / "b.bin")
+    (tmp_path / "a.json").write_bytes(b"{\r\n }\r\n")
+    with pytest.raises(AlteredError):
+        require_unaltered(tmp_path / "a.json")
+
+
+def test_sums_that_are_no_file_are_refused(tmp_path: Path):
+    (tmp_path / "SHA256SUMS").mkdir()
+    with pytest.raises(AlteredError, match="is no file"):
+        seal_of(tmp_path)

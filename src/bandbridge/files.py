@@ -50,10 +50,10 @@ def default_mode() -> int:
     return 0o666 & ~umask
 
 
-def read_regular(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
+def read_regular(path: Path, limit: int = MAX_TEXT_BYTES, too_large: str = "Is it the right file?") -> bytes:
     """Return the content of the file ``path``, of no more than ``limit`` bytes.
 
-    Raises :class:`UserError` for what is no regular file (a folder, a pipe, a device) and for a larger one,
+    Raises :class:`UserError` for no regular file (a folder, a pipe, a device) and, with ``too_large``, a larger one,
     :class:`EnvironmentFault` for one that cannot be read, FileNotFoundError and NotADirectoryError where there is none.
     """
     try:
@@ -72,7 +72,7 @@ def read_regular(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
     except ValueError as fault:  # a name with NUL in it
         raise UserError(f"{str(path)!r} is no name of a file", "Correct it.") from fault
     if len(data) > limit:
-        raise UserError(f"{path} is larger than {limit} bytes", "Is it the right file?")
+        raise UserError(f"{path} is larger than {limit} bytes", too_large)
     return data
 
 

@@ -218,6 +218,8 @@ def seal_of(folder: Path) -> Seal | None:
         path = folder / name
         if path.is_file():
             return read(path, *_status(path)[1:])
+        if path.exists():
+            raise AlteredError(f"{path} is no file", "Copy the whole folder again, or make it again.")
     return None
 
 
@@ -245,10 +247,14 @@ def _read_sums(path: Path, *_: int) -> Seal:
 def require_unaltered(path: Path) -> None:
     """Raise :class:`AlteredError` when the folder of ``path`` holds hashes and the file's is another, or not there.
 
-    A file that is not there is its reader's to complain of.
+    A file that is not there, and that no hash speaks of, is its reader's to complain of.
     """
     seal = seal_of(path.parent)
-    if seal is None or not path.is_file():
+    if seal is None:
+        return
+    if not path.is_file():
+        if path.name in (seal.files or ()):
+            raise AlteredError(f"{path} is missing, and {seal.path.name} names it", seal.remedy)
         return
     if seal.files is None:
         _name_once(seal)
@@ -261,20 +267,30 @@ def _difference(path: Path, seal: Seal, found: str) -> str | None:
     expected = (seal.files or {}).get(path.name)
     if expected is None:
         return f"{path} is not one of the files that {seal.path} names: it was put there later"
-    if found != expected:
+    if found != expected and _with_plain_ends(path) != expected:
         return f"{path} was altered: its SHA-256 begins with {found[:12]}, and {seal.path.name} says {expected[:12]}"
     return None
+
+
+def _with_plain_ends(path: Path) -> str:
+    """Return the hash of a JSON file with its line ends as they were written: version control may have changed them."""
+    if path.suffix != ".json":
+        return ""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 _named: set[str] = set()
 
 
 def _name_once(seal: Seal) -> None:
-    if seal.path.name not in _named:
-        _named.add(seal.path.name)
-        note(
-            f"{seal.path.parent} is of an earlier version, which kept no hashes: it and its like are taken as they are"
-        )
+    name_once(seal.path.parent, seal.path.name)
+
+
+def name_once(folder: Path, kind: str) -> None:
+    """Say of the first ``folder`` of its ``kind`` in a process that it has no hashes to be compared with."""
+    if kind not in _named:
+        _named.add(kind)
+        note(f"{folder} is of an earlier version, which kept no hashes: it and its like are taken as they are")
 
 
 def file_hash_remembered(path: Path) -> str:

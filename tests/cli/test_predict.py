@@ -175,3 +175,25 @@ def test_explain_names_the_checkpoint_that_an_exported_model_holds(bandbridge, s
     bandbridge("models", "export", run, "--out", model, "--checkpoint", "last")
     result = bandbridge("explain", model, image, "--out", tmp_path / "out", "--device", "cpu")
     assert result.code == 0 and "checkpoint last" in " ".join(result.out.split())
+
+
+def test_results_do_not_go_where_models_or_cells_are_read(bandbridge, example_home, monkeypatch):
+    monkeypatch.chdir(example_home)
+    for command, read in (("predict", "new-cells"), ("evaluate", "new-cells"), ("predict", "models/mine")):
+        found = bandbridge(command, "models/mine", "new-cells", "--out", read)
+        assert found.code == 2 and "is read by this command" in found.err
+    found = bandbridge("review", "models/mine", "new-cells", "--work", "models/mine", "--no-browser")
+    assert found.code == 2 and "is read by this command" in found.err
+
+
+def test_a_model_without_hashes_and_an_unfinished_run_are_named(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.setattr("bandbridge.seal._named", set())
+    model = shutil.copytree(example_home / "models" / "mine", tmp_path / "model")
+    (model / "SHA256SUMS").unlink()
+    found = bandbridge("predict", model, example_home / "new-cells", "--out", tmp_path / "out")
+    assert found.code == 0 and "kept no hashes" in found.err
+    run = next((example_home / "runs" / "q").glob("*/scratch/fold0-*"))
+    run = shutil.copytree(run, tmp_path / "runs" / "q" / "test_resnet" / "scratch" / run.name)
+    (run / "done.json").unlink()
+    found = bandbridge("predict", run, example_home / "new-cells", "--out", tmp_path / "out")
+    assert found.code == 0 and "is not finished, by its own account" in found.err

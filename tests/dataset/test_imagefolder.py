@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import struct
@@ -425,3 +426,27 @@ def test_a_member_of_a_zip_without_a_name_is_named_as_such(tmp_path):
         archive.writestr(zipfile.ZipInfo(""), b"x")
     with pytest.raises(UserError, match=r"set\.zip cannot be read safely"):
         open_dataset(tmp_path / "set.zip")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_and_devices_are_refused_at_once(tmp_path, chromosome_set):
+    """Nobody writes into the pipe: to read it would be to wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for read in (open_dataset, holds_table):
+            with pytest.raises(UserError, match="a pipe or a device"):
+                read(path)
+    dataset = open_dataset(chromosome_set("G", cells=1))
+    name = dataset.samples["file_name"][0]
+    (dataset.path / name).unlink()
+    os.mkfifo(dataset.path / name)
+    with pytest.raises(UserError, match="is no file, but a folder, a pipe or a device"):
+        dataset.read_bytes(name)
+
+
+def test_a_table_that_is_too_large_is_not_called_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr("bandbridge.dataset.imagefolder._MAX_METADATA_BYTES", 10)
+    (tmp_path / "metadata.csv").write_text("file_name,label\na.png,1\n")
+    with pytest.raises(UserError, match="larger than 10 bytes") as caught:
+        open_dataset(tmp_path)
+    assert "image of one chromosome" not in caught.value.remedy

@@ -274,3 +274,10 @@ def test_all_that_a_review_keeps_is_private_in_a_folder_that_is_not(tmp_path):
     assert {"images", DATABASE, f"{DATABASE}-journal"} <= set(held) and not any(mode & 0o077 for mode in held.values())
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*"))
     assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_in_the_place_of_the_database_is_refused_with_the_way_back(folder):
+    (folder / "review.sqlite").unlink()
+    (folder / "review.sqlite").mkdir()
+    with pytest.raises(DamagedError, match="is no file"):
+        open_database(folder)

@@ -483,7 +483,7 @@ def test_a_fault_of_the_disk_outside_of_the_database_is_said_as_well(browser, ce
     answer = browser.post("/api/export", json={}, headers=OWN)
     assert answer.status_code == 507 and "nothing was exported" in answer.json()["message"]
     assert list((store.folder / "exports").iterdir()) == []
-    monkeypatch.setattr("bandbridge.review.uploads.tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("bandbridge.review.uploads.folder_beside", refuse)
     answer = browser.post("/api/cells", files=[("files", ("a.zip", zipped({"1a.png": png(1)})))], headers=OWN)
     assert answer.status_code == 507 and answer.json()["message"] == "nothing was saved: No space left on device"
 

@@ -103,3 +103,8 @@ def test_a_parent_that_was_trained_anew_since_is_noted(runs: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder of runs"):
         verify_runs(tmp_path / "none")
+
+
+def test_a_folder_that_holds_nothing_of_the_kind_is_not_found_to_be_as_written(tmp_path):
+    with pytest.raises(UserError, match="holds no finished run"):
+        verify_runs(tmp_path)

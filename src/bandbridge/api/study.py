@@ -268,7 +268,7 @@ class Study:
         devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
         train on. progress: True for a display on the console, or a function of a
         :class:`bandbridge.progress.Step`. confirm: asked, with what has changed, where finished runs belong to another
-        version of a set and would be trained anew; None: they are, and it is said.
+        version of a set, or differ in the preparation alone, and would be trained anew; None: they are, and it is said.
 
         Raises :class:`UserError` for what is missing before anything is trained, where ``confirm`` says no, and for
         runs that failed after all others are done.
@@ -293,7 +293,7 @@ class Study:
                 sharing = share_out(selected, device, jobs, threads_per_run)
             shared = f"; {sharing}" if sharing and states.count("done") < len(states) else ""
             note(f"{counted(len(states), 'run')}, {states.count('done')} of them done{shared}")
-            for line in (*time_limit(limit), *self._otherwise_prepared(selected)):
+            for line in time_limit(limit):
                 note(line)
             self._ask(selected, confirm)
             with status("preparing") as update:
@@ -311,7 +311,8 @@ class Study:
         return outcome
 
     def _ask(self, selected: Sequence[PlannedRun], confirm: Callable[[str], bool] | None) -> None:
-        found = other_versions(selected, self._ledger, self._planned.tasks)
+        reasons = [*self._otherwise_prepared(selected), other_versions(selected, self._ledger, self._planned.tasks)]
+        found = ".\n".join(reason for reason in reasons if reason)
         if not found:
             return
         if confirm is None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bandbridge.cli.explain import Checkpoint
-from bandbridge.cli.outputs import given_folder
+from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.errors import UserError
 from bandbridge.progress import note
 from bandbridge.terminal import say
@@ -41,6 +41,8 @@ def evaluate(
 
     if len(places) < 2:
         raise UserError("name a model and a dataset", "For example: bandbridge evaluate models/mine sets/other")
+    if out is not None:
+        require_apart(out, places)
     *models, dataset = places
     cells = bb.open_dataset(dataset)  # before the models: what is wrong with it is then said at once
     model = bb.load_model(models, checkpoint=checkpoint.value, device=device)

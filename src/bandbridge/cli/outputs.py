@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from bandbridge.errors import UserError
 from bandbridge.files import require_folder
 
 
@@ -11,6 +13,16 @@ def output_folder(path: Path) -> Path:
     """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does."""
     require_folder(path)
     return path
+
+
+def require_apart(out: Path, read: Iterable[Path]) -> None:
+    """Raise :class:`~bandbridge.errors.UserError` where ``out`` is one of the places that are read.
+
+    What is written there would be read as cells, or stand among the files of a model, the next time.
+    """
+    for place in read:
+        if place.exists() and out.exists() and out.samefile(place):
+            raise UserError(f"{out} is read by this command: its results do not belong there", "Name another folder.")
 
 
 def given_folder(path: Path | None) -> Path | None:

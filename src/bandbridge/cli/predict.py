@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import BitDepth, Checkpoint
-from bandbridge.cli.outputs import given_folder
+from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.progress import note
 from bandbridge.terminal import say
@@ -66,6 +66,7 @@ def predict(
 
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
+    require_apart(out, places)
     *models, images = places
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     model = bb.load_model(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.cli.explain import BitDepth
-from bandbridge.cli.outputs import given_folder
+from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.cli.predict import warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
@@ -63,6 +63,7 @@ def review(
 
     if restore:
         _restore(work)
+    require_apart(work, [model] if cells is None else [model, cells])
     opened = _open(model, cells, work, device, bit_depth)
     forwarding = work / _FORWARDING
     try:

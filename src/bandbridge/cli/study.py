@@ -145,7 +145,7 @@ def run_(
         int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
     ] = 1,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Train anew, unasked, where finished runs belong to another version of a set.")
+        bool, typer.Option("--yes", help="Train anew, unasked, where finished runs are of another set or preparation.")
     ] = False,
 ) -> None:
     """Train whatever is not done yet. The same command goes on after any interruption."""
@@ -230,8 +230,8 @@ def verify(runs: Runs = DEFAULT_RUNS) -> None:
         raise ManyErrors(
             f"{counted(len(found.problems), 'file')} in {runs} {are} not as written:",
             found.problems,
-            "Put back what was there, or delete the folders named: the same study command then makes these runs, and "
-            "prepared images, again, and no others.",
+            "Put back what was there, or delete what is named, of a run its folder: the same study command then makes "
+            "it again, and nothing else.",
         )
     say(f"{counted(found.folders, 'folder')} of finished runs and prepared images: every file is as written")
 

@@ -42,12 +42,13 @@ from bandbridge.dataset.metadata import (
 )
 from bandbridge.dataset.names import with_unknown
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
-from bandbridge.files import is_present
+from bandbridge.files import is_present, read_regular
 from bandbridge.karyotype import order_classes
 
 #: A cropped chromosome is kilobytes, a whole metaphase a few megabytes; anything near this is neither.
 MAX_IMAGE_BYTES = 64 * 2**20
 _MAX_METADATA_BYTES = 32 * 2**20
+_LARGE_TABLE_REMEDY = "A table of a million images is smaller: is it the right file? Take other columns out of it."
 _TOO_LARGE_REMEDY = "This is not an image of one chromosome: remove it, and its row of metadata.csv."
 _DAMAGED_REMEDY = "The zip is damaged: copy it again."
 _IN_FOLDER = tuple(f"/{name}" for name in TABLES)
@@ -210,6 +211,7 @@ def open_dataset(path: Path | str) -> ImageFolder:
     path = Path(path)
     if not is_present(path):
         raise UserError(f"no such dataset: {path}", "Give a folder or a zip that holds metadata.csv.")
+    require_file_or_folder(path)
     members = None if path.is_dir() else _zip_directory(path)
     names = _names_in_folder(path) if members is None else members
     tables = tables_among(names)
@@ -222,16 +224,26 @@ def open_dataset(path: Path | str) -> ImageFolder:
     rows = []
     for table in tables:
         data = (
-            read_bounded(path / table, _MAX_METADATA_BYTES)
+            read_bounded(path / table, _MAX_METADATA_BYTES, _LARGE_TABLE_REMEDY)
             if members is None
-            else _read_member(path, table, members[table], _MAX_METADATA_BYTES)
+            else _read_member(path, table, members[table], _MAX_METADATA_BYTES, _LARGE_TABLE_REMEDY)
         )
         rows += read_table(table, data, str(path))
     return _with_files_found(ImageFolder(path, pd.DataFrame(), members), rows, tables)
 
 
+def require_file_or_folder(path: Path) -> None:
+    """Raise :class:`UserError` where ``path`` is a pipe or a device, which would be read or waited for without end."""
+    if is_present(path) and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is no file or folder, but a pipe or a device", "Name a folder or a zip.")
+
+
 def holds_table(path: Path) -> bool:
-    """Say whether there is a dataset in the folder or zip ``path``: whether :func:`open_dataset` finds its table."""
+    """Say whether there is a dataset in the folder or zip ``path``: whether :func:`open_dataset` finds its table.
+
+    Raises :class:`UserError` for a pipe or a device.
+    """
+    require_file_or_folder(path)
     if path.is_dir():
         return bool(tables_among(_names_in_folder(path)))
     try:
@@ -300,19 +312,16 @@ def _all_files(path: Path) -> Iterator[str]:
         yield from ((Path(directory) / file).relative_to(path).as_posix() for file in files)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int, too_large: str = _TOO_LARGE_REMEDY) -> bytes:
     """Return the content of the file ``path``, of no more than ``limit`` bytes.
 
-    Raises :class:`UserError` for a larger file, :class:`EnvironmentFault` for one that cannot be read.
+    Raises :class:`UserError` for a larger file, with the remedy ``too_large``, and for what is no file, such as a pipe;
+    :class:`EnvironmentFault` for one that cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as fault:
+        return read_regular(path, limit, too_large)
+    except (FileNotFoundError, NotADirectoryError) as fault:
         raise EnvironmentFault(f"cannot read {path}: {fault.strerror or fault}", "Check its permissions.") from None
-    if len(data) > limit:
-        raise UserError(f"{path} is larger than {limit} bytes", _TOO_LARGE_REMEDY)
-    return data
 
 
 def _zip_directory(path: Path) -> dict[str, ZipMember]:
@@ -367,9 +376,9 @@ def _top_folder(names: list[str]) -> str:
     return holders.pop() if len(holders) == 1 else ""
 
 
-def _read_member(path: Path, name: str, member: ZipMember, limit: int) -> bytes:
+def _read_member(path: Path, name: str, member: ZipMember, limit: int, too_large: str = _TOO_LARGE_REMEDY) -> bytes:
     if member.bytes > limit:
-        raise UserError(f"{path}: {name} is larger than {limit} bytes", _TOO_LARGE_REMEDY)
+        raise UserError(f"{path}: {name} is larger than {limit} bytes", too_large)
     try:
         with path.open("rb") as file:
             file.seek(member.offset)

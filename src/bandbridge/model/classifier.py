@@ -22,7 +22,18 @@ from bandbridge.model.architectures import Architecture, create_model, find_arch
 from bandbridge.model.channels import as_channels, as_views
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
-from bandbridge.seal import parsed, read_product, read_run, run_facts
+from bandbridge.progress import note
+from bandbridge.seal import (
+    SUMS,
+    name_once,
+    parsed,
+    read_done,
+    read_product,
+    read_run,
+    require_unaltered,
+    run_facts,
+    seal_of,
+)
 
 #: Images that go through a model at a time.
 BATCH = 32
@@ -118,7 +129,11 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     exported = exported_facts(folder)
     if exported:
         weights, checkpoint = folder / EXPORTED_WEIGHTS, str(exported.get("checkpoint", checkpoint))
+    require_unaltered(weights)
+    _name_unsealed(folder, exported)
     if not weights.is_file():
+        if exported:
+            raise UserError(f"the model folder {folder} holds no {weights.name}", _REMEDY)
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
@@ -136,6 +151,14 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
         preparation,
         *(torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std)),
     )
+
+
+def _name_unsealed(folder: Path, exported: dict[str, Any]) -> None:
+    """Say where there is nothing to compare the model with."""
+    if exported and seal_of(folder) is None:
+        name_once(folder, SUMS)
+    elif not exported and read_done(folder) is None:
+        note(f"the run {folder} is not finished, by its own account: its files are compared with nothing")
 
 
 def exported_facts(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.karyotype import each_once
 from bandbridge.predict.runtime import MODEL_FILES, Runtime, open_runtime
-from bandbridge.seal import RunFacts, parsed, read_product, require_unaltered
+from bandbridge.seal import RunFacts, name_once, parsed, read_product, require_unaltered, seal_of
 
 #: Beside the graph, what it does not hold: how images are prepared, and the classes.
 FACTS = "preparation.json"
@@ -80,6 +80,8 @@ def open_graph(file: Path) -> GraphClassifier:
     facts = parsed(_Facts, read_product(folder / FACTS), folder / FACTS, remedy)
     for part in (file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")):  # weights may lie beside it
         require_unaltered(part)
+    if seal_of(folder) is None:
+        name_once(folder, "graph")
     return GraphClassifier(
         folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, _opened(file)
     )

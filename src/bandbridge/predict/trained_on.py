@@ -100,6 +100,7 @@ def read_trained_on(folder: Path) -> TrainedOn:
     """
     if (folder / "run.json").exists():
         return _of_run(folder, frozenset())
+    require_unaltered(folder / FILE)
     if (folder / FILE).exists():
         return _read(folder / FILE, "Export the model again.")
     exported = read_product(folder / "config.json").get("bandbridge")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
-from bandbridge.errors import UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.database import Store
 from bandbridge.review.keeping import NotKeptError, private_file, private_folder
@@ -55,9 +55,10 @@ def export_accepted(store: Store) -> Export:
             _pack(folder, private_file(temporary))
     except BaseException as fault:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(fault, OSError):
+        if isinstance(fault, OSError | EnvironmentFault):
             remedy = "Make room or check the disk, then export again; every correction is kept."
-            raise NotKeptError(f"nothing was exported: cannot write {folder}: {fault.strerror}", remedy) from fault
+            why = fault.message if isinstance(fault, EnvironmentFault) else f"cannot write {folder}: {fault.strerror}"
+            raise NotKeptError(f"nothing was exported: {why}", remedy) from fault
         raise
     return Export(name, folder, archive, len(sheets), images, told - images)
 

@@ -68,6 +68,8 @@ def open_database(folder: Path) -> sqlite3.Connection:
     """
     path = folder / DATABASE
     # Before SQLite sees it: it makes a database of an empty file by looking at it.
+    if path.exists() and not path.is_file():
+        raise DamagedError(f"{path} is no file", way_back(folder))
     if not path.exists() or not path.stat().st_size:
         _refuse_over_pictures(folder, "is empty" if path.exists() else "is gone")
     for kept in (path, *(path.with_name(f"{DATABASE}{ending}") for ending in _BESIDE)):
@@ -259,7 +261,10 @@ def restore(folder: Path) -> Path:
         if _is_whole(backup):
             break
     else:
-        raise UserError(f"{folder / BACKUPS} holds no backup that is whole", way_back(folder))
+        remedy = (
+            f"Bring {DATABASE} back from a copy of your own, or name another folder with --work; the pictures stay."
+        )
+        raise UserError(f"{folder / BACKUPS} holds no backup that is whole", remedy)
     aside = datetime.now(UTC).strftime("damaged-%Y-%m-%dT%H%M%SZ")
     for ending in ("", *_BESIDE):
         with suppress(FileNotFoundError):

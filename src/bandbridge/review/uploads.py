@@ -11,6 +11,7 @@ from bandbridge.errors import UserError, in_one_line
 from bandbridge.files import folder_beside
 from bandbridge.review.actions import Review
 from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells
+from bandbridge.review.keeping import private_folder
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -66,7 +67,7 @@ def _read_part(part: Upload, name: str) -> bytes:
 
 def _read_archive(review: Review, part: Upload, name: str) -> list[HandedIn]:
     with folder_beside(review.store.folder / "incoming") as place:
-        kept = place / "archive"
+        kept = private_folder(place) / "archive"
         with kept.open("wb") as file:
             while block := part.file.read(2**20):
                 file.write(block)

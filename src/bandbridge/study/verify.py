@@ -30,12 +30,14 @@ class Verification:
 def verify_runs(root: Path) -> Verification:
     """Hash every file of the finished runs, stores and embeddings under ``root`` anew, and compare.
 
-    Raises :class:`UserError` when there is no such folder. Nothing is changed or deleted.
+    Raises :class:`UserError` when there is no such folder, or nothing of the kind in it. Nothing is changed or deleted.
     """
     if not root.is_dir():
         raise UserError(f"there is no folder of runs {root}", "Name it with --runs.")
     runs = sorted(folder for folder in root.glob("*/*/*/*-*") if (folder / DONE).is_file())
     stores = sorted(path.parent for path in root.glob(f"{_STORES}/*/{STORE}"))
+    if not runs and not stores:
+        raise UserError(f"{root} holds no finished run and no prepared images", "Name the folder of runs with --runs.")
     problems: list[str] = []
     unsealed: list[Path] = []
     for folder in track([*runs, *stores], len(runs) + len(stores), "reading what was written"):

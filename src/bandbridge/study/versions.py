@@ -50,6 +50,10 @@ def _what_changed(old: str, now: Contents | None, ledger: Ledger) -> str:
     if before is None or now is None:
         return "what has changed is not known"
     both = before.files.keys() & now.files.keys()
+    if not both:
+        known = set(before.files.values())
+        same = sum(digest in known for digest in now.files.values())
+        return f"it names its files otherwise: {same} of its {counted(len(now.files), 'image')} are images of before"
     kinds = {
         "changed": [name for name in both if before.files[name] != now.files[name]],
         "added": list(now.files.keys() - both),
