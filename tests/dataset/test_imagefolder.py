@@ -425,3 +425,10 @@ def test_a_member_of_a_zip_without_a_name_is_named_as_such(tmp_path):
         archive.writestr(zipfile.ZipInfo(""), b"x")
     with pytest.raises(UserError, match=r"set\.zip cannot be read safely"):
         open_dataset(tmp_path / "set.zip")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "a/" + "y" * 300 + "/b.png"])
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path, name):
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{name},1\n")
+    with pytest.raises(ManyErrors, match="is not there"):
+        open_dataset(tmp_path)
