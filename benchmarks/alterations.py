@@ -11,6 +11,7 @@ untouched copy.
     same       the results are those of the untouched copy, byte for byte: the file was not needed, or made again
     SILENT     other results, and exit code 0
     unnamed    an error that does not say where
+    -          there is nothing of the kind in this build
     TRACEBACK  an exception that is none of ours
 """
 
@@ -517,7 +518,11 @@ def try_all(wanted: Iterable[Alteration], commands: Iterable[str]) -> dict[str, 
             row = found[f"{one.of}: {one.what}"] = {}
             for name in (name for name in commands if name in READERS[one.of]):
                 with _copied(made, Path(place) / "copy") as home:
-                    altered = list(one.make(home))
+                    try:
+                        altered = list(one.make(home))
+                    except (FileNotFoundError, KeyError):  # an early build has nothing of the kind
+                        row[name] = "-"
+                        continue
                     _make_room(home, name)
                     arguments, results = COMMANDS[name]
                     row[name] = verdict(ask(home, arguments(home), results), untouched[name], altered, home)
