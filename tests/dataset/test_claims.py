@@ -214,3 +214,12 @@ def test_pages_and_those_within_them_are_found(tmp_path):
         writer.write(GRAY)
     with tiff.open_quietly(stream.getvalue()) as file:
         assert len(list(tiff._pages(file.pages))) == 3
+
+
+@pytest.mark.parametrize("place", [500, 2**31 + 5, 2**32 - 1])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_directories_behind_the_end_of_the_file_are_none(order, place):
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    tags = struct.pack(f"{order}HHII", 330, 4, 3, place)
+    data = start + struct.pack(f"{order}IH", 8, 1) + tags + bytes(4)
+    claims.check_directories(data)  # asks for nothing

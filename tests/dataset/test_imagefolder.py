@@ -450,3 +450,10 @@ def test_a_table_that_is_too_large_is_not_called_an_image(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="larger than 10 bytes") as caught:
         open_dataset(tmp_path)
     assert "image of one chromosome" not in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "a/" + "y" * 300 + "/b.png"])
+def test_a_name_that_no_file_can_have_is_not_there(tmp_path, name):
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{name},1\n")
+    with pytest.raises(ManyErrors, match="is not there"):
+        open_dataset(tmp_path)

@@ -280,4 +280,4 @@ def test_a_folder_in_the_place_of_the_database_is_refused_with_the_way_back(fold
     (folder / "review.sqlite").unlink()
     (folder / "review.sqlite").mkdir()
     with pytest.raises(DamagedError, match="is no file"):
-        open_database(folder)
+        keeping.open_database(folder)

@@ -78,7 +78,8 @@ def check_directories(data: bytes) -> None:
             values += count if bytes_each > 1 and at + count * bytes_each <= len(data) else 0
             if tag == _SUB_DIRECTORIES and bytes_each in (4, 8):
                 held = max(0, min(count, (len(data) - at) // bytes_each, _MOST_ENTRIES))
-                waiting += struct.unpack_from(f"{form}{held}{'I' if bytes_each == 4 else 'Q'}", data, at)
+                if held:  # else they lie behind the file's end
+                    waiting += struct.unpack_from(f"{form}{held}{'I' if bytes_each == 4 else 'Q'}", data, at)
         if entries > _MOST_ENTRIES or values > _MOST_VALUES or size > 2 * len(data):
             raise ValueError(_TOO_MANY)
 

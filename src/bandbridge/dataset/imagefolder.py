@@ -7,6 +7,7 @@ own, so one :class:`ImageFolder` may be used from many threads and processes at 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import html
 import io
@@ -276,7 +277,14 @@ def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -
     """
 
     def is_there(name: str) -> bool:
-        return (folder.path / name).is_file() if folder.members is None else name in folder.members
+        if folder.members is not None:
+            return name in folder.members
+        try:
+            return (folder.path / name).is_file()
+        except OSError as fault:
+            if fault.errno in (errno.ENAMETOOLONG, errno.EINVAL):  # no name that a file could have
+                return False
+            raise
 
     @cache
     def others() -> dict[str, list[str]]:
