@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_run_and_one_that_is_not_finished(bandbridge, run, d
     assert wrong.code == 2 and "not the folder of a run" in wrong.err
     (run / "best.safetensors").unlink()
     early = bandbridge("explain", run, dataset)
-    assert early.code == 2 and "not finished" in early.err
+    assert early.code == 2 and "is missing, and done.json names it" in early.err
 
 
 @pytest.fixture

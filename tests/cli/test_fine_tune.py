@@ -145,7 +145,8 @@ def test_what_is_no_model_or_no_dataset_is_said_to_be_none(tune, model, correcti
 
 def test_a_model_of_an_earlier_build_is_tuned_and_doubted(tune, model, corrections, tmp_path):
     old = shutil.copytree(model, tmp_path / "old")
-    (old / "training.json").unlink()
+    for name in ("training.json", "SHA256SUMS"):
+        (old / name).unlink()
     result = tune(old, corrections)
     assert result.code == 0 and "does not say which images it was trained on" in result.out
     known = read_trained_on(tmp_path / "new")

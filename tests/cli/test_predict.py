@@ -55,10 +55,11 @@ def test_deep_and_stacked_images_are_read_on_one_scale_and_said(bandbridge, smal
         gray = np.asarray(Image.open(path)).astype(np.uint16) << 4  # of a camera of 12 bits
         tifffile.imwrite(place, np.stack([gray, gray]) if place.stem == "1a" else gray, photometric="minisblack")
     results = [
-        bandbridge("predict", run, folder, "--out", tmp_path / folder.name, "--device", "cpu")
+        bandbridge("predict", run, folder, "--out", tmp_path / "out" / folder.name, "--device", "cpu")
         for folder in (images, deep)
     ]
-    shown, exact = (pd.read_csv(tmp_path / folder.name / "predictions.csv", dtype=str) for folder in (images, deep))
+    tables = [tmp_path / "out" / folder.name / "predictions.csv" for folder in (images, deep)]
+    shown, exact = (pd.read_csv(path, dtype=str) for path in tables)
     assert exact.filter(like="p_").equals(shown.filter(like="p_"))
     assert "read as of 12" in results[1].err and "4 images of several pages or channels" in results[1].err
     assert "of several pages" not in results[0].err and "16 bits" not in results[0].err

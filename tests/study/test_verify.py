@@ -43,7 +43,9 @@ def test_every_product_of_a_run_is_compared(runs: Path, name: str, how: str) -> 
     if how == "deleted":
         path.unlink()
         found = verify_runs(runs)
-        assert found.problems == ((f"{path} is missing",) if name != "done.json" else ())
+        assert found.problems == (
+            (f"{path} is missing" + ", and done.json names it" * (name == "run.json"),) if name != "done.json" else ()
+        )
         return
     content = path.read_bytes()
     middle = content.index(b"0123456789"[:1], len(content) // 2) if b"0" in content[len(content) // 2 :] else 40

@@ -127,7 +127,7 @@ def test_damaged_histories_are_named_together(study: Study, tmp_path: Path, text
     one, two, three = caught.value.problems
     assert str(damaged) in one
     assert says in one
-    assert two == f"{missing}: there is no such file"
+    assert two == f"{missing} is missing, and done.json names it"
     assert str(folder / "checkpoint.pt") in three
     assert "run the same study command again" in caught.value.remedy
 
