@@ -146,6 +146,9 @@ def test_a_folder_that_is_no_run_and_one_that_is_not_finished(bandbridge, run, d
     (run / "best.safetensors").unlink()
     early = bandbridge("explain", run, dataset)
     assert early.code == 2 and "is missing, and done.json names it" in early.err
+    (run / "done.json").unlink()
+    early = bandbridge("explain", run, dataset)
+    assert early.code == 2 and "not finished" in early.err
 
 
 @pytest.fixture
