@@ -6,7 +6,7 @@
 # Seen: noise is linear, a fifth of a millisecond for 400 KB; a constant ground is quadratic in the length of its run: from
 # 400 KB to 800 KB the processor time grows fourfold, to more than a thousand times that of noise. Decoding is linear in
 # both. The code is right, and as short as it should be. An image in many strips meets little of it; one in a single strip
-# or tile, of a few thousand pixels a side, takes minutes.
+# or tile, of a few thousand pixels a side, takes minutes by that growth.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
