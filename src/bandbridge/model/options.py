@@ -109,7 +109,7 @@ OPTIONS: dict[str, _Range] = {
     "initial_chs": _CHANNELS,
     "kernel_sizes": _Whole(1, 31),
     "ls_init_value": _Number(0, 10),
-    "mlp_ratio": _Number(0.1, 16),
+    "mlp_ratio": _Number(0.001, 16),
     "no_embed_class": _YesNo(),
     "norm_eps": _Number(1e-12, 1),
     "num_features": _CHANNELS,

@@ -160,7 +160,7 @@ class RecipeSpec(_Frozen):
     base: Literal["paper", "fast", "laboratory"] = "fast"
     epochs: Annotated[int, NO_YES] | None = Field(default=None, ge=1, le=100_000)
     batch_size: Annotated[int, NO_YES] | None = Field(default=None, ge=2, le=2**20)
-    learning_rate: Annotated[float, NO_YES] | None = Field(default=None, ge=1e-9, le=1e3, allow_inf_nan=False)
+    learning_rate: Annotated[float, NO_YES] | None = Field(default=None, ge=1e-9, le=1e36, allow_inf_nan=False)
     augmentation: Augmentation | None = None
     label_smoothing: Annotated[float, NO_YES] | None = Field(default=None, ge=0, lt=1)
     schedule: Schedule | None = None
