@@ -122,7 +122,7 @@ def test_places_that_would_lose_something_are_refused_before_anything_is_trained
     (tmp_path / "thesis" / "chapter.doc").write_text("mine")
     result = tune(model, corrections, "thesis")
     assert result.code == 2 and "is not empty" in result.err
-    assert "is a file" in tune(model, corrections, "thesis/chapter.doc").err
+    assert "is in the place of a folder" in tune(model, corrections, "thesis/chapter.doc").err
     assert (tmp_path / "thesis" / "chapter.doc").read_text() == "mine" and not (tmp_path / "runs").exists()
 
 
