@@ -19,16 +19,14 @@ more or fewer as many paths (the same, section 9.7: each path leaves the best so
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from bandbridge.evaluation.counts import CountCosts
+from bandbridge.evaluation.residual import cheapest_path, edges_of, pass_on, shortest_paths
 
 REJECTED = -1
-#: Less than this is no shorter path: sums of the same costs in another order differ by less.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class _Cell:
         """Return the shortest paths between the classes of a solution; constitutions often have the same one."""
         key = classes.tobytes()
         if key not in self.paths:
-            self.paths[key] = _shortest_paths(self.costs_of, classes)
+            self.paths[key] = shortest_paths(self.costs_of, classes)
         return self.paths[key]
 
 
@@ -212,7 +210,7 @@ def _cost_with(cell: _Cell, solution: _Solution, wanted: dict[int, int]) -> floa
     """
     penalties, n = cell.penalties[solution.constitution], len(cell.costs_of)
     classes, copies = solution.classes.copy(), np.bincount(solution.classes, minlength=len(cell.penalties[0]) + 1)
-    edges = np.stack([_edges_of(cell.costs_of, classes, index) for index in range(len(copies))])
+    edges = np.stack([edges_of(cell.costs_of, classes, index) for index in range(len(copies))])
     cost, settled = solution.cost, np.zeros(len(copies), dtype=bool)
     for index, count in wanted.items():
         settled[index] = True
@@ -220,71 +218,15 @@ def _cost_with(cell: _Cell, solution: _Solution, wanted: dict[int, int]) -> floa
             more = bool(copies[index] < count)
             take, give = _steps(penalties, copies[:-1], n)
             take[settled] = give[settled] = np.inf
-            extra, path = _cheapest_path(edges, index, give) if more else _cheapest_path(edges.T, index, take)
+            extra, path = cheapest_path(edges, index, give) if more else cheapest_path(edges.T, index, take)
             if not np.isfinite(extra):
                 return float("inf")
             before = penalties[index, copies[index]]
             copies[index] += 1 if more else -1
             copies[path[-1]] -= 1 if more else -1
             cost += extra + penalties[index, copies[index]] - before
-            _pass_on(cell.costs_of, classes, edges, path[::-1] if more else path)
+            pass_on(cell.costs_of, classes, edges, path[::-1] if more else path)
     return float(cost)
-
-
-def _edges_of(costs_of: np.ndarray, classes: np.ndarray, index: int) -> np.ndarray:
-    """Return what moving the cheapest chromosome of a class to each costs, float64 [K + 1], infinite to itself."""
-    members = costs_of[classes == index]
-    found = (members - members[:, index : index + 1]).min(axis=0, initial=np.inf)
-    found[index] = np.inf
-    return found
-
-
-def _cheapest_path(edges: np.ndarray, target: int, ends: np.ndarray) -> tuple[float, list[int]]:
-    """Return the least of ``ends`` at the start of a path to ``target`` and its edges, and the path from ``target``.
-
-    Bellman 1958, Quarterly of Applied Mathematics 16:87; there is no negative cycle.
-    """
-    lengths, onward = edges[:, target].copy(), np.full(len(edges), target)
-    lengths[target] = 0.0
-    for _ in range(len(edges)):
-        through = edges + lengths
-        best = through.argmin(axis=1)
-        shorter = through[np.arange(len(edges)), best] < lengths - _ROUNDING
-        if not shorter.any():
-            break
-        lengths[shorter], onward[shorter] = through[shorter, best[shorter]], best[shorter]
-    start = int((ends + lengths).argmin())
-    path = [start]
-    while path[-1] != target:
-        path.append(int(onward[path[-1]]))
-    return float(ends[start] + lengths[start]), path[::-1]
-
-
-def _pass_on(costs_of: np.ndarray, classes: np.ndarray, edges: np.ndarray, path: list[int]) -> None:
-    """Move the cheapest chromosome of each class on ``path`` to the next, in place."""
-    moves = []
-    for source, target in pairwise(path):
-        members = np.flatnonzero(classes == source)
-        moves.append((members[(costs_of[members, target] - costs_of[members, source]).argmin()], target))
-    for chromosome, target in moves:
-        classes[chromosome] = target
-    for index in path:
-        edges[index] = _edges_of(costs_of, classes, index)
-
-
-def _shortest_paths(costs_of: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the least cost of passing a chromosome from each class to each, rejection last, float64 [K + 1, K + 1].
-
-    A path passes one chromosome on at every class between its ends, whose numbers of copies stay (Floyd 1962,
-    Communications of the ACM 5:345).
-    """
-    n, nodes = costs_of.shape
-    paths = np.full((nodes, nodes), np.inf)
-    np.minimum.at(paths, classes, costs_of - costs_of[np.arange(n), classes][:, None])
-    np.fill_diagonal(paths, 0.0)
-    for via in range(nodes):
-        np.minimum(paths, paths[:, via, None] + paths[via], out=paths)
-    return paths
 
 
 def _joint_margins(cell: _Cell, solutions: list[_Solution]) -> np.ndarray:
