@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
-_SCRIPT = Path(__file__).parents[1] / "docs" / "architecture.py"
-_SPEC = importlib.util.spec_from_file_location("architecture", _SCRIPT)
-assert _SPEC is not None and _SPEC.loader is not None
-ARCHITECTURE: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = ARCHITECTURE  # dataclasses look their module up
-_SPEC.loader.exec_module(ARCHITECTURE)
+ARCHITECTURE = load_script("docs/architecture.py")
 
 # Both lists only get shorter: a line whose import is gone has to go too.
 #: Modules for finished models whose import loads torch today, and why.
@@ -200,7 +195,7 @@ def test_equal_houses_give_equal_bytes_and_the_picture_tells_what_it_shows(tmp_p
 
 
 def test_every_file_that_the_page_names_is_there() -> None:
-    page = _SCRIPT.with_suffix(".md").read_text(encoding="utf-8")
+    page = Path(ARCHITECTURE.__file__).with_suffix(".md").read_text(encoding="utf-8")
     table = page.partition("## Where does a change go?")[2].partition("\n## ")[0]
     rows = [line.split("|")[2:4] for line in table.splitlines() if line.startswith("| ")]
     for folder, column in ((ARCHITECTURE.ROOT, 0), (Path(__file__).parent, 1)):

@@ -1,20 +1,12 @@
 """The table of licences in SECURITY.md is that of the packages."""
 
-import importlib.util
 import re
-import sys
 import tomllib
-from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
-_SCRIPT = Path(__file__).parents[1] / "docs" / "licences.py"
-_SPEC = importlib.util.spec_from_file_location("licences", _SCRIPT)
-assert _SPEC is not None and _SPEC.loader is not None
-LICENCES: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = LICENCES  # dataclasses look their module up
-_SPEC.loader.exec_module(LICENCES)
+LICENCES = load_script("docs/licences.py")
 
 
 def test_every_pinned_package_has_a_row_and_no_other():

@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import content_hash, read_json, write_json, write_text
 from bandbridge.progress import note
 
@@ -28,6 +28,8 @@ DONE, STORE, SUMS = "done.json", "store.json", "SHA256SUMS"
 #: Beside large files, what their hashes were when they were last read.
 MEMORY = ".hashes.json"
 _WORTH_MEMORY = 2**26
+#: What to do about a model folder that is not to be trusted.
+COPY_AGAIN = "Copy the whole folder again, or export the model again."
 #: The key under which a JSON file holds the hash of all its others.
 OWN_HASH = "sha256"
 _RUN_FOLDER = re.compile(r".*-([0-9a-f]{12})")
@@ -234,7 +236,7 @@ def _read_store_files(path: Path, *_: int) -> Seal:
 
 @lru_cache(maxsize=256)
 def _read_sums(path: Path, *_: int) -> Seal:
-    remedy = "Copy the whole folder again, or export the model again."
+    remedy = COPY_AGAIN
     try:
         lines = [_SUMS_LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as fault:
@@ -317,20 +319,6 @@ def file_hash_remembered(path: Path) -> str:
 def _is_of(entry: Any, key: tuple[str, int, int, int, int]) -> bool:
     whole = isinstance(entry, list) and len(entry) == 5 and isinstance(entry[-1], str) and len(entry[-1]) == 64
     return whole and entry[:-1] == list(key[1:])
-
-
-def require_all_unaltered(paths: Iterable[Path], headline: str) -> None:
-    """Call :func:`require_unaltered` for each of ``paths``; raises :class:`ManyErrors` with all that differ."""
-    problems = []
-    for path in paths:
-        try:
-            require_unaltered(path)
-        except AlteredError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise ManyErrors(headline, [error.message for error in problems], problems[0].remedy)
 
 
 def read_product(path: Path) -> dict[str, Any]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scripts import load_script
 
 pytest.importorskip("psutil", reason="comes with the bench extra")
-SPEC = util.spec_from_file_location("training_benchmark", Path(__file__).parents[2] / "benchmarks" / "training.py")
-assert SPEC is not None and SPEC.loader is not None
-BENCHMARK: Any = util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = BENCHMARK  # dataclasses look their module up
-SPEC.loader.exec_module(BENCHMARK)
+BENCHMARK = load_script("benchmarks/training.py")
 
 
 def make_round(bandbridge: float, rival: float) -> Any:

@@ -190,8 +190,9 @@ class ImageFolder:
         From then on :meth:`read_bytes` gives no other file: what is prepared is what the set is known by.
         """
         for name in self.samples["file_name"]:
-            data = self.read_bytes(name)
-            self.hashed.setdefault(name, hashlib.sha256(data).hexdigest())
+            data = self.read_bytes(name)  # which compares, where it is known already
+            if name not in self.hashed:
+                self.hashed[name] = hashlib.sha256(data).hexdigest()
         return [self.hashed[name] for name in self.samples["file_name"]]
 
 

@@ -42,7 +42,7 @@ from bandbridge.evaluation.predictions import logits_of
 from bandbridge.evaluation.temperature import LOWEST, apply_temperature, cross_fitted, fit_temperature
 from bandbridge.files import write_text
 from bandbridge.karyotype import CLASSES, each_once
-from bandbridge.seal import parsed, read_product
+from bandbridge.seal import COPY_AGAIN, parsed, read_product
 
 FILE = "confidence.json"
 
@@ -381,4 +381,4 @@ def read_confidence(folder: Path) -> Confidence | None:
     """
     path = folder / FILE
     value = read_product(path)
-    return parsed(Confidence, value, path, "Copy the whole folder again, or export the model again.") if value else None
+    return parsed(Confidence, value, path, COPY_AGAIN) if value else None

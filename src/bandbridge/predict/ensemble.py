@@ -18,7 +18,7 @@ from bandbridge.predict.confidence import Confidence, Promise, energies, fit_con
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.predict.way_up import weigh_ways
-from bandbridge.seal import read_done, read_run
+from bandbridge.seal import COPY_AGAIN, read_done, read_run
 
 #: Images that are decoded and judged together.
 BATCH = 64
@@ -228,7 +228,7 @@ def _require_own(confidence: Confidence | None, member: Member) -> None:
     if confidence is not None and confidence.classes != member.classes:
         raise UserError(
             f"{member.folder}: what is known of its confidence is of other classes, or of the same in another order",
-            "Copy the whole folder again, or export the model again.",
+            COPY_AGAIN,
         )
 
 

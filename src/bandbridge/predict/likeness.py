@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from bandbridge.dataset.prepare import Preparation, background_level, foreground_mask
 from bandbridge.files import write_text
-from bandbridge.seal import parsed, read_product
+from bandbridge.seal import COPY_AGAIN, parsed, read_product
 
 FILE = "likeness.json"
 #: What is measured of an image, in the order of :func:`describe_image`.
@@ -175,4 +175,4 @@ def read_likeness(folder: Path) -> Likeness | None:
     """
     path = folder / FILE
     value = read_product(path)
-    return parsed(Likeness, value, path, "Copy the whole folder again, or export the model again.") if value else None
+    return parsed(Likeness, value, path, COPY_AGAIN) if value else None
