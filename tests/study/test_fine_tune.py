@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.finished import unseal
+from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation

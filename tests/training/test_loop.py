@@ -1,7 +1,9 @@
 """The loop: it learns, resumes bit for bit, leaves the global generator alone and survives lack of memory."""
 
 import time
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +46,20 @@ def job(epochs: int = 4, run_id: str = "a", **changes) -> TrainingJob:
     return TrainingJob(run_id, **{**values, **changes})
 
 
-def model(seed: int = 0) -> nn.Module:
+@cache
+def _made() -> nn.Module:
+    with torch.random.fork_rng():
+        return move_parameters(timm.create_model("test_resnet", num_classes=2, drop_rate=0.3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_before_its_layers_are_short_of_memory() -> None:
+    _made()
+
+
+def model() -> nn.Module:
     """A tiny network with batch norm and dropout, so that resume has statistics and global draws to get right."""
-    return move_parameters(timm.create_model("test_resnet", num_classes=2, drop_rate=0.3), seed)
+    return deepcopy(_made())
 
 
 def run(tmp_path: Path, task: TrainingJob | None = None, **options):
