@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not PYTHON, reason="needs an installation of its
 INSTALLED = load_script("benchmarks/installed.py")
 ARCHITECTURE = load_script("docs/architecture.py")
 #: What training is made of, and what only rare files take.
-ABSENT = (
+ABSENT = tuple("torch torchvision timm lightning_fabric safetensors sklearn pyarrow imagecodecs onnx".split())
     "torch",
     "torchvision",
     "timm",
@@ -140,7 +140,7 @@ def test_a_run_and_a_model_of_an_earlier_version_say_what_opens_them(home: Path)
     run = next((home / "runs" / "q").glob("*/scratch/fold0-*"))
     told = " ".join(lean(home, "predict", run.relative_to(home), "new-cells").stderr.split())
     assert "is a training run" in told and "bandbridge models export" in told
-    old = shutil.copytree(Path(__file__).parent / "made_by_afe3cdb" / "exported", home / "old")
+    shutil.copytree(Path(__file__).parent / "made_by_afe3cdb" / "exported", home / "old")
     told = " ".join(lean(home, "predict", "old", "new-cells").stderr.split())
     assert "without the graph" in told and "bandbridge models complete old" in told
 
