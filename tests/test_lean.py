@@ -30,17 +30,8 @@ pytestmark = pytest.mark.skipif(not PYTHON, reason="needs an installation of its
 INSTALLED = load_script("benchmarks/installed.py")
 ARCHITECTURE = load_script("docs/architecture.py")
 #: What training is made of, and what only rare files take.
-ABSENT = tuple("torch torchvision timm lightning_fabric safetensors sklearn pyarrow imagecodecs onnx".split())
-    "torch",
-    "torchvision",
-    "timm",
-    "lightning_fabric",
-    "safetensors",
-    "sklearn",
-    "pyarrow",
-    "imagecodecs",
-    "onnx",
-)
+_TRAINING = ("torch", "torchvision", "timm", "lightning_fabric", "safetensors", "sklearn", "onnx")
+ABSENT = (*_TRAINING, "pyarrow", "imagecodecs")
 _IMPORTS = """
 import importlib, importlib.util, json, sys
 names, absent = json.loads(sys.argv[1])
