@@ -10,8 +10,9 @@ from tests.networks import move_parameters, moved_network
 from torch import Tensor, nn
 
 from bandbridge.errors import UserError
-from bandbridge.explain.gradcam import grad_cam, has_evidence, normalise, upsample
+from bandbridge.explain.gradcam import grad_cam, has_evidence
 from bandbridge.explain.layers import find_cam_layer
+from bandbridge.explain.maps import normalise, upsample
 from bandbridge.model.architectures import ARCHITECTURES, Architecture, find_architecture
 
 
