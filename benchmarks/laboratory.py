@@ -3,10 +3,11 @@
     python benchmarks/laboratory.py --run runs/G/mobilenetv3-l/scratch/fold0-... --cells cells/
 
 run: one of the earlier build, which makes its model folder; this build completes a copy. cells: a folder of images for
-each cell; the first is the one, the first twenty are the twenty, which are classified and not drawn. The builds take turns, ``--rounds`` times after one
-that is not counted; printed is the least of the seconds, because other load only ever adds, the largest peak memory,
-and the ratios. ``--python``: the interpreter of an installation of this build without PyTorch (``make lean``); the
-earlier build runs on this one's packages. ``--int8``: a graph of 8 bits of the same run, exported by this build.
+each cell; the first is the one, the first twenty are the twenty, which are classified and not drawn. The builds take
+turns, ``--rounds`` times after one that is not counted; printed is the least of the seconds, because other load only
+ever adds, the largest peak memory, and the ratios. ``--python``: the interpreter of an installation of this build
+without PyTorch (``make lean``); the earlier build runs on this one's packages. ``--int8``: a graph of 8 bits of the
+same run, exported by this build.
 """
 
 from __future__ import annotations
