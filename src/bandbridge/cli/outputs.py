@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bandbridge.errors import UserError
+from bandbridge.disk import on_windows
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import require_folder
 
 
 def output_folder(path: Path) -> Path:
-    """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does."""
+    """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does.
+
+    Where Windows is not to write over a file in it that another program has open, such as a spreadsheet,
+    :class:`~bandbridge.errors.ManyErrors` is raised, too.
+    """
     require_folder(path)
+    if on_windows() and path.is_dir():
+        _require_closed(path)
     return path
+
+
+def _require_closed(folder: Path) -> None:
+    held = []
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            try:
+                file.open("r+b").close()
+            except PermissionError:
+                held.append(file.name)
+            except OSError:  # whoever writes it says what is wrong with it
+                continue
+    if held:
+        raise ManyErrors(
+            f"files in {folder} are open in another program, or closed to you:",
+            held,
+            "Close them there, a spreadsheet perhaps, or name another folder: they could not be written over.",
+        )
 
 
 def require_apart(out: Path, read: Iterable[Path]) -> None:
