@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bandbridge.disk import on_windows
+from bandbridge.disk import LONG_PATHS_REMEDY, is_too_long, on_windows, too_long
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import require_folder
+
+#: Characters of a path below the folder of runs: task, architecture, approach, fold, file, and who is writing it.
+_ROOM_OF_RUNS = 120
 
 
 def output_folder(path: Path) -> Path:
@@ -66,4 +69,9 @@ def runs_folder(path: Path) -> Path:
     It may be one that can be read only, as where a colleague's runs are reported.
     """
     require_folder(path, writable=False)
+    if is_too_long(deepest := path.absolute() / ("x" * _ROOM_OF_RUNS)):
+        raise UserError(
+            f"{path} is too long a path for runs, whose own have up to {_ROOM_OF_RUNS}: {too_long([deepest])}",
+            LONG_PATHS_REMEDY,
+        )
     return path
