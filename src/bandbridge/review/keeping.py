@@ -281,7 +281,7 @@ def _uri(path: PurePath) -> str:
 
     https://sqlite.org/uri.html
     """
-    plain = quote(path.as_posix())
+    plain = quote(path.as_posix(), safe="/:")
     return f"file://{plain}" if plain.startswith("/") else f"file:///{plain}"
 
 
