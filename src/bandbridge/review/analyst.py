@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _shown_map(member: Member, prepared: np.ndarray, target: np.ndarray) -> np.n
 
 
 @lru_cache(maxsize=1)
-def _seeing(member: Member) -> SeeingClassifier:
+def _seeing(member: Any) -> SeeingClassifier:
     from bandbridge.explain.seen import open_seeing, seeing  # torch; the sheet itself does without
     from bandbridge.model.classifier import Classifier
 
