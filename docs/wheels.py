@@ -155,8 +155,27 @@ def _ask(packages: Sequence[str], system: System, python: str) -> dict[str, list
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
-        command += ["--ignore-installed", "--no-deps", "--only-binary=:all:", "--target", place, "--report", str(report)]
-        command += ["--python-version", python, "--implementation", "cp", "--abi", abi, "--abi", "abi3", "--abi", "none"]
+        command += [
+            "--ignore-installed",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+            place,
+            "--report",
+            str(report),
+        ]
+        command += [
+            "--python-version",
+            python,
+            "--implementation",
+            "cp",
+            "--abi",
+            abi,
+            "--abi",
+            "abi3",
+            "--abi",
+            "none",
+        ]
         for platform in system.platforms:
             command += ["--platform", platform]
         done = subprocess.run([*command, *packages], capture_output=True, text=True)
@@ -188,10 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             system = SYSTEMS[key]
             found = here if key == "linux" else follow(needed, system, python, versions)
             own = ", ".join(sorted(found.versions.keys() - here.versions.keys()))
-            print(
-                f"| {system.name} | {python} | {len(found.versions)} | {'; '.join(found.problems) or '-'} | {own or '-'} |",
-                flush=True,
-            )
+            cells = (system.name, python, str(len(found.versions)), "; ".join(found.problems) or "-", own or "-")
+            print(f"| {' | '.join(cells)} |", flush=True)
             missing |= bool(found.problems)
     return int(missing)
 
