@@ -41,7 +41,7 @@ from bandbridge.dataset.metadata import (
     tables_among,
 )
 from bandbridge.dataset.names import with_unknown
-from bandbridge.disk import reachable, without_limit
+from bandbridge.disk import without_limit
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
 from bandbridge.filenames import folded
 from bandbridge.files import is_present, read_regular
@@ -282,9 +282,7 @@ def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -
         if folder.members is not None:
             return name in folder.members
         try:
-            return reachable(folder.path / name).is_file() and (
-                not blind() or PurePosixPath(name).as_posix() in exact()
-            )
+            return (folder.path / name).is_file() and (not blind() or PurePosixPath(name).as_posix() in exact())
         except OSError as fault:
             if fault.errno in (errno.ENAMETOOLONG, errno.EINVAL):  # no name that a file could have
                 return False
