@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from bandbridge.errors import EnvironmentFault
+
 #: Of Windows, with the drive and without the sign that ends it there (Microsoft, "Maximum Path Length Limitation").
 LONGEST_PATH = 259
 LONG_PATHS_REMEDY = (
@@ -28,6 +30,7 @@ _AS_IT_STANDS = "\\\\?\\"
 _PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: Which byte of a file is locked on Windows, where nobody else can read what is locked: one that no file of ours has.
 _LOCKED_BYTE = 2**30
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: How a system says that it does not flush folders, or opens none.
 _NO_SUCH_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS}
 
@@ -72,6 +75,47 @@ def rename(source: Path, target: Path) -> None:
 def is_in_use(fault: OSError) -> bool:
     """Whether Windows says by ``fault`` that another program has the file open, or may: it has one word for both."""
     return on_windows() and isinstance(fault, PermissionError)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename ``temporary`` over the file ``path``. Raises OSError.
+
+    Where Windows does not let go of ``path``, what was to take its place stays beside it under a name of its own, and
+    :class:`EnvironmentFault` tells that.
+    """
+    try:
+        rename(temporary, path)
+    except OSError as fault:
+        if not (is_in_use(fault) and path.is_file()):
+            raise
+        kept = path.with_name(f"{path.stem}-new{path.suffix}")
+        temporary.replace(kept)
+        raise EnvironmentFault(
+            f"cannot write {path}: another program has it open, or it is closed to you",
+            f"What belongs there is in {kept}. Close {path.name} wherever it is open, a spreadsheet perhaps, then put "
+            "that file in its place or run the same command again.",
+        ) from fault
+
+
+def cannot_write(path: Path, fault: OSError) -> EnvironmentFault:
+    """Return what to say of a file or folder that ``fault`` kept from being written."""
+    named = [Path(os.fsdecode(name)) for name in (fault.filename, fault.filename2) if isinstance(name, str | bytes)]
+    if long := [each for each in (path, *named) if is_too_long(each)]:
+        return EnvironmentFault(f"cannot write {path}: {too_long(long)}", LONG_PATHS_REMEDY)
+    return EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault))
+
+
+def _remedy(fault: OSError) -> str:
+    if fault.errno in _OUT_OF_SPACE:
+        return (
+            "The disk is full, or a limit on the size of files is reached. Make room and run the same command again: "
+            "finished work is kept."
+        )
+    if isinstance(fault, FileExistsError | NotADirectoryError):
+        return "A file is in the place of a folder: choose another folder, or move that file away."
+    if is_in_use(fault):
+        return "Close the programs that have a file of it open, a spreadsheet perhaps, then run the same command again."
+    return "Check the folder and its permissions, then run the same command again."
 
 
 def try_lock(descriptor: int) -> bool | None:

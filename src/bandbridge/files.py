@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import itertools
@@ -17,16 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bandbridge.disk import (
-    LONG_PATHS_REMEDY,
-    flush,
-    flush_folder,
-    is_in_use,
-    is_too_long,
-    reachable,
-    rename,
-    too_long,
-)
+from bandbridge.disk import cannot_write, flush, flush_folder, put_in_place, reachable, rename
 from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.filenames import folded, safe_name, short_name
 from bandbridge.leftovers import beside, clear_once
@@ -39,7 +29,6 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
 #: What a text file of ours, or of a user's, may have: many times the largest that is written.
 MAX_TEXT_BYTES = 2**27
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def is_present(path: Path) -> bool:
@@ -137,7 +126,7 @@ def replacing(path: Path) -> Iterator[Path]:
         clear_once(path.parent)
         yield temporary
         flush(temporary)
-        _put_in_place(temporary, path)
+        put_in_place(temporary, path)
         flush_folder(path.parent)
     except OSError as fault:
         with suppress(OSError):
@@ -199,42 +188,6 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
         flush_folder(made.parent)
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    try:
-        rename(temporary, path)
-    except OSError as fault:
-        if not (is_in_use(fault) and path.is_file()):
-            raise
-        kept = path.with_name(f"{path.stem}-new{path.suffix}")
-        temporary.replace(kept)
-        raise EnvironmentFault(
-            f"cannot write {path}: another program has it open, or it is closed to you",
-            f"What belongs there is in {kept}. Close {path.name} wherever it is open, a spreadsheet perhaps, then put "
-            "that file in its place or run the same command again.",
-        ) from fault
-
-
-def cannot_write(path: Path, fault: OSError) -> EnvironmentFault:
-    """Return what to say of a file or folder that ``fault`` kept from being written."""
-    named = [Path(os.fsdecode(name)) for name in (fault.filename, fault.filename2) if isinstance(name, str | bytes)]
-    if long := [each for each in (path, *named) if is_too_long(each)]:
-        return EnvironmentFault(f"cannot write {path}: {too_long(long)}", LONG_PATHS_REMEDY)
-    return EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault))
-
-
-def _remedy(fault: OSError) -> str:
-    if fault.errno in _OUT_OF_SPACE:
-        return (
-            "The disk is full, or a limit on the size of files is reached. Make room and run the same command again: "
-            "finished work is kept."
-        )
-    if isinstance(fault, FileExistsError | NotADirectoryError):
-        return "A file is in the place of a folder: choose another folder, or move that file away."
-    if is_in_use(fault):
-        return "Close the programs that have a file of it open, a spreadsheet perhaps, then run the same command again."
-    return "Check the folder and its permissions, then run the same command again."
 
 
 def file_stems(names: Iterable[str], default: str) -> Iterator[str]:

@@ -20,10 +20,10 @@ from bandbridge.dataset.decode import DecodeError
 from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.dataset.planes import choose_plane
-from bandbridge.disk import reachable
+from bandbridge.disk import cannot_write, reachable
 from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
 from bandbridge.filenames import folded, safe_paths
-from bandbridge.files import cannot_write, csv_lines, is_present, load_json, write_json, write_text
+from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
 from bandbridge.karyotype import CLASSES, is_number
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.progress import track
