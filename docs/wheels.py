@@ -55,7 +55,7 @@ SYSTEMS = {
     ),
     "linux": System(
         "Linux",
-        ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64"),
+        (*(f"manylinux_2_{number}_x86_64" for number in range(28, 4, -1)), "manylinux2014_x86_64", "linux_x86_64"),
         {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
     ),
 }
