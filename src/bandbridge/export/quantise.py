@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from bandbridge.disk import rename
 from bandbridge.errors import UserError
 from bandbridge.predict.runtime import Runtime, need
 
@@ -154,7 +155,7 @@ def quantise_onnx(path: Path, calibration: np.ndarray) -> None:
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={"CalibMovingAverage": True},
         )
-        done.replace(path)
+        rename(done, path)
 
 
 def _fragile(path: Path) -> list[str]:
