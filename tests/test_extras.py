@@ -39,7 +39,7 @@ def test_one_that_is_not_names_its_extra(package: str, extra: str, monkeypatch: 
     with pytest.raises(UserError) as refused:
         need(f"{package}")
     assert "is not installed here" in refused.value.message
-    assert refused.value.remedy == f"Install it with: pip install 'bandbridge[{extra}]'"
+    assert refused.value.remedy == f'Install it with: pip install "bandbridge[{extra}]"'
     with pytest.raises(UserError, match=r"bandbridge\[formats\]"):
         need(package, "formats")
 
@@ -72,4 +72,4 @@ def test_a_command_that_needs_an_extra_says_so_in_one_line(tmp_path: Path) -> No
     assert done.returncode == 2 and "Traceback" not in done.stderr
     told = " ".join(done.stderr.split())
     assert "error: this needs PyTorch, which is not installed here" in told
-    assert "Install it with: pip install 'bandbridge[train]'" in told
+    assert 'Install it with: pip install "bandbridge[train]"' in told
