@@ -51,9 +51,9 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, files, holding, karyotype, machine, terminal, progress, seal",
+        "errors, extras, files, holding, karyotype, machine, terminal, progress, seal",
         (
-            *("errors", "files", "leftovers", "holding", "processes", "karyotype", "machine"),
+            *("errors", "extras", "files", "leftovers", "holding", "processes", "karyotype", "machine"),
             *("terminal", "progress", "seal"),
         ),
     ),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from bandbridge.errors import UserError
+
+#: Kinds of device; auto is a GPU where there is one.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def usable_cores() -> int:
@@ -19,6 +25,23 @@ def usable_cores() -> int:
     granted = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
     cores = int(cpu_count())
     return max(1, min(cores, int(granted))) if granted.isdecimal() else cores
+
+
+def sees_gpu() -> bool:
+    """Whether the system's CUDA driver sees a GPU that this process may use; nothing large is loaded to find out."""
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            driver, count = ctypes.CDLL(name), ctypes.c_int()
+            return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        except (OSError, AttributeError):
+            continue
+    return False
+
+
+def require_device(name: str) -> None:
+    """Raise :class:`UserError` unless ``name`` is that of a kind of device."""
+    if name not in DEVICES:
+        raise UserError(f"there is no device {name!r}", "Use --device auto, cpu, cuda or mps.")
 
 
 def let_threads_sleep() -> None:

@@ -29,6 +29,8 @@ DONE, STORE, SUMS = "done.json", "store.json", "SHA256SUMS"
 MEMORY = ".hashes.json"
 _WORTH_MEMORY = 2**26
 #: What to do about a model folder that is not to be trusted.
+#: The weights of a model folder, as timm and the Hugging Face hub name them.
+EXPORTED_WEIGHTS = "model.safetensors"
 COPY_AGAIN = "Copy the whole folder again, or export the model again."
 #: The key under which a JSON file holds the hash of all its others.
 OWN_HASH = "sha256"

@@ -40,7 +40,7 @@ def test_a_run_becomes_a_folder_that_says_how_far_it_is_from_pytorch(bandbridge,
     assert result.code == 0, result.err
     assert [line.split()[0] for line in result.out.splitlines()] == ["1", "3", "16"]
     folder = tmp_path / "exports" / f"Q-test_resnet-{run.name[-12:]}-onnx"
-    names = {"model.onnx", "preparation.json", "SHA256SUMS", "example.py", "README.md"}
+    names = {"model.onnx", "evidence.onnx", "preparation.json", "SHA256SUMS", "example.py", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     assert "not calibrated" in result.err and json.loads((folder / "preparation.json").read_text())["temperature"] == 1
 

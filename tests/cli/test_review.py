@@ -196,9 +196,3 @@ def test_a_port_in_use_a_folder_that_is_no_run_and_no_cells(bandbridge, run, tmp
     (tmp_path / "empty").mkdir()
     result = bandbridge("review", run, tmp_path / "empty", *work)
     assert result.code == 2 and "holds no cell" in result.err
-
-
-def test_without_the_extra_the_remedy_names_it(bandbridge, run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    result = bandbridge("review", run)
-    assert result.code == 2 and "uvicorn" in result.err and "pip install 'bandbridge[review]'" in result.err

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bandbridge.errors import UserError
-from bandbridge.explain.gradcam import grad_cam, has_evidence, normalise, upsample
+from bandbridge.explain.gradcam import grad_cam, has_evidence
 from bandbridge.explain.layers import find_cam_layer
+from bandbridge.explain.maps import normalise, upsample
 from bandbridge.model.architectures import ARCHITECTURES, Architecture, create_model, find_architecture
 
 

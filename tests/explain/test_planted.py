@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bandbridge.explain.gradcam import grad_cam, upsample
+from bandbridge.explain.gradcam import grad_cam
+from bandbridge.explain.maps import upsample
 
 SIZE, BAND = 64, slice(40, 48)
 CLASSES = (WITHOUT, WITH) = (0, 1)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.explain.gradcam import normalise, upsample
+from bandbridge.explain.maps import normalise, upsample
 from bandbridge.explain.seen import SeeingClassifier as Classifier
 from bandbridge.explain.seen import open_seeing as open_classifier
 from bandbridge.model.architectures import find_architecture

@@ -18,7 +18,8 @@ from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.explain import panels, survey
 from bandbridge.explain.attention import chance_shares, find_regions, measure_shares
 from bandbridge.explain.cases import KINDS, judge
-from bandbridge.explain.gradcam import grad_cam, has_evidence, normalise, upsample
+from bandbridge.explain.gradcam import grad_cam, has_evidence
+from bandbridge.explain.maps import normalise, upsample
 from bandbridge.explain.overlay import overlay, place
 from bandbridge.explain.panels import CasePanel, study_cases
 from bandbridge.explain.perturbation import deletion_insertion

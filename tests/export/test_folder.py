@@ -17,6 +17,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export.folder import Worth, export_folder, model_card
 from bandbridge.model.classifier import open_classifier
 from bandbridge.predict.ensemble import open_models
+from bandbridge.predict.graph import GraphClassifier
 from bandbridge.predict.trained_on import TrainedOn
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
@@ -47,7 +48,10 @@ def test_timm_loads_it_with_the_same_logits(run, exported):
 def test_it_answers_like_its_run(run, exported):
     images = [np.random.default_rng(seed).integers(0, 255, (50, 30)).astype(np.uint8) for seed in range(4)]
     ours, theirs = (open_models([folder], device="cpu") for folder in (run, exported))
-    assert np.array_equal(ours.judge(images).probabilities, theirs.judge(images).probabilities)
+    weights = open_models([exported], device="cpu", graphs=False)
+    assert np.array_equal(ours.judge(images).probabilities, weights.judge(images).probabilities)
+    assert isinstance(theirs.members[0], GraphClassifier)
+    assert np.allclose(ours.judge(images).probabilities, theirs.judge(images).probabilities, rtol=0, atol=1e-5)
     assert ours.confidence.model_dump_json() == theirs.confidence.model_dump_json()
     assert theirs.members[0].facts["id"] == json.loads((run / "run.json").read_text())["id"]
 
@@ -65,10 +69,12 @@ def test_the_card_says_what_was_measured(run, exported):
 
 def test_nothing_in_it_is_a_pickle_or_names_a_path(run, exported):
     assert {path.name for path in exported.iterdir()} == {
-        *("README.md", "SHA256SUMS", "config.json", "confidence.json", "model.safetensors", "training.json")
+        *("README.md", "SHA256SUMS", "config.json", "confidence.json", "model.safetensors", "training.json"),
+        *("model.onnx", "evidence.onnx"),
     }
-    for name in ("config.json", "confidence.json", "training.json"):
-        assert str(run.parents[4]) not in (exported / name).read_text()
+    for name in ("config.json", "confidence.json", "training.json", "model.onnx", "evidence.onnx"):
+        content = (exported / name).read_bytes()
+        assert str(run.parents[4]).encode() not in content and b"site-packages" not in content
 
 
 def test_exporting_again_replaces_it_and_foreign_folders_are_left_alone(run, exported, tmp_path):

@@ -115,7 +115,7 @@ def test_a_folder_with_other_files_is_kept_and_an_earlier_export_replaced(onnx, 
 
 def test_without_the_packages_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match=r"bandbridge\[export\]"):
+    with pytest.raises(UserError, match=r"bandbridge\[train\]"):
         export(exportable("test_resnet"), tmp_path / "out", "onnx", prepared())
 
 

@@ -77,31 +77,16 @@ def export(
 
 def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifier]:
     """Return the model in ``folder`` with the temperature and the threshold that its predictions gave, if any."""
-    from bandbridge.export.graph import Exportable
+    from bandbridge.export.graph import exportable
     from bandbridge.model.classifier import Classifier
     from bandbridge.predict.confidence import without_errors
     from bandbridge.predict.ensemble import open_models
-    from bandbridge.seal import read_product
 
-    ensemble = open_models([folder], checkpoint, "cpu")
+    ensemble = open_models([folder], checkpoint, "cpu", graphs=False)
     classifier, confidence = ensemble.members[0], ensemble.confidence
     if not isinstance(classifier, Classifier):
         raise UserError(f"{folder} is an exported graph already", "Name the run or the model folder that it came from.")
-    weights = read_product(folder / "environment.json").get("imagenet_weights") or {}
-    source = Exportable(
-        classifier.model.eval(),
-        tuple(classifier.mean.flatten().tolist()),
-        tuple(classifier.std.flatten().tolist()),
-        classifier.preparation,
-        classifier.classes,
-        classifier.facts,
-        confidence.temperature if confidence is not None else 1.0,
-        confidence.review_below if confidence is not None else None,
-        str(weights.get("licence") or "not known"),
-        confidence,
-        next(iter(ensemble.likenesses), None),
-        _trained_on(folder),
-    )
+    source = exportable(classifier, confidence, next(iter(ensemble.likenesses), None), _trained_on(folder))
     if confidence is None:
         note(
             "no held-out predictions are known: the probabilities are not calibrated, and every image is to be checked"
@@ -137,17 +122,14 @@ def _images(
     """Return images to compare with PyTorch on, drawn ones where no dataset is at hand, and the trial of 8 bits."""
     import numpy as np
 
-    from bandbridge.dataset.by_cell import prepare_images
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.read_prepared import read_prepared
-    from bandbridge.dataset.synthetic import draw_cell
-    from bandbridge.export.graph import BATCHES
+    from bandbridge.export.graph import BATCHES, drawn_images
     from bandbridge.export.quantise import Trial, divide
 
     most = max(BATCHES)
     if calibrate is None:
-        drawn = [one.image for one in draw_cell("G", 0, 0)]
-        return prepare_images(drawn, ["drawn"] * len(drawn), classifier.preparation)[: 2 * most : 2], None
+        return drawn_images(classifier.preparation), None
     dataset = open_dataset(calibrate)
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:

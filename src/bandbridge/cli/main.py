@@ -25,6 +25,7 @@ from bandbridge.cli import (
     study,
 )
 from bandbridge.errors import EnvironmentFault, UserError, visible
+from bandbridge.extras import lacking
 from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
 from bandbridge.terminal import say
@@ -105,6 +106,11 @@ def run() -> None:
         if debug:
             raise
         _stop(error.message, error.remedy, error.exit_code)
+    except ImportError as fault:
+        absent = lacking(fault)
+        if debug or absent is None:
+            raise
+        _stop(absent.message, absent.remedy, absent.exit_code)
     except OSError as fault:
         if debug:
             raise

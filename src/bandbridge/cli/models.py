@@ -75,6 +75,30 @@ def export_model(
     note(f"written to {folder}; its README.md says what it is")
 
 
+@app.command("complete")
+def complete(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Model folders of an earlier version.")],
+) -> None:
+    """Add to model folders of earlier versions the graph that predict and review use without PyTorch.
+
+    It is compared with PyTorch first; the weights stay as they are.
+    """
+    from bandbridge.errors import ManyErrors, UserError, in_one_line
+    from bandbridge.export.folder import complete_folder
+    from bandbridge.progress import note
+
+    problems = []
+    for folder in folders:
+        try:
+            note(f"{folder}: completed" if complete_folder(folder) else f"{folder}: complete already")
+        except UserError as error:
+            if len(folders) == 1:
+                raise
+            problems.append(in_one_line(error.message, error.remedy))
+    if problems:
+        raise ManyErrors("model folders that could not be completed:", problems)
+
+
 @app.command("list")
 def models(
     names: list[str] | None = typer.Argument(

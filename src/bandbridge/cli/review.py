@@ -55,7 +55,6 @@ def review(
 
     Accepted cells are exported as a dataset that a study can train on. Not a medical device.
     """
-    _require_extra()
     import uvicorn
 
     from bandbridge.review.guard import Door
@@ -89,18 +88,6 @@ def review(
         opened.store.close()
         with suppress(OSError):
             forwarding.unlink(missing_ok=True)
-
-
-def _require_extra() -> None:
-    try:
-        import python_multipart  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as fault:
-        raise UserError(
-            f"the review page needs {fault.name}, which is not installed",
-            "Install it with: pip install 'bandbridge[review]'",
-        ) from fault
 
 
 def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None) -> Review:

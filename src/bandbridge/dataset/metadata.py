@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from bandbridge.errors import ManyErrors, UserError, in_plain_signs, visible
+from bandbridge.extras import need
 from bandbridge.files import parse_json, unguard_formula
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
@@ -213,9 +214,7 @@ def _read_jsonl(data: bytes, place: str) -> tuple[list[str], list[Row]]:
 
 
 def _read_parquet(data: bytes, place: str) -> tuple[list[str], list[Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = need("pyarrow", "formats"), need("pyarrow.parquet", "formats")
     try:
         schema = pq.read_schema(io.BytesIO(data))
         kept = _within_bounds(data, [name for name in dict.fromkeys(schema.names) if name in _READ], place)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.extras import need
 from bandbridge.files import replacing
 from bandbridge.seal import require_unaltered
 
@@ -118,6 +117,7 @@ def read_predictions(path: Path | str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"no predictions at {path}", "The same study command makes them: the run counts as unfinished.")
     require_unaltered(path)
+    pa, pq = need("pyarrow"), need("pyarrow.parquet")
     try:
         # A ParquetFile, not read_table: that would take folders named a=b above the file for columns.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -135,6 +135,7 @@ def write_predictions(path: Path, frame: pd.DataFrame) -> None:
     Raises :class:`UserError` naming the file, with every problem, when the frame is not a predictions table.
     """
     _check(frame, path)
+    pa, pq = need("pyarrow"), need("pyarrow.parquet")
     logits = [_LOGIT + name for name in class_names(frame)]
     schema = pa.schema([(name, pa.string()) for name in TEXT_COLUMNS] + [(name, pa.float32()) for name in logits])
     columns = [pa.array(frame[name].to_numpy(dtype=object), pa.string()) for name in TEXT_COLUMNS]

@@ -1,7 +1,7 @@
 """Grad-CAM: which places of an image speak for a class (Selvaraju et al. 2017, ICCV, Eqs. 1 and 2).
 
 A map is kept as it comes, in the unit of the logit: maps stretched to [0, 1] one by one, as they are published, cannot
-be compared between images or models. :func:`normalise` makes those for the eye.
+be compared between images or models. :mod:`bandbridge.explain.maps` makes those for the eye.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bandbridge.errors import UserError
 from bandbridge.explain.layers import channels_first, find_module
@@ -103,20 +102,3 @@ def _caught(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
 def has_evidence(maps: np.ndarray) -> np.ndarray:
     """Return bool [B]: whether a raw map, float [B, h, w], is positive anywhere. If not: :data:`NO_EVIDENCE`."""
     return maps.max(axis=(1, 2)) > 0
-
-
-def normalise(maps: np.ndarray) -> np.ndarray:
-    """Return raw ``maps``, float [B, h, w], stretched to [0, 1] one by one as published, float32 [B, h, w].
-
-    A map without evidence stays 0 everywhere; one that is positive and equal everywhere becomes 1.
-    """
-    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
-    low = np.where(low == high, 0, low)
-    stretched = np.divide(maps - low, high - low, out=np.zeros_like(maps, dtype=np.float32), where=high > 0)
-    return stretched.astype(np.float32)
-
-
-def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return ``maps``, float [B, h, w], at the size of the input by bilinear interpolation, float32 [B, H, W]."""
-    values = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.float32))[:, None]
-    return functional.interpolate(values, (height, width), mode="bilinear", align_corners=False)[:, 0].numpy()

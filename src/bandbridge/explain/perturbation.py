@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bandbridge.explain.attention import Regions
-from bandbridge.explain.gradcam import upsample
+from bandbridge.explain.maps import upsample
 
 
 def perturb(

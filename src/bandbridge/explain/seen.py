@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bandbridge.explain.gradcam import ClassEvidence, grad_cam, normalise, upsample
+from bandbridge.explain.gradcam import ClassEvidence, grad_cam
 from bandbridge.explain.layers import find_cam_layer
+from bandbridge.explain.maps import centred_maps, normalise, upsample
 from bandbridge.model.classifier import BATCH, Classifier, open_classifier
 
 
@@ -45,17 +46,8 @@ class SeeingClassifier(Classifier):
         return shown, raw.max(axis=(1, 2))
 
     def centred_maps(self, prepared: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return raw maps enlarged to the prepared image, float32 [B, S, S], each the mean of upright and upside down.
-
-        A convolution that halves an image of even size looks half a pixel to one side, so a map lies up to half of its
-        places off, to the upper left or the lower right, as the padding has it. Of the image turned by 180 degrees it
-        is off to the other side; the mean is not. For measuring where evidence lies, this matters more than its own
-        coarseness.
-        """
-        size = self.preparation.size
-        ways = (prepared, prepared[..., ::-1, ::-1])
-        upright, turned = (upsample(self.evidence(images, targets).maps, size, size) for images in ways)
-        return (upright + turned[:, ::-1, ::-1]) / 2
+        """Return raw maps enlarged to the prepared image and centred, float32 [B, S, S], as :func:`centred_maps`."""
+        return centred_maps(lambda images: self.evidence(images, targets).maps, prepared)
 
 
 def seeing(classifier: Classifier, layer: str | None = None) -> SeeingClassifier:

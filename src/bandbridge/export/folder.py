@@ -28,13 +28,15 @@ from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
+from bandbridge.export.graph import exportable, write_beside_weights
 from bandbridge.files import flush, flush_folder, folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
-from bandbridge.model.classifier import Classifier, open_classifier
+from bandbridge.model.classifier import Classifier, exported_facts, open_classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
-from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, write_confidence
+from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, read_confidence, write_confidence
 from bandbridge.predict.ensemble import is_run, sibling_folds
+from bandbridge.predict.evidence import FILE as EVIDENCE
 from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import (
     Likeness,
@@ -44,11 +46,13 @@ from bandbridge.predict.likeness import (
     fit_likeness,
     write_likeness,
 )
+from bandbridge.predict.runtime import MODEL_FILES
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
-from bandbridge.seal import SUMS, read_product, write_sums
+from bandbridge.seal import SUMS, read_product, seal_of, write_sums
 
+README = "README.md"
 _APPROACHES = {
     "fine-tuned": "a finished model's weights, then the target images",
     "scratch": "random weights, then the target images",
@@ -156,9 +160,10 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
         if worth.likeness is not None:
             write_likeness(worth.likeness, folder)
         write_trained_on(worth.trained_on, folder / TRAINED_ON)
+        write_beside_weights(exportable(classifier, worth.confidence), folder)
         # Not of the card: it is there to be edited.
         write_sums(folder, (file.name for file in folder.iterdir()))
-        write_text(folder / "README.md", model_card(classifier, worth))
+        write_text(folder / README, model_card(classifier, worth))
     return out
 
 
@@ -178,6 +183,29 @@ def _save_for_timm(classifier: Classifier, folder: Path, config: dict[str, Any],
         save_for_hf(model, str(folder), model_config=config, model_args=arguments or None, safe_serialization=True)
     finally:
         model.pretrained_cfg = before
+
+
+def complete_folder(folder: Path) -> bool:
+    """Add to the model ``folder`` of an earlier build what ``predict`` and ``review`` use without PyTorch.
+
+    Returns whether anything was missing. Raises :class:`UserError` where ``folder`` is no model folder.
+    """
+    if not exported_facts(folder):
+        raise UserError(f"{folder} is no model folder", "Name one that bandbridge models export wrote.")
+    seal, graph = seal_of(folder), folder / MODEL_FILES["onnx"]
+    if graph.is_file() and (seal is None or graph.name in (seal.files or ())):
+        return False
+    classifier = open_classifier(folder, device="cpu")
+    with folder_beside(folder) as apart:
+        write_beside_weights(exportable(classifier, read_confidence(folder)), apart)
+        made = sorted(apart.iterdir())
+        for file in made:
+            flush(file)
+            file.replace(folder / file.name)
+    # The hashes last: without them the graph counts as missing, and the next attempt makes it again.
+    known = seal.files if seal is not None and seal.files else {file.name for file in folder.iterdir()} - {README}
+    write_sums(folder, {*known, *(file.name for file in made)})
+    return True
 
 
 @contextmanager
@@ -209,7 +237,7 @@ def _written_apart(out: Path) -> Iterator[Path]:
 
 def _replace_files(out: Path, place: Path) -> None:
     """Move the files of ``place`` into ``out``, among whatever else is there; configuration and hashes last."""
-    for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON):
+    for stale in (SUMS, CONFIDENCE, LIKENESS, TRAINED_ON, EVIDENCE):
         (out / stale).unlink(missing_ok=True)
     # The configuration late: killed before, the folder still counts as a model, which the next export may replace. The
     # hashes last: without them, a folder that was replaced in part is an earlier build's.

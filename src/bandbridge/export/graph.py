@@ -2,13 +2,13 @@
 
 The graph takes prepared gray images, uint8 [N, S, S], N as it comes, and holds all that follows: division by 255, three
 channels, the subtraction of the mean and the division by the SD of the weights, the network, and the softmax of
-logits / temperature (Guo et al. 2017). What remains outside is the preparation, which ``example.py`` repeats.
+logits / temperature (Guo et al. 2017). The network's last features come out as well. What remains outside is the
+preparation, which ``example.py`` repeats.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,21 +22,31 @@ from timm.models.vgg import ConvMlp
 from torch import Tensor, nn
 
 from bandbridge import __version__
+from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.explain.layers import find_cam_layer
 from bandbridge.export import example
+from bandbridge.export.evidence import write_evidence
+from bandbridge.export.onnx_file import write_graph
 from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
+from bandbridge.export.readme import readme
+from bandbridge.extras import need
 from bandbridge.files import replacing_folder, write_json, write_text
+from bandbridge.model.architectures import find_architecture
 from bandbridge.model.channels import as_channels, as_views
+from bandbridge.model.classifier import Classifier
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
+from bandbridge.predict.evidence import FILE as EVIDENCE
 from bandbridge.predict.graph import FACTS as PREPARATION
 from bandbridge.predict.likeness import FILE as LIKENESS
 from bandbridge.predict.likeness import Likeness, write_likeness
-from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, need, open_runtime
+from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, open_runtime
 from bandbridge.predict.trained_on import FILE as TRAINING
 from bandbridge.predict.trained_on import TrainedOn, write_trained_on
-from bandbridge.seal import SUMS, write_sums
+from bandbridge.seal import SUMS, read_product, write_sums
 
 #: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
 BATCHES = (1, 3, 16)
@@ -53,14 +63,13 @@ _OWN_FILES = {
     CONFIDENCE,
     LIKENESS,
     TRAINING,
+    EVIDENCE,
     "model.onnx",
     "model.xml",
     "model.bin",
 }
 #: What a graph says of the run that it came from.
 _RUN_FACTS = ("id", "task", "architecture", "approach", "record")
-#: The lowest that OpenVINO and ONNX Runtime of these years read, and that has LayerNormalization as one operation.
-_OPSET = 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,30 @@ class Exportable:
     confidence: Confidence | None = None
     likeness: Likeness | None = None
     trained: TrainedOn | None = None
+
+
+def exportable(
+    classifier: Classifier,
+    confidence: Confidence | None = None,
+    likeness: Likeness | None = None,
+    trained: TrainedOn | None = None,
+) -> Exportable:
+    """Return ``classifier``, opened on the CPU, as what is exported; ``confidence`` gives temperature and threshold."""
+    weights = read_product(classifier.folder / "environment.json").get("imagenet_weights") or {}
+    return Exportable(
+        classifier.model.eval(),
+        tuple(classifier.mean.flatten().tolist()),
+        tuple(classifier.std.flatten().tolist()),
+        classifier.preparation,
+        classifier.classes,
+        classifier.facts,
+        confidence.temperature if confidence is not None else 1.0,
+        confidence.review_below if confidence is not None else None,
+        str(weights.get("licence") or "not known"),
+        confidence,
+        likeness,
+        trained,
+    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +145,7 @@ class Exported:
 
 class ImageGraph(nn.Module):
     """The network with what stands before and after it: uint8 [N, S, S], or [N, 2, S, S]
-    of two views, to logits and probabilities, [N, K] each."""
+    of two views, to logits and probabilities, [N, K] each, and the last features."""
 
     mean: Tensor
     std: Tensor
@@ -124,9 +157,24 @@ class ImageGraph(nn.Module):
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(source, name)).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two outputs of the graph, float32."""
-        logits = self.model((as_channels(as_views(images).float() / 255) - self.mean) / self.std)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it returns; a network that does not say what its features are gives none."""
+        named = ("logits", "probabilities")
+        return (*named, "features") if hasattr(self.model, "forward_features") else named
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return float32 [N, 3, S, S] of the images."""
+        return (as_channels(as_views(images).float() / 255) - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of the graph, float32."""
+        seen = self.normalised(images)
+        if "features" in self.outputs:
+            features = self.model.forward_features(seen)  # type: ignore[operator]
+            logits = self.model.forward_head(features)  # type: ignore[operator]
+            return logits, torch.softmax(logits / self.temperature, dim=1), features
+        logits = self.model(seen)
         return logits, torch.softmax(logits / self.temperature, dim=1)
 
 
@@ -149,8 +197,41 @@ def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, tria
         _refuse_difference(differences, kind)
         if trial is not None:
             loss = _in_eight_bits(source, folder, kind, trial)
+        else:
+            _add_evidence(source, folder, images)
         _describe(source, folder, model.name, differences, loss)
     return Exported(out, differences, loss)
+
+
+def write_beside_weights(source: Exportable, folder: Path) -> tuple[Difference, ...]:
+    """Write the graph of ``source``, and what tells where it sees a class, into ``folder``; return how far it is off.
+
+    It is compared with PyTorch on drawn chromosomes. Raises :class:`EnvironmentFault` when the logits differ by more
+    than ``TOLERANCE`` of their range.
+    """
+    need("onnx")
+    _write(source, folder, "onnx", None)
+    images = drawn_images(source.preparation)
+    differences = compare(source, open_runtime(folder / MODEL_FILES["onnx"], 1), images)
+    _refuse_difference(differences, "onnx")
+    _add_evidence(source, folder, images)
+    return differences
+
+
+def drawn_images(preparation: Preparation) -> np.ndarray:
+    """Return drawn chromosomes to compare a graph with PyTorch on, uint8 [N, *preparation.shape]."""
+    drawn = [one.image for one in draw_cell("G", 0, 0)]
+    return prepare_images(drawn, ["drawn"] * len(drawn), preparation)[: 2 * max(BATCHES) : 2]
+
+
+def _add_evidence(source: Exportable, folder: Path, images: np.ndarray) -> None:
+    """Let the graph in ``folder`` tell where it sees a class, where its head has a formula for that."""
+    architecture = str(source.facts.get("architecture", ""))
+    if not architecture:
+        return
+    seen = ImageGraph(source).normalised(torch.from_numpy(np.ascontiguousarray(images[: max(BATCHES)])))
+    layer = find_cam_layer(source.model, find_architecture(architecture))
+    write_evidence(source.model, layer, seen, len(source.classes), folder / EVIDENCE)
 
 
 def _in_eight_bits(source: Exportable, folder: Path, kind: Format, trial: Trial) -> Loss:
@@ -179,30 +260,11 @@ def _write(source: Exportable, folder: Path, kind: Format, calibration: np.ndarr
 
 
 def write_onnx(source: Exportable, path: Path) -> None:
-    """Write the graph to ``path``. Raises :class:`EnvironmentFault` when torch cannot translate it.
-
-    This is torch's exporter by tracing. That by torch.export gave the same numbers for timm's tiny models, took 40
-    seconds instead of one, and would need another package; what tracing gets wrong, :func:`compare` finds.
-    """
-    names = ["logits", "probabilities"]
-    with warnings.catch_warnings(), torch.inference_mode(), _widening_pools_as_products(source.model):
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                ImageGraph(source).eval(),
-                (torch.zeros(2, *source.preparation.shape, dtype=torch.uint8),),
-                str(path),
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=["images"],
-                output_names=names,
-                dynamic_axes={name: {0: "N"} for name in ["images", *names]},
-            )
-        except (RuntimeError, torch.onnx.errors.OnnxExporterError) as fault:
-            raise EnvironmentFault(
-                f"this model cannot be written as ONNX: {' '.join(str(fault).split())[:300]}",
-                "Another version of torch may know how.",
-            ) from fault
+    """Write the graph to ``path``. Raises :class:`EnvironmentFault` when torch cannot translate it."""
+    graph = ImageGraph(source)
+    images = torch.zeros(2, *source.preparation.shape, dtype=torch.uint8)
+    with _widening_pools_as_products(source.model):
+        write_graph(graph, (images,), path, ["images"], graph.outputs)
 
 
 @contextmanager
@@ -328,87 +390,3 @@ def _describe(
     write_sums(folder, (file.name for file in folder.iterdir()))
     write_text(folder / EXAMPLE, Path(example.__file__).read_text(encoding="utf-8"))
     write_text(folder / README, readme(source, model, differences, loss))
-
-
-def readme(source: Exportable, model: str, differences: tuple[Difference, ...], loss: Loss | None) -> str:
-    """Return the README of an exported folder, Markdown."""
-    run = source.facts
-    name = " ".join(str(run[key]) for key in ("task", "architecture", "approach") if run.get(key)) or "A classifier"
-    steps = preparation_steps(source.preparation)
-    parts = [
-        f"# {name}",
-        f"Run `{run.get('id', 'not known')}`, exported by Bandbridge {__version__} as `{model}`. "
-        "**Research use only. Not a medical device.** It names the likelier classes; a person decides.",
-        "## Use",
-        _use(source.preparation, model),
-        f"Input `images`, uint8 [N, {', '.join(map(str, source.preparation.shape))}]: prepared images. Outputs "
-        f"`logits` and `probabilities`, float32 [N, {len(source.classes)}], classes in the order "
-        f"{', '.join(source.classes)}. The probabilities are softmax(logits / {source.temperature:.4g}). "
-        "`check` marks what a person should look at; where `review_below` in `preparation.json` is null, that is every "
-        "image.",
-        "## Preparation",
-        "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
-        "The rest is inside the model: division by 255, three equal channels, mean "
-        f"{[round(value, 4) for value in source.mean]} subtracted, division by "
-        f"{[round(value, 4) for value in source.std]}.",
-        "## Checked against PyTorch",
-        "Before any 8-bit conversion:" if loss else "",
-        "\n".join(
-            f"- {one.batch} image{'s' if one.batch > 1 else ''}: logits differ by at most {one.largest:.2g} of a range "
-            f"of {one.logit_range:.3g}"
-            for one in differences
-        ),
-        *(["## What 8 bits cost", loss.sentence()] if loss else []),
-        "## Licence",
-        f"The training began with weights of licence: {source.licence}. The training images bind by their own terms.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _use(preparation: Preparation, model: str) -> str:
-    if preparation.by_cell:
-        return (
-            "    bandbridge predict THIS_FOLDER FOLDER\n\n"
-            "FOLDER holds a folder of images for each cell, or the images of one. This model judges each chromosome "
-            "beside the others of its cell: `example.py`, which is for single images, refuses it."
-        )
-    runtime = "onnxruntime" if model.endswith(".onnx") else "openvino"
-    return f"    pip install numpy pillow {runtime}\n    python example.py IMAGE [IMAGE ...]"
-
-
-def preparation_steps(preparation: Preparation) -> list[str]:
-    """Return the preparation as sentences, in the order of the steps."""
-    if preparation.contrast == "cell":
-        return _steps_by_cell(preparation)
-    ground = "black (0)" if preparation.padding == "black" else "the median of the image's border"
-    common = f" or, if longer, {preparation.extent} px" if preparation.scale == "common" else ""
-    return [
-        "Read as 8-bit gray; colour becomes luma (ITU-R 601).",
-        *(["Replace each gray value g by 255 - g."] if preparation.polarity == "inverted" else []),
-        *(
-            ["Cut away the ground around the chromosome (half of Otsu's threshold of the contrast to the ground)."]
-            if preparation.crop == "foreground"
-            else []
-        ),
-        f"Centre on a square of the longer side{common}, filled with {ground}; a spare pixel goes right or below.",
-        f"Resize to {preparation.size} x {preparation.size} px by Pillow's bilinear filter, which averages when it "
-        "shrinks; a square that already has this size stays as it is.",
-    ]
-
-
-def _steps_by_cell(preparation: Preparation) -> list[str]:
-    views = {
-        "close-up": "One view is the close-up: the longer side takes 62 of 64 parts of the square.",
-        "to-scale": "One view is to scale: one factor for the cell brings the typical length of its chromosomes (along "
-        "the axis, mean of the middle three fifths) to 27 of 64 parts of the square; it stays empty for fewer than ten."
-        if preparation.scale == "cell"
-        else f"One view is to scale: {preparation.extent} px of the image take the side of the square.",
-    }
-    return [
-        "Read as 8-bit gray; colour becomes luma (ITU-R 601).",
-        "Cut the chromosome from its ground: what is not the chromosome is 0.",
-        "Replace the contrast of each pixel to its ground by the share of its cell's foreground with less (255: all).",
-        *(["Stand the chromosome along its own axis; the end that is up stays up."] if preparation.upright else []),
-        *(views[view] for view in preparation.shown),
-        f"Resize to {preparation.size} x {preparation.size} px by Pillow's bilinear filter, centred on black.",
-    ]

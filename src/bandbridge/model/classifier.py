@@ -24,6 +24,7 @@ from bandbridge.model.device import find_device
 from bandbridge.model.weights import Triple, initialise_from_run
 from bandbridge.progress import note
 from bandbridge.seal import (
+    EXPORTED_WEIGHTS,
     SUMS,
     name_once,
     parsed,
@@ -37,8 +38,6 @@ from bandbridge.seal import (
 
 #: Images that go through a model at a time.
 BATCH = 32
-#: The weights of an exported model, as timm and the Hugging Face hub name them.
-EXPORTED_WEIGHTS = "model.safetensors"
 
 
 _REMEDY = "Copy the whole folder again, or train the run or export the model again."

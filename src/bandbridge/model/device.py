@@ -9,6 +9,7 @@ import sys
 import torch
 
 from bandbridge.errors import UserError
+from bandbridge.machine import require_device
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -16,8 +17,7 @@ def find_device(name: str = "auto") -> torch.device:
 
     Raises :class:`UserError` for one that is not there.
     """
-    if name not in ("auto", "cpu", "cuda", "mps"):
-        raise UserError(f"there is no device {name!r}", "Use --device auto, cpu, cuda or mps.")
+    require_device(name)
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is visible here", "Use --device auto or --device cpu.")
     if name == "mps" and not torch.backends.mps.is_available():

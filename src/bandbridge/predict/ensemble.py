@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from scipy.special import softmax
@@ -14,11 +14,15 @@ from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_not
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.extras import is_installed
+from bandbridge.files import is_present
+from bandbridge.machine import require_device, sees_gpu
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
-from bandbridge.predict.graph import graph_file, open_graph
+from bandbridge.predict.graph import CONFIG, graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
+from bandbridge.predict.runtime import knows_gpu
 from bandbridge.predict.way_up import weigh_ways
-from bandbridge.seal import COPY_AGAIN, read_done, read_run
+from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run
 
 #: Images that are decoded and judged together.
 BATCH = 64
@@ -184,9 +188,16 @@ def _mirrored(images: np.ndarray, flips: bool) -> Sequence[np.ndarray]:
 
 
 def open_models(
-    folders: Sequence[Path], checkpoint: str = "last", device: str = "auto", promise: Promise | None = None
+    folders: Sequence[Path],
+    checkpoint: str = "last",
+    device: str = "auto",
+    promise: Promise | None = None,
+    *,
+    graphs: bool = True,
 ) -> Ensemble:
-    """Open every model of ``folders``: runs (their ``checkpoint``), exported models or exported graphs.
+    """Open every model of ``folders``: runs (their ``checkpoint``), model folders or exported graphs.
+
+    ``graphs`` False: of a model folder the weights, by PyTorch, and not the graph that is made of them.
 
     A run's confidence comes from the out-of-fold predictions of its training's finished folds, and ``promise`` says
     what is asked of it; an exported model has its own. Raises
@@ -200,7 +211,7 @@ def open_models(
     fitted: dict[tuple[Path, ...], Confidence | None] = {}
     for folder in folders:
         try:
-            members.append(open_member(folder, checkpoint, device))
+            members.append(open_member(folder, checkpoint, device, graphs=graphs))
             if is_run(folder):
                 siblings = tuple(sibling_folds(folder))
                 if siblings not in fitted:
@@ -232,14 +243,53 @@ def _require_own(confidence: Confidence | None, member: Member) -> None:
         )
 
 
-def open_member(place: Path, checkpoint: str, device: str) -> Member:
-    """Open one model: an exported graph by its runtime, a run or an exported folder by PyTorch. Raises as either."""
+def open_member(place: Path, checkpoint: str, device: str, *, graphs: bool = True) -> Member:
+    """Open one model: a graph by its runtime, a run and a model folder without a graph by PyTorch. Raises as either.
+
+    A GPU is used by whichever of the two can: see :func:`_at_work`. graphs: as :func:`open_models` has it.
+    """
+    require_device(device)
     graph = graph_file(place)
-    if graph is not None:
-        return open_graph(graph)
+    if graph is not None and (graphs or graph == place):
+        by_graph = _at_work(graph, device)
+        if by_graph is not None:
+            return open_graph(graph, by_graph)
+    if not is_installed("torch") and (graph is not None or is_present(place / CONFIG)):
+        raise _without_torch(place)
     from bandbridge.model.classifier import open_classifier  # torch, which a graph does without
 
     return open_classifier(place, checkpoint, device)
+
+
+def _at_work(graph: Path, device: str) -> Literal["cpu", "cuda"] | None:
+    """Return on which device the runtime of ``graph`` is to work; None where PyTorch is to, with the weights beside it.
+
+    Raises :class:`UserError` for a GPU that neither can use.
+    """
+    weights = (graph.parent / EXPORTED_WEIGHTS).is_file() and is_installed("torch")
+    gpu = graph.suffix == ".onnx" and device in ("auto", "cuda") and sees_gpu()
+    if gpu and knows_gpu():
+        return "cuda"
+    if device == "cpu" or (device == "auto" and not (gpu and weights)):
+        return "cpu"
+    if weights:
+        return None
+    raise UserError(
+        f"{graph} cannot be run on {device}: no ONNX Runtime that knows it, and such a device, are here",
+        "Use --device cpu, or install onnxruntime-gpu in the place of onnxruntime, or 'bandbridge[train]'.",
+    )
+
+
+def _without_torch(place: Path) -> UserError:
+    if is_run(place):
+        return UserError(
+            f"{place} is a training run, which takes PyTorch to open",
+            "Hand it on with bandbridge models export, where 'bandbridge[train]' is installed; or install that here.",
+        )
+    return UserError(
+        f"{place} is a model of an earlier version, without the graph that stands in for PyTorch",
+        f"Complete it once, where 'bandbridge[train]' is installed: bandbridge models complete {place}",
+    )
 
 
 def is_run(folder: Path) -> bool:

@@ -1,10 +1,12 @@
-"""A classifier that was exported as one file, at work without PyTorch."""
+"""A classifier's graph at work without PyTorch: that of a model folder, or one that was exported by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -12,21 +14,29 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.karyotype import each_once
+from bandbridge.predict.evidence import FILE as EVIDENCE
+from bandbridge.predict.evidence import Evidence, open_evidence
 from bandbridge.predict.runtime import MODEL_FILES, Runtime, open_runtime
 from bandbridge.seal import RunFacts, name_once, parsed, read_product, require_unaltered, seal_of
 
-#: Beside the graph, what it does not hold: how images are prepared, and the classes.
+#: Beside a graph that was exported by itself, what it does not hold: how images are prepared, and the classes.
 FACTS = "preparation.json"
-#: Images that go through a graph at a time.
-_BATCH = 32
+#: Beside that of a model folder, the same.
+CONFIG = "config.json"
+#: Images that go through a graph at a time: more cost memory and were no faster (benchmarks/laboratory.py --batches).
+BATCH = 16
+
+_T = TypeVar("_T")
 
 
 class _Facts(BaseModel):
+    """What is known of a graph. temperature: that of its probabilities."""
+
     model_config = ConfigDict(frozen=True)
 
     classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
     preparation: Preparation
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     run: RunFacts = RunFacts()
 
 
@@ -35,7 +45,7 @@ class GraphClassifier:
     """An exported graph with what it needs to see an image as in training.
 
     facts: what the export says of the run. temperature: of the probabilities. runtime: maps uint8 [N, S, S] to logits
-    and probabilities.
+    and probabilities. evidence: where it sees a class; None where the graph cannot tell.
     """
 
     folder: Path
@@ -44,6 +54,7 @@ class GraphClassifier:
     preparation: Preparation
     temperature: float
     runtime: Runtime
+    evidence: Evidence | None = None
 
     def held_out(self) -> frozenset[str]:
         """Return the names of the images that it was not trained on: a graph knows none."""
@@ -52,8 +63,8 @@ class GraphClassifier:
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         """Return float32 [B, K] of uint8 ``prepared`` [B, S, S], a few images at a time."""
         parts = [
-            self.runtime(np.ascontiguousarray(prepared[start : start + _BATCH]))[0]
-            for start in range(0, len(prepared), _BATCH)
+            self.runtime(np.ascontiguousarray(prepared[start : start + BATCH]))[0]
+            for start in range(0, len(prepared), BATCH)
         ]
         return np.concatenate(parts)
 
@@ -65,31 +76,41 @@ def graph_file(place: Path) -> Path | None:
     return next((place / name for name in MODEL_FILES.values() if (place / name).is_file()), None)
 
 
-def open_graph(file: Path) -> GraphClassifier:
-    """Open the exported graph ``file``, .onnx or OpenVINO's .xml, on the CPU.
+def open_graph(file: Path, device: str = "cpu") -> GraphClassifier:
+    """Open the exported graph ``file``, .onnx or OpenVINO's .xml; ``device``: "cpu" or "cuda".
 
-    Raises :class:`UserError` where it is absent or damaged, where its preparation.json is, and where the runtime is not
+    Raises :class:`UserError` where it is absent or damaged, where what lies beside it is, and where the runtime is not
     installed.
     """
     if not file.is_file():
         raise UserError(f"{file} does not exist", "Name the model.onnx, or its folder, that bandbridge export wrote.")
     folder = file.parent
-    remedy = "Keep the folder that bandbridge export wrote together, or export the model again."
-    if not (folder / FACTS).is_file():
-        raise UserError(f"{folder / FACTS} is missing", remedy)
-    facts = parsed(_Facts, read_product(folder / FACTS), folder / FACTS, remedy)
+    remedy = "Keep the folder that bandbridge wrote together, or export the model again."
+    facts = _read_facts(folder, remedy)
     for part in (file, file.with_suffix(".bin"), file.with_name(f"{file.name}.data")):  # weights may lie beside it
         require_unaltered(part)
     if seal_of(folder) is None:
         name_once(folder, "graph")
+    runtime = _opened(partial(open_runtime, file, device=device), file)
+    evidence = _opened(partial(open_evidence, folder, runtime), folder / EVIDENCE)
     return GraphClassifier(
-        folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, _opened(file)
+        folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, runtime, evidence
     )
 
 
-def _opened(file: Path) -> Runtime:
+def _read_facts(folder: Path, remedy: str) -> _Facts:
+    """What a model folder's config.json, or the preparation.json of an exported graph, says."""
+    own = read_product(folder / CONFIG).get("bandbridge") if (folder / CONFIG).is_file() else None
+    if isinstance(own, dict):
+        return parsed(_Facts, own, folder / CONFIG, remedy)
+    if not (folder / FACTS).is_file():
+        raise UserError(f"{folder / FACTS} is missing", remedy)
+    return parsed(_Facts, read_product(folder / FACTS), folder / FACTS, remedy)
+
+
+def _opened(opener: Callable[[], _T], file: Path) -> _T:
     try:
-        return open_runtime(file)
+        return opener()
     except UserError:
         raise
     except Exception as fault:  # each runtime has an exception of its own for a file that it cannot read

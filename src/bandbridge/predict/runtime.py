@@ -2,68 +2,88 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from bandbridge.errors import UserError
+from bandbridge.extras import need
+from bandbridge.machine import sees_gpu, usable_cores
 
 Format = Literal["onnx", "openvino"]
 #: The model's file in an exported folder; OpenVINO keeps the weights in a .bin beside it.
 MODEL_FILES: Mapping[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
-#: Maps prepared images, uint8 [N, S, S], to logits and probabilities, float32 [N, K].
-Runtime = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+_ON_GPU, _ON_CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
-def need(module: str) -> ModuleType:
-    """Import one of the optional packages of the extra ``export``; :class:`UserError` with the remedy if absent."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as fault:
-        package = module.partition(".")[0]
-        raise UserError(
-            f"this needs the package {package}, which cannot be imported: {fault}",
-            "Install it with: pip install 'bandbridge[export]'",
-        ) from fault
+class Runtime(Protocol):
+    """An opened graph."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return logits and probabilities, float32 [N, K] each, of prepared ``images``, uint8 [N, S, S]."""
+
+    def features(self, images: np.ndarray) -> np.ndarray | None:
+        """Return the network's last features of prepared ``images``, float32; None where the graph does not give them.
+
+        Of a convolutional network they are maps, [N, C, h, w].
+        """
 
 
-def open_runtime(path: Path, threads: int = 0) -> Runtime:
-    """Open ``path``, a ``.onnx`` file for ONNX Runtime or a ``.xml`` file for OpenVINO, on the CPU.
+def open_runtime(path: Path, threads: int = 0, device: str = "cpu") -> Runtime:
+    """Open ``path``, a ``.onnx`` file for ONNX Runtime or a ``.xml`` file for OpenVINO.
 
-    ``threads``: how many a batch may use; 0 leaves it to the runtime. Raises :class:`UserError` when the package is not
-    installed.
+    ``threads``: how many a batch may use; 0: as many as this process may keep busy. ``device``: "cpu" or "cuda".
+    Raises :class:`UserError` when the package is not installed.
     """
-    return _onnx_runtime(path, threads) if path.suffix == ".onnx" else _openvino_runtime(path, threads)
+    threads = threads or usable_cores()
+    return _OnnxRuntime(path, threads, device) if path.suffix == ".onnx" else _OpenVino(path, threads)
 
 
-def _onnx_runtime(path: Path, threads: int) -> Runtime:
+def knows_gpu() -> bool:
+    """Whether the ONNX Runtime that is installed can use a CUDA GPU, and one is there."""
+    return _ON_GPU in need("onnxruntime").get_available_providers() and sees_gpu()
+
+
+def open_session(path: Path, threads: int, device: str = "cpu") -> Any:
+    """Return an ``onnxruntime.InferenceSession`` of the ONNX file ``path``."""
     onnxruntime = need("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # TensorFloat-32 would move the logits by more than the graph was verified to.
+    on_gpu: list[Any] = [(_ON_GPU, {"use_tf32": 0})] if device == "cuda" else []
+    return onnxruntime.InferenceSession(str(path), options, providers=[*on_gpu, _ON_CPU])
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, probabilities = session.run(["logits", "probabilities"], {"images": images})
+
+class _OnnxRuntime:
+    def __init__(self, path: Path, threads: int, device: str) -> None:
+        self._session = open_session(path, threads, device)
+        self._names = {one.name for one in self._session.get_outputs()}
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, probabilities = self._outputs(("logits", "probabilities"), images)
         return logits, probabilities
 
-    return run
+    def features(self, images: np.ndarray) -> np.ndarray | None:
+        return self._outputs(("features",), images)[0] if "features" in self._names else None
+
+    def _outputs(self, names: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+        found: list[np.ndarray] = self._session.run(names, {"images": images})
+        return found
 
 
-def _openvino_runtime(path: Path, threads: int) -> Runtime:
-    core = need("openvino").Core()
-    # Left to itself OpenVINO computes in bfloat16 where the processor can, and the verified logits would not hold.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+class _OpenVino:
+    def __init__(self, path: Path, threads: int) -> None:
+        core = need("openvino").Core()
+        # Left to itself OpenVINO computes in bfloat16 where the processor can, and the verified logits would not hold.
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        self._names = {name for output in self._compiled.outputs for name in output.get_names()}
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = compiled({"images": images})
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = self._compiled({"images": images})
         # The arrays belong to the compiled model, which overwrites them with the next batch.
         return np.array(found["logits"]), np.array(found["probabilities"])
 
-    return run
+    def features(self, images: np.ndarray) -> np.ndarray | None:
+        return np.array(self._compiled({"images": images})["features"]) if "features" in self._names else None

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bandbridge.dataset.by_cell import prepare_beside
 from bandbridge.errors import UserError
 from bandbridge.explain.overlay import display_factor, overlay, place
+from bandbridge.extras import is_installed
 from bandbridge.karyogram.orientation import upright
 from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.classify import assign_sheet, judge_images
-from bandbridge.predict.ensemble import Ensemble, open_models
+from bandbridge.predict.ensemble import Ensemble, Member, open_models
+from bandbridge.predict.graph import GraphClassifier
+from bandbridge.seal import EXPORTED_WEIGHTS
+
+if TYPE_CHECKING:
+    from bandbridge.explain.seen import SeeingClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +48,36 @@ class EnsembleAnalyst:
 
         mates: the other images of its cell, uint8 [H, W] each.
         """
-        from bandbridge.explain.seen import seeing  # torch; the sheet itself does without
-        from bandbridge.model.classifier import Classifier
-
         first = self.ensemble.members[0]
-        if not isinstance(first, Classifier):
+        placement = place(image, first.preparation)
+        prepared = prepare_beside(image, mates, first.preparation)[None]
+        shown = _shown_map(first, prepared, np.array([self.classes.index(label)]))
+        return overlay(image, shown, placement, display_factor(image))
+
+
+def _shown_map(member: Member, prepared: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The Grad-CAM of one uint8 ``prepared`` image [1, ...] for a class [1], float32 [S, S] in 0..1.
+
+    A graph tells it itself where its head has a formula for it; else the weights beside it do, where PyTorch is.
+    """
+    if isinstance(member, GraphClassifier):
+        if member.evidence is not None:
+            return member.evidence.shown_maps(prepared, target)[0]
+        if not (is_installed("torch") and (member.folder / EXPORTED_WEIGHTS).is_file()):
             raise UserError(
-                f"{first.folder} is an exported graph, which does not tell where it looks",
-                "Name the run or the model folder that it was exported from.",
+                "the graph of this model does not tell where it looks",
+                "That takes a model folder, with its weights, and pip install 'bandbridge[train]'.",
             )
-        member = seeing(first)
-        prepared = prepare_beside(image, mates, member.preparation)[None]
-        maps, _ = member.shown_maps(prepared, np.array([self.classes.index(label)]), centred=True)
-        return overlay(image, maps[0], place(image, member.preparation), display_factor(image))
+    maps, _ = _seeing(member).shown_maps(prepared, target, centred=True)
+    return np.asarray(maps[0])
+
+
+@lru_cache(maxsize=1)
+def _seeing(member: Any) -> SeeingClassifier:
+    from bandbridge.explain.seen import open_seeing, seeing  # torch; the sheet itself does without
+    from bandbridge.model.classifier import Classifier
+
+    return seeing(member) if isinstance(member, Classifier) else open_seeing(member.folder, device="cpu")
 
 
 def open_analyst(models: Sequence[Path], device: str, checkpoint: str = "last") -> tuple[EnsembleAnalyst, str]:

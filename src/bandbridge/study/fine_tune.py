@@ -28,8 +28,8 @@ from bandbridge.evaluation.predictions import FINE_TUNED
 from bandbridge.files import file_stems
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import find_architecture
-from bandbridge.model.classifier import EXPORTED_WEIGHTS, exported_facts, open_classifier, read_config
-from bandbridge.seal import file_hash, read_run
+from bandbridge.model.classifier import exported_facts, open_classifier, read_config
+from bandbridge.seal import EXPORTED_WEIGHTS, file_hash, read_run
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import GivenModel, Init, PlannedRun, RunRecord
 from bandbridge.study.spec import TaskSpec

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.extras import lacking
 from bandbridge.machine import usable_cores
 from bandbridge.study.apart import Errand, Report, Watch
 from bandbridge.study.execute import Clock, Executor, Outcome
@@ -22,7 +23,7 @@ try:
     import ray
     from ray.exceptions import RayError, RayTaskError
 except ImportError as fault:
-    raise UserError("Ray is not installed", "Install it with: pip install 'bandbridge[ray]'") from fault
+    raise lacking(fault) or fault from fault
 
 #: How often Ray starts a run again whose worker or machine was lost; each time it goes on from its checkpoint.
 MAX_RETRIES = 10
