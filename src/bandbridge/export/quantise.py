@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bandbridge.export.keep_floats import keep_floats
 from bandbridge.export.sensitivity import BATCH, Kept, batches, search
 from bandbridge.export.trial import Trial
 from bandbridge.extras import need
@@ -38,8 +39,8 @@ _PERCENTILE = 99.99
 def quantise_onnx(path: Path, trial: Trial) -> Kept:
     """Replace the ONNX file ``path`` by one of 8 bits, and return which layers stayed float32.
 
-    Ranges come from ``trial.calibration``, what stays float32 is chosen on ``trial.choice``; the images that the loss is
-    measured on are not touched. Raises :class:`UserError` where onnx is absent. The file's metadata is dropped.
+    Ranges come from ``trial.calibration``, what stays float32 is chosen on ``trial.choice``; the images that the loss
+    is measured on are not touched. Raises :class:`UserError` where onnx is absent. The file's metadata is dropped.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         folder = Path(place)
@@ -105,6 +106,7 @@ class Quantiser:
                 extra_options={"TensorQuantOverrides": told},
                 **asked,
             )
+        keep_floats(path, [self.layers[layer][0] for layer in floats])
 
 
 def open_quantiser(path: Path, calibration: np.ndarray, folder: Path) -> Quantiser:

@@ -60,8 +60,8 @@ class Kept:
         found = f"on the {self.images} images to choose on {lost:.2f} points (SE {error:.2f}) are expected to be lost"
         if not self.expected.within:
             found += (
-                f", with their error {lost + error - 100 * LIMIT:.2f} more than the limit of {100 * LIMIT:.1f}; with more "
-                "layers in float32 there would be nothing to gain"
+                f", with their error {lost + error - 100 * LIMIT:.2f} more than the limit of {100 * LIMIT:.1f}; with "
+                "more layers in float32 there would be nothing to gain"
             )
         return f"{len(self.floats)} of {len(self.layers)} layers stay float32{which}; {found}."
 

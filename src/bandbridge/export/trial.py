@@ -99,7 +99,7 @@ def divide(
         raise UserError(
             f"--calibrate gives {len(found[0])} images to calibrate with, {len(found[1])} others to choose layers on "
             f"and {len(found[2])} to measure on; {_FEWEST} of each are the least.",
-            "Name a larger dataset.",
+            "Name a dataset of more images; where its cells are known, no two of the three share one.",
         )
     return found[0], found[1], found[2], own
 
