@@ -5,14 +5,14 @@
 # TensorRT does) and so cuts off rare extremes, where MinMax keeps every value; it takes longer, and that is its price.
 # Seen: the same ranges, also where one value in 65,536 is 50 times all others. By default the histogram has 128 bins, and
 # the thresholds tried are those that leave at least 128 bins: there is one, all of them. quantize_static has no option for
-# either number (of its extra options the five that begin with Calib reach the calibrator), so that it cannot be mended
+# either number (of its extra options five reach the calibrator, and neither is one of them), so that it cannot be mended
 # from there; through create_calibrator with num_bins=2048 entropy does cut off.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-  onnxruntime==1.31.1 onnx==1.23.2 numpy==2.4.6 scipy==1.16.3 2>/dev/null
+  onnxruntime==1.31.1 onnx==1.23.2 numpy==2.4.6 scipy==1.17.1 2>/dev/null
 cd "$place"
 "$place/venv/bin/python" - <<'PYTHON'
 import sys
@@ -47,7 +47,7 @@ def ranges(method, **options):
     calibrator = create_calibrator("one.onnx", ["Conv"], "more.onnx", method, extra_options=options)
     calibrator.collect_data(Reader())
     low, high = calibrator.compute_data()["logits"].range_value
-    return float(low), float(high)
+    return np.asarray(low).item(), np.asarray(high).item()
 
 
 found = {
