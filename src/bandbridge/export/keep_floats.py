@@ -3,13 +3,14 @@
 Where a convolution or Gemm stands between 8-bit ones, ONNX Runtime gives its float32 weights 8 bits by itself while it
 opens the file, with one scale for the whole tensor (its ``WeightBiasQuantization``, shown for 1.31.1 by
 ``findings/onnxruntime-quantises-excluded-layers.sh``): a layer left out because 8 bits ruin it is ruined all the same.
-It does so only where the input comes from a ``DequantizeLinear`` of one scale. So these layers get one of their own,
-with the same scale written down once a channel: the same numbers, in float32, in any runtime.
+It does so only where the input comes from a ``DequantizeLinear`` of one scale, and the output goes to a
+``QuantizeLinear``. So these layers get one of their own, with the same scale written down once a channel: the same
+numbers, in float32, in any runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,17 @@ def keep_floats(path: Path, names: Collection[str]) -> None:
     model = onnx.load(str(path))
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
     constants = {one.name: one for one in graph.initializer}
     wanted = set(names)
     for place, node in reversed(list(enumerate(graph.node))):
         maker = makers.get(node.input[0]) if node.name in wanted and node.op_type in ("Conv", "Gemm") else None
         if maker is None or maker.op_type != _DEQUANTISE or node.input[1] not in constants:
+            continue
+        if not _quantised_at_once(node.output[0], readers):
             continue
         channels = _channels(node, constants[node.input[1]].dims)
         told = [maker.input[0]]
@@ -45,6 +52,20 @@ def keep_floats(path: Path, names: Collection[str]) -> None:
         node.input[0] = name
     _drop_unread(graph)
     onnx.save(model, str(path))
+
+
+def _quantised_at_once(name: str, readers: Mapping[str, list[Any]]) -> bool:
+    """Whether the tensor ``name`` is read by a ``QuantizeLinear`` alone, or by what only cuts it off before one.
+
+    Elsewhere ONNX Runtime leaves the weights alone, and dequantising by channel, which is slower, is not needed.
+    """
+    found = readers.get(name, [])
+    if len(found) != 1:
+        return False
+    reader = found[0]
+    return reader.op_type == "QuantizeLinear" or (
+        reader.op_type in ("Relu", "Clip") and _quantised_at_once(reader.output[0], readers)
+    )
 
 
 def _channels(node: Any, shape: Any) -> int:
