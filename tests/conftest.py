@@ -229,21 +229,19 @@ def small_study(made_once, drawn_set, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _train_small_study(home: Path, drawn_set: Callable[..., Path]) -> None:
-    import torch
+    from tests.networks import beginning_moved, write_moved
 
-    from bandbridge.model.architectures import create_model, find_architecture
-    from bandbridge.model.weights import save_model
     from bandbridge.study.execute import Executor
     from bandbridge.study.plan import open_study
 
     shutil.copytree(drawn_set("Q", 4, 0), home / "q")
     shutil.copytree(drawn_set("G", 2, 0), home / "g")
-    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
-    save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
+    write_moved(home / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     (home / "study.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))
     study = open_study(home / "study.yaml")
     executor = Executor(study, home / "runs", "cpu", home / "weights", say=lambda _: None, show=lambda _: None)
-    assert len(executor.run(study.runs).done) == 4
+    with beginning_moved():
+        assert len(executor.run(study.runs).done) == 4
 
 
 EXAMPLE_STUDY = """\
@@ -268,22 +266,20 @@ def example_home(made_once, drawn_set, tmp_path_factory: pytest.TempPathFactory)
 
 
 def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
-    import torch
+    from tests.networks import beginning_moved, write_moved
 
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
-    from bandbridge.model.architectures import create_model, find_architecture
-    from bandbridge.model.weights import save_model
     from bandbridge.study.execute import Executor
     from bandbridge.study.plan import open_study
 
     for name, drawing in (("sets/q", ("Q", 4, 1)), ("sets/g", ("G", 4, 2)), ("new-cells", ("Q", 2, 9))):
         shutil.copytree(drawn_set(*drawing), home / name)
     (home / "mine.yaml").write_text(EXAMPLE_STUDY)
-    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
-    save_model(model.state_dict(), home / "weights" / "test_resnet.safetensors", {})
+    write_moved(home / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     study = open_study(home / "mine.yaml")
     executor = Executor(study, home / "runs", "cpu", say=lambda _: None, show=lambda _: None)
-    assert len(executor.run(study.runs).done) == 6
+    with beginning_moved():
+        assert len(executor.run(study.runs).done) == 6
     run = next((home / "runs" / "q").glob("*/scratch/fold0-*"))
     export_folder(run, home / "models" / "mine", images=open_dataset(home / "sets" / "q"))

@@ -16,6 +16,7 @@ from safetensors.torch import load_model
 from scipy import stats
 from scipy.special import softmax
 from sklearn.metrics import f1_score
+from tests.networks import beginning_moved
 
 from bandbridge.evaluation.predictions import RunPredictions, read_predictions
 from bandbridge.study.execute import Executor
@@ -108,7 +109,8 @@ def test_turned_images_are_scored_as_scikit_learn_scores_what_timm_says_of_them(
     study = open_study(path)
     executor = Executor(study, tmp_path / "runs", "cpu")
     assert RECIPES.turned_scores({0: study}, "Q", lambda _: executor) is None
-    executor.run(study.runs)
+    with beginning_moved():
+        executor.run(study.runs)
     found = RECIPES.turned_scores({0: study}, "Q", lambda _: executor)
 
     truth, views = [], []

@@ -8,15 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
+from tests.networks import write_moved
 
 from bandbridge.domains.advice import MEASURES
 from bandbridge.evaluation.metrics import macro_f1
 from bandbridge.evaluation.predictions import logits_of
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 from bandbridge.report.study import study_predictions
 from bandbridge.report.tables.advice import PREDICTION
 from bandbridge.study.plan import open_study
@@ -28,8 +26,7 @@ OPTIONS = ("--architecture", "test_resnet", "--image-size", 32, "--weights-dir",
 def place(tmp_path, chromosome_set, monkeypatch):
     """A folder with a target and two candidates, g2-0, q2-0 and g2-7, natural images and weights."""
     monkeypatch.chdir(tmp_path)
-    model = create_model(find_architecture("test_resnet"), 1000, 32, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), tmp_path / "weights" / "test_resnet.safetensors", {})
+    write_moved(tmp_path / "weights" / "test_resnet.safetensors", classes=1000, size=32)
     chromosome_set("G", 2), chromosome_set("Q", 2), chromosome_set("G", 2, seed=7)
     return tmp_path
 

@@ -9,17 +9,15 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from PIL import Image
 from tests.finished import begin_run, seal
+from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.explain.attention import SHARES
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 
 
 @pytest.fixture
@@ -32,9 +30,8 @@ def run(tmp_path, dataset):
     """A finished run as a study leaves it, of which the second cell was held out."""
     facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
     folder = begin_run(tmp_path / "runs" / "Q" / "test_resnet" / "scratch", **facts)
-    model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     for checkpoint in ("best", "last"):
-        save_model(model.state_dict(), folder / f"{checkpoint}.safetensors", {})
+        write_moved(folder / f"{checkpoint}.safetensors")
     config = {
         "architecture": "test_resnet",
         "classes": CLASSES,

@@ -6,14 +6,12 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tests.finished import begin_run
+from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 from bandbridge.predict.runtime import open_runtime
 
 pytest.importorskip("onnx", reason="needs bandbridge[export]")
@@ -25,9 +23,8 @@ def run(tmp_path):
     """A run as a study leaves it, without predictions."""
     facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
     folder = begin_run(tmp_path / "runs" / "Q" / "test_resnet" / "scratch", **facts)
-    model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
     for checkpoint in ("best", "last"):
-        save_model(model.state_dict(), folder / f"{checkpoint}.safetensors", {})
+        write_moved(folder / f"{checkpoint}.safetensors")
     settings = {"size": 64}
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": settings, "mean": [0.5] * 3}
     (folder / "config.json").write_text(json.dumps({**config, "std": [0.5] * 3}))

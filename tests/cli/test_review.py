@@ -16,13 +16,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import torch
 from tests.finished import begin_run
+from tests.networks import write_moved
 
 from bandbridge.cli.review import _show
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "review")
 
@@ -30,8 +28,7 @@ COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "
 @pytest.fixture
 def run(tmp_path):
     folder = begin_run(tmp_path, task="G")
-    model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), folder / "last.safetensors", {})
+    write_moved(folder / "last.safetensors")
     config = {"architecture": "test_resnet", "classes": CLASSES, "preparation": {"size": 64}}
     (folder / "config.json").write_text(json.dumps({**config, "mean": [0.5] * 3, "std": [0.5] * 3}))
     return folder

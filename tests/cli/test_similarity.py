@@ -7,11 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
+from tests.networks import write_moved
 
 OPTIONS = ("--architecture", "test_resnet", "--image-size", 32, "--bootstraps", 20, "--permutations", 19)
 
@@ -19,8 +16,7 @@ OPTIONS = ("--architecture", "test_resnet", "--image-size", 32, "--bootstraps", 
 @pytest.fixture
 def place(tmp_path, chromosome_set, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model = create_model(find_architecture("test_resnet"), 1000, 32, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), tmp_path / "weights" / "test_resnet.safetensors", {})
+    write_moved(tmp_path / "weights" / "test_resnet.safetensors", classes=1000, size=32)
     for number in range(4):
         folder = tmp_path / "natural" / "n01"
         folder.mkdir(parents=True, exist_ok=True)

@@ -153,7 +153,7 @@ def test_a_folder_that_is_classified_has_one_scale_over_all_its_cells(
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(as_png(ramp(brightest)))
     handed = hand_over(tmp_path, given)
-    for kept, images, refused in decoded(in_whole_cells(handed, 1)):
+    for kept, images, _, refused in decoded(in_whole_cells(handed, 1), lambda *_: None):
         assert not refused
         for one, image in zip(kept, images, strict=True):
             np.testing.assert_array_equal(image, ramp(BRIGHTEST[one.cell]) >> shift)

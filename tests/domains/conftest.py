@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
+from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.domains.embeddings import Extractor, open_extractor
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
+from bandbridge.model.architectures import find_architecture
 
 SIZE = 32
 
@@ -19,8 +18,7 @@ SIZE = 32
 def weights_dir(tmp_path_factory) -> Path:
     """Random weights under the name of ImageNet weights: the code cannot tell."""
     folder = tmp_path_factory.mktemp("weights")
-    model = create_model(find_architecture("test_resnet"), 1000, SIZE, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), folder / "test_resnet.safetensors", {})
+    write_moved(folder / "test_resnet.safetensors", classes=1000, size=SIZE)
     return folder
 
 

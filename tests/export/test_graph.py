@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.networks import moved_network
 from torch import nn
 
 from bandbridge.dataset.prepare import Preparation, prepare_image
@@ -19,7 +20,7 @@ from bandbridge.export import example
 from bandbridge.export.graph import Exportable, compare, export, pool_matrix
 from bandbridge.export.trial import Trial
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import ARCHITECTURES, create_model, find_architecture
+from bandbridge.model.architectures import ARCHITECTURES
 from bandbridge.predict.runtime import open_runtime
 
 SIZE = 64
@@ -27,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def exportable(name: str, size: int = SIZE, temperature: float = 1.0, **settings) -> Exportable:
-    model = create_model(find_architecture(name), 24, size, torch.Generator().manual_seed(1)).eval()
+    model = moved_network(name, 24, size).eval()
     facts = {"id": "0123456789ab", "task": "Q", "architecture": name}
     return Exportable(model, MEAN, STD, Preparation(size=size, **settings), CLASSES, facts, temperature)
 

@@ -31,7 +31,10 @@ class Oracle:
     bits: int | None = None
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
-    def judge(self, images, flips=False, cells=None):
+    def prepare(self, images, cells):
+        return {}
+
+    def judge(self, images, flips=False, cells=None, prepared=None):
         rows, unlike = [], []
         for image in images:
             first, second, percent, strange = (int(value) for value in image[0, :4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -16,6 +17,11 @@ from bandbridge.dataset.cell_folders import MOST_IN_CELL, cells_of_folders
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
 from bandbridge.review.intake import MOST_IN_CELL as MAX_CELL_IMAGES
+
+
+def unprepared(images: list[np.ndarray], cells: list[str]) -> None:
+    """In the place of what prepares images."""
+    assert len(images) == len(cells)
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def test_a_folder_and_its_zip_hand_over_the_same(folder, tmp_path):
     for place in (folder, archive):
         found = hand_over(place)
         assert [(one.name, one.cell) for one in found] == [("c1/a.png", "c1"), ("c2/b.BMP", "c2"), ("loose.tif", "")]
-        (_, images, refused), *_ = decoded(in_whole_cells(found, 8))
+        (_, images, _, refused), *_ = decoded(in_whole_cells(found, 8), unprepared)
         assert [image.shape for image in images] == [(5, 4), (5, 5), (5, 6)] and refused == []
 
 
@@ -59,10 +65,26 @@ def test_a_single_image(folder):
 
 def test_batches_keep_the_order_and_list_what_cannot_be_read(folder):
     (folder / "c1" / "broken.png").write_bytes(b"\x89PNG nothing")
-    batches = list(decoded(in_whole_cells(hand_over(folder), 2)))
-    assert [one.name for kept, _, _ in batches for one in kept] == ["c1/a.png", "c2/b.BMP", "loose.tif"]
-    ((name, reason),) = [line for _, _, refused in batches for line in refused]
+    batches = list(decoded(in_whole_cells(hand_over(folder), 2), unprepared))
+    assert [one.name for kept, *_ in batches for one in kept] == ["c1/a.png", "c2/b.BMP", "loose.tif"]
+    ((name, reason),) = [line for *_, refused in batches for line in refused]
     assert name == "c1/broken.png" and "not a PNG" in reason
+
+
+def test_images_are_prepared_in_their_order_beside_whoever_uses_them(tmp_path):
+    for number in range(12):
+        path = tmp_path / f"c{number:02d}" / "a.png"
+        path.parent.mkdir()
+        Image.fromarray(np.full((3, 3), number, np.uint8)).save(path)
+    threads = set()
+
+    def prepare(images: list[np.ndarray], cells: list[str]) -> list[tuple[str, int]]:
+        threads.add(threading.get_ident())
+        return [(cell, int(image[0, 0])) for cell, image in zip(cells, images, strict=True)]
+
+    found = [prepared for _, _, prepared, _ in decoded(in_whole_cells(hand_over(tmp_path), 1), prepare)]
+    assert found == [[(f"c{number:02d}", number)] for number in range(12)]
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("name", ["nothing", "in/notes.txt", "empty"])

@@ -52,6 +52,9 @@ class Guesser:
 
     classes, confidence, review_below, bits, thresholds = CLASSES, None, None, None, None
 
+    def prepare(self, images, cells):
+        return {}
+
 
 def test_pillow_warns_of_no_file_by_itself():
     def warning() -> bytes:

@@ -6,14 +6,12 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from tests.finished import begin_run
+from tests.networks import write_moved
 
 from bandbridge.errors import UserError
 from bandbridge.explain.overlay import display_factor
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 from bandbridge.review.analyst import open_analyst
 from bandbridge.review.schema import Incoming
 from bandbridge.review.session import with_twins_flagged
@@ -25,8 +23,7 @@ def run(tmp_path_factory):
     """A run's folder with random weights."""
     facts = {"task": "Q", "architecture": "test_resnet", "approach": "scratch", "fold": 0}
     folder = begin_run(tmp_path_factory.mktemp("run"), **facts)
-    model = create_model(find_architecture("test_resnet"), 24, 64, torch.Generator().manual_seed(1))
-    save_model(model.state_dict(), folder / "last.safetensors", {})
+    write_moved(folder / "last.safetensors")
     config = {
         "architecture": "test_resnet",
         "classes": CLASSES,

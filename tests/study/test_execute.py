@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tests.finished import seal
+from tests.networks import beginning_moved, write_moved
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
@@ -50,9 +51,7 @@ def execute(path: Path, root: Path, **options):
 @pytest.fixture
 def imagenet_folder(tmp_path) -> Path:
     """A weights folder with random weights under the name of a tiny model."""
-    model = create_model(find_architecture("test_resnet"), 1000, 160, torch.Generator().manual_seed(7))
-    (tmp_path / "weights").mkdir()
-    save_file(model.state_dict(), tmp_path / "weights" / "test_resnet.safetensors")
+    write_moved(tmp_path / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     return tmp_path / "weights"
 
 
@@ -81,7 +80,8 @@ def test_the_kept_weights_give_the_kept_predictions(study_file, tmp_path):
     from bandbridge.dataset.store import open_store
 
     path, root = study_file(approaches=["scratch"], run_folds=[0]), tmp_path / "runs"
-    execute(path, root)
+    with beginning_moved():
+        execute(path, root)
     study = open_study(path)
     run = study.runs[0]
     folder = Ledger(root).folder(run)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.finished import unseal
+from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation
@@ -21,8 +22,6 @@ from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.files import write_json
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.model.weights import save_model
 from bandbridge.study.execute import Executor
 from bandbridge.study.fine_tune import Settings, Tuning, open_base, plan_tuning, tuning_recipe, tuning_split
 from bandbridge.study.ledger import Ledger
@@ -37,8 +36,7 @@ FEW = ("1", "2", "X", "Y")
 
 def make_model(folder: Path, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Path:
     """Write a model folder as an export does, with random weights."""
-    network = create_model(find_architecture("test_resnet"), len(classes), 32, torch.Generator().manual_seed(seed))
-    save_model(network.state_dict(), folder / "model.safetensors", {})
+    write_moved(folder / "model.safetensors", classes=len(classes), size=32, seed=seed)
     facts = {
         "architecture": "test_resnet",
         "classes": list(classes),

@@ -1,13 +1,16 @@
 """The loop: it learns, resumes bit for bit, leaves the global generator alone and survives lack of memory."""
 
 import time
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from tests.networks import move_parameters
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -43,11 +46,20 @@ def job(epochs: int = 4, run_id: str = "a", **changes) -> TrainingJob:
     return TrainingJob(run_id, **{**values, **changes})
 
 
-def model(seed: int = 0) -> nn.Module:
-    """A tiny network with batch norm and dropout, so that resume has statistics and global draws to get right."""
+@cache
+def _made() -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return timm.create_model("test_resnet", num_classes=2, drop_rate=0.3)
+        return move_parameters(timm.create_model("test_resnet", num_classes=2, drop_rate=0.3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_before_its_layers_are_short_of_memory() -> None:
+    _made()
+
+
+def model() -> nn.Module:
+    """A tiny network with batch norm and dropout, so that resume has statistics and global draws to get right."""
+    return deepcopy(_made())
 
 
 def run(tmp_path: Path, task: TrainingJob | None = None, **options):
@@ -131,7 +143,7 @@ def test_kept_statistics_are_those_of_the_initial_weights_and_the_weights_are_tr
     augmentation = Augmentation(flip_horizontal=0, flip_vertical=0, blur=0)
     recipe = Recipe(name="t", phases=(phase,), batch_size=72, augmentation=augmentation, keep_statistics=True)
     images, targets = stripes()
-    network = timm.create_model("test_resnet", num_classes=2)
+    network = move_parameters(timm.create_model("test_resnet", num_classes=2))
     by_hand = timm.create_model("test_resnet", num_classes=2).eval()
     by_hand.load_state_dict(network.state_dict())
     _, last = train(network, job(recipe=recipe), open_fabric("cpu"), tmp_path / "c.pt")

@@ -28,6 +28,7 @@ from bandbridge.dataset import claims, tiff
 from bandbridge.dataset.claims import MAX_PIXELS
 from bandbridge.dataset.libtiff import quiet_libtiff
 from bandbridge.errors import UserError
+from bandbridge.extras import need
 
 FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 #: How many bits cameras give.
@@ -116,6 +117,8 @@ def decode_image(data: bytes, name: str) -> Decoded:
             return _decode_by_pillow(image)
     except DecodeError:
         raise
+    except UserError as fault:  # of a package that is not installed
+        raise DecodeError(name, fault.message, fault.remedy) from fault
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(name, f"more than {MAX_PIXELS} pixels; refused") from None
     except UnidentifiedImageError:
@@ -170,15 +173,25 @@ def _decode_by_pillow(image: Image.Image) -> Decoded:
 
 def _decode_deep_png(data: bytes, image: Image.Image) -> Decoded:
     """A PNG of 16 bits a sample, of which Pillow keeps the upper 8 of colours and of gray with transparency."""
-    import imagecodecs
-
     frames = getattr(image, "n_frames", 1)
     image.load()  # what stands after the pixels is read then
     claims.check_directories(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
-    pixels = imagecodecs.png_decode(data)
+    pixels = deep_png(data, image)
     pixels = _upright(pixels.reshape(*pixels.shape[:2], -1), image.getexif().get(_ORIENTATION, 1))
     gray, hidden = _flattened(pixels, pixels.shape[2] % 2 == 0)
     return Decoded(gray, _significant_bits(data), images=frames, hidden=hidden)
+
+
+def deep_png(data: bytes, image: Image.Image) -> np.ndarray:
+    """Return uint16 [H, W] or [H, W, samples] of the PNG of 16 bits ``data``, which ``image`` is to Pillow.
+
+    Pillow keeps all bits of gray without transparency; of the others imagecodecs does, and :class:`UserError` asks for
+    it where it is not installed.
+    """
+    if image.mode == "I;16" and not image.has_transparency_data:
+        return np.asarray(image).astype(np.uint16)
+    pixels: np.ndarray = need("imagecodecs").png_decode(data)
+    return pixels
 
 
 def _significant_bits(data: bytes) -> int | None:
@@ -201,6 +214,8 @@ def _decode_tiff(data: bytes, name: str) -> Decoded:
         raise DecodeError(name, f"{found.problem}: {found.described}", "Save it as PNG or TIFF of 8 or 16 bits.")
     try:
         pixels = found.pixels(data)
+    except UserError:
+        raise
     except Exception as fault:
         remedy = (
             "If other programs show it whole, save it as PNG or as TIFF of 8 or 16 bits, gray or RGB, uncompressed."

@@ -9,8 +9,10 @@ from PIL import Image
 
 from bandbridge.dataset import claims, tiff
 from bandbridge.dataset.claims import MAX_PIXELS
-from bandbridge.dataset.decode import FORMATS, DecodeError
+from bandbridge.dataset.decode import FORMATS, DecodeError, deep_png
 from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError
+from bandbridge.extras import need
 
 #: Planes of a file of the largest size are read together, to choose one.
 _MOST_PLANES = 16
@@ -29,6 +31,8 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
         planes, bits, inverted = _tiff_planes(data, name) if tiff.is_tiff(data) else _other_planes(data)
     except DecodeError:
         raise
+    except UserError as fault:  # of a package that is not installed
+        raise DecodeError(name, fault.message, fault.remedy) from fault
     except Exception as fault:  # decoders let many kinds through on damaged input
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
     pages, _, _, channels = planes.shape
@@ -58,6 +62,8 @@ def _tiff_planes(data: bytes, name: str) -> tuple[np.ndarray, int, bool]:
         if series.size > MAX_PIXELS * _MOST_PLANES:
             raise DecodeError(name, f"{' x '.join(map(str, series.shape))} are more pixels than are read; refused")
         page = series.keyframe
+        if tiff.lacks_codec(page):
+            need("imagecodecs")
         for one in series.pages:
             if one is not None:
                 tiff.require_segments(one, data)
@@ -77,9 +83,7 @@ def _other_planes(data: bytes) -> tuple[np.ndarray, int, bool]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         claims.check_size(*image.size)
         if image.format == "PNG" and data[24] == 16:
-            import imagecodecs
-
-            pixels = imagecodecs.png_decode(data)
+            pixels = deep_png(data, image)
             return pixels.reshape(1, *pixels.shape[:2], -1), 16, False
         frames = []
         count = getattr(image, "n_frames", 1)

@@ -17,8 +17,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from bandbridge.dataset import claims
+from bandbridge.dataset.libtiff import quiet_libtiff
+from bandbridge.extras import is_installed, need
 
 if TYPE_CHECKING:
     import tifffile
@@ -230,10 +233,11 @@ class Page:
         """Return [H, W, samples] of the file ``data``, of its own type; bits fewer than 8 are stretched to 0..255.
 
         Gray of several channels comes as the first of them, colours as three samples. Raises whatever tifffile and its
-        codecs do for damaged data, ValueError for strips or tiles that are not there or claim other sizes.
+        codecs do for damaged data, ValueError for strips or tiles that are not there or claim other sizes,
+        :class:`UserError` for a compression that takes imagecodecs where that is not installed.
         """
         require_segments(self.page, data)
-        pixels = self.page.asarray()
+        pixels = _by_pillow(self.page, data) if lacks_codec(self.page) else self.page.asarray()
         axes = self.page.axes
         for axis in [axis for axis in axes if axis not in "YXS"]:  # depth and the like: the first plane
             pixels, axes = pixels.take(0, axis=axes.index(axis)), axes.replace(axis, "", 1)
@@ -296,6 +300,25 @@ def _is_secondary(page: Any) -> bool:
     """Whether a page is a thumbnail or a mask of another one."""
     old = page.tags.get(_OLD_KIND)
     return bool(int(page.subfiletype) & 0b101) or (old is not None and old.value == 2)
+
+
+def lacks_codec(page: Any) -> bool:
+    """Whether tifffile cannot unpack a page for want of imagecodecs."""
+    import tifffile
+
+    return not is_installed("imagecodecs") and page.compression not in tifffile.TIFF.DECOMPRESSORS
+
+
+def _by_pillow(page: Any, data: bytes) -> np.ndarray:
+    """Gray of 16 bits in a file's first page, [H, W], whose compression libtiff knows; else the extra is asked for."""
+    plain = page.index == 0 and page.axes == "YX" and page.dtype == np.uint16
+    if plain and int(page.compression) in _COMMON_COMPRESSIONS:
+        quiet_libtiff()
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            if image.mode.startswith("I;16"):
+                return np.asarray(image).astype(np.uint16)
+    need("imagecodecs")
+    raise AssertionError("imagecodecs is there, and tifffile does not use it")
 
 
 def _problem(page: Any) -> str:

@@ -17,7 +17,7 @@ from bandbridge.evaluation.assignment import REJECTED, assign_cell
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.confidence import COMPLETE, count_deviating, no_experience
-from bandbridge.predict.ensemble import BATCH, Ensemble
+from bandbridge.predict.ensemble import BATCH, Ensemble, Prepared
 from bandbridge.predict.intake import Handed, decoded, in_whole_cells
 from bandbridge.progress import track
 
@@ -61,12 +61,15 @@ def classify(
     refused: list[tuple[str, str]] = []
     batches = in_whole_cells(handed, BATCH)
     with quiet_pillow():
-        for kept, images, failed in track(decoded(batches, ensemble.bits), len(batches), "classifying"):
+        work = decoded(batches, ensemble.prepare, ensemble.bits)
+        for kept, images, prepared, failed in track(work, len(batches), "classifying"):
             refused += failed
             if kept:
                 named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
                 cells = [one.cell for one in kept]
-                judged = judge_images(ensemble, named, flips=flips, keep_images=keep_images, cells=cells)
+                judged = judge_images(
+                    ensemble, named, flips=flips, keep_images=keep_images, cells=cells, prepared=prepared
+                )
                 found += zip(kept, judged, strict=True)
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
@@ -89,12 +92,13 @@ def judge_images(
     flips: bool = False,
     keep_images: bool = True,
     cells: Sequence[str] | None = None,
+    prepared: Prepared | None = None,
 ) -> list[Chromosome]:
     """Return what ``ensemble`` thinks of each (name, uint8 [H, W]) of ``images`` by itself, in their order.
 
-    cells: as :meth:`Ensemble.judge` has them.
+    cells, prepared: as :meth:`Ensemble.judge` has them.
     """
-    opinion = ensemble.judge([image for _, image in images], flips, cells)
+    opinion = ensemble.judge([image for _, image in images], flips, cells, prepared)
     doubts = [
         [text for text, so in ((_EMPTY, empty), (_UNLIKE, unlike), (_UNSCALED if cell else NO_CELL, unscaled)) if so]
         for empty, unlike, unscaled, cell in zip(

@@ -28,6 +28,10 @@ from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run
 BATCH = 64
 
 
+#: Prepared images, uint8 [N, *preparation.shape], and how far the scale of their cells can be trusted, float64 [N].
+Prepared = dict[Preparation, tuple[np.ndarray, np.ndarray]]
+
+
 class Member(Protocol):
     """A classifier of prepared images: :class:`bandbridge.model.classifier.Classifier`, or an exported graph."""
 
@@ -125,35 +129,47 @@ class Ensemble:
         shares = [one.facts.get("record", {}).get("recipe", {}).get("augmentation", {}) for one in asked]
         return min((float(share.get("flip_vertical", 0.5)) for share in shares), default=0.5)
 
-    def judge(self, images: Sequence[np.ndarray], flips: bool = False, cells: Sequence[str] | None = None) -> Opinion:
+    def prepare(self, images: Sequence[np.ndarray], cells: Sequence[str]) -> Prepared:
+        """Return uint8 ``images`` [H, W] prepared as each member was trained; ``cells`` as :meth:`judge` has them."""
+        different = {member.preparation for member in self.members} if len(images) else set()
+        return {preparation: prepare_and_trust(images, cells, preparation) for preparation in different}
+
+    def judge(
+        self,
+        images: Sequence[np.ndarray],
+        flips: bool = False,
+        cells: Sequence[str] | None = None,
+        prepared: Prepared | None = None,
+    ) -> Opinion:
         """Classify uint8 ``images`` [H, W], prepared as each member was trained; ``flips`` adds the mirror images.
 
-        cells: the cell of each image, "" unknown; None: all unknown. Whole cells must be given together.
+        cells: the cell of each image, "" unknown; None: all unknown. Whole cells must be given together. prepared: what
+        :meth:`prepare` made of the same images, where that is done already.
         The opinion is the mean of the members' calibrated probabilities, over the four mirror images with ``flips``.
         Chromosomes that were stood along their axis are judged both ways up (:mod:`bandbridge.predict.way_up`).
         """
-        prepared: dict[Preparation, np.ndarray] = {}
         total, unlike = np.zeros((len(images), len(self.classes))), np.ones(len(images), dtype=bool)
         unscaled, empty = np.zeros((2, len(images)), dtype=bool)
         scale_error = np.full(len(images), np.nan)
         origins = [""] * len(images) if cells is None else cells
+        ready = self.prepare(images, origins) if prepared is None else prepared
+        for _, errors in ready.values():
+            scale_error = np.fmax(scale_error, errors)
         likenesses = self.likenesses or (None,) * len(self.members)
         looks: dict[Likeness, np.ndarray] = {}
         for member, confidence, likeness in zip(self.members, self.confidences, likenesses, strict=True):
-            if member.preparation not in prepared:
-                prepared[member.preparation], errors = prepare_and_trust(images, origins, member.preparation)
-                scale_error = np.fmax(scale_error, errors)
-            unscaled |= lacks_scale(prepared[member.preparation], member.preparation)
-            empty |= shows_nothing(prepared[member.preparation], member.preparation)
+            seen = ready[member.preparation][0]
+            unscaled |= lacks_scale(seen, member.preparation)
+            empty |= shows_nothing(seen, member.preparation)
             temperature = confidence.temperature if confidence is not None else member.temperature
-            likely, energy = _judged(member, prepared[member.preparation], temperature, origins, flips)
+            likely, energy = _judged(member, seen, temperature, origins, flips)
             total += likely
             strange = np.zeros(len(images), dtype=bool)
             if confidence is not None:
                 strange |= energy < confidence.energy_low
             if likeness is not None:
                 if likeness not in looks:
-                    looks[likeness] = likeness.unlike(images, prepared[member.preparation])
+                    looks[likeness] = likeness.unlike(images, seen)
                 strange |= looks[likeness]
             if confidence is not None or likeness is not None:
                 unlike &= strange

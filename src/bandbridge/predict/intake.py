@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,11 +19,14 @@ from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
+from bandbridge.machine import usable_cores
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
 #: Images that are decoded ahead of the classifier.
 _AHEAD = 4
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,20 +125,28 @@ def in_whole_cells(handed: Sequence[Handed], batch: int) -> list[list[Handed]]:
 
 
 def decoded(
-    chunks: list[list[Handed]], expected: int | None = None
-) -> Iterator[tuple[list[Handed], list[np.ndarray], list[tuple[str, str]]]]:
-    """Yield for each chunk (images handed over, uint8 [H, W] each, [(name, reason)] of those that cannot be read).
+    chunks: list[list[Handed]], prepare: Callable[[list[np.ndarray], list[str]], _T], expected: int | None = None
+) -> Iterator[tuple[list[Handed], list[np.ndarray], _T, list[tuple[str, str]]]]:
+    """Yield for each chunk (images handed over, uint8 [H, W] each, as prepared, [(name, reason)] of the unreadable).
 
-    Files are read and decoded in threads, ahead of whoever uses them. expected: as :meth:`Handed.gray` has it.
+    Files are read, decoded and prepared in threads, ahead of whoever uses them. ``prepare`` is called with the images
+    and their cells. expected: as :meth:`Handed.gray` has it.
     """
-    with ThreadPoolExecutor() as pool:
-        pending = [pool.submit(_decode_all, chunk, expected) for chunk in chunks[:_AHEAD]]
-        for index in range(len(chunks)):
-            found = pending[index].result()
-            if index + _AHEAD < len(chunks):
-                pending.append(pool.submit(_decode_all, chunks[index + _AHEAD], expected))
+
+    def work(chunk: list[Handed]) -> tuple[list[Handed], list[np.ndarray], _T, list[tuple[str, str]]]:
+        kept, images, refused = _decode_all(chunk, expected)
+        return kept, images, prepare(images, [one.cell for one in kept]), refused
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        pending = deque(pool.submit(work, chunk) for chunk in chunks[:_AHEAD])
+        for chunk in [*chunks[_AHEAD:], *[None] * _AHEAD]:
+            if not pending:
+                return
+            found = pending.popleft().result()
+            if chunk is not None:
+                pending.append(pool.submit(work, chunk))
             yield found
-            pending[index] = None  # type: ignore[call-overload]
+            del found  # a cell's images are let go before the next are taken
 
 
 def _decode_all(
