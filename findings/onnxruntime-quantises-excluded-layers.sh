@@ -3,7 +3,7 @@
 #
 # Guessed: quantize_static(nodes_to_exclude=[...]) leaves a layer that 8 bits harm in float32, so that the mixed model is
 # about as good as its float32 one; and per-channel 8 bits, which were asked for, are the worst that can happen to any.
-# Seen: the file has the layer in float32, with DequantizeLinear before and QuantizeLinear behind it, as its neighbours have
+# Seen (in 1.32.0 as well): the file has the layer in float32, with DequantizeLinear before and QuantizeLinear behind it, as its neighbours have
 # 8 bits. The session's optimiser (WeightBiasQuantization) then gives the excluded layer int8 weights with a single scale
 # for the tensor: coarser than the per-channel ones that were turned down. Here one weight is 1000 times the others, and
 # meets a channel that is always 0. Without optimisation the file is as good as it says; as sessions open it by default the logits are
