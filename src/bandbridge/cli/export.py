@@ -11,6 +11,7 @@ import typer
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.errors import UserError, first_few
+from bandbridge.filenames import safe_name
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -116,7 +117,7 @@ def _default_name(source: Exportable, kind: str, int8: bool) -> str:
     architecture = str(source.facts.get("architecture", ""))
     slug = find_architecture(architecture).slug if architecture else ""
     parts = (str(source.facts.get("task", "")), slug, str(source.facts.get("id", "")), kind, "int8" if int8 else "")
-    return "-".join(part for part in parts if part).replace("/", "-")
+    return safe_name("-".join(part for part in parts if part).replace("/", "-"))
 
 
 def _images(

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from bandbridge.disk import rename
 from bandbridge.export.keep_floats import keep_floats
 from bandbridge.export.sensitivity import BATCH, Kept, batches, search
 from bandbridge.export.trial import Trial
@@ -54,7 +55,7 @@ def quantise_onnx(path: Path, trial: Trial) -> Kept:
         kept = search(quantiser.names, open_with, trial.calibration, trial.choice)
         done = folder / "done.onnx"
         quantiser.write(done, frozenset(kept.floats))
-        done.replace(path)
+        rename(done, path)
     return kept
 
 
