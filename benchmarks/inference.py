@@ -67,7 +67,7 @@ def open_all(source: Exportable, images: np.ndarray, folder: Path, threads: int)
     try:
         import openvino  # noqa: F401
     except ImportError:
-        print("OpenVINO is not installed: pip install 'bandbridge[export]'")
+        print('OpenVINO is not installed: pip install "bandbridge[openvino]"')
         return ways
     export(source, folder / "openvino", "openvino", images)
     ways["OpenVINO"] = open_runtime(folder / "openvino" / "model.xml", threads)

@@ -51,9 +51,20 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, extras, files, holding, karyotype, machine, terminal, progress, seal",
+        "errors, extras, disk, filenames, files, holding, karyotype, machine, terminal, progress, seal",
         (
-            *("errors", "extras", "files", "leftovers", "holding", "processes", "karyotype", "machine"),
+            *(
+                "errors",
+                "extras",
+                "disk",
+                "filenames",
+                "files",
+                "leftovers",
+                "holding",
+                "processes",
+                "karyotype",
+                "machine",
+            ),
             *("terminal", "progress", "seal"),
         ),
     ),

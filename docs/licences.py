@@ -26,6 +26,12 @@ PAGE = ROOT / "SECURITY.md"
 NOT_STATED = "not stated"
 _BEGIN, _END = "<!-- licences: python docs/licences.py --write -->", "<!-- end of licences -->"
 _LONGEST = 60
+#: What the conditions of a requirement see on each.
+_SYSTEMS = (
+    {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"},
+    {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt"},
+    {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix"},
+)
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,13 @@ def brought_by(name: str, also: Iterable[str] = ()) -> str:
 
 
 def closure(needs: Iterable[str], also: Iterable[str] = ()) -> set[str]:
-    """Return the packages that the requirements ``needs`` bring on Linux, of those whose metadata is at hand."""
+    """Return the packages that the requirements ``needs`` bring on any system, of those whose metadata is at hand."""
     waiting: list[tuple[str, str]] = []
 
     def add(text: str, extra: str) -> None:
         requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": extra, "sys_platform": "linux"}):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra, **system}) for system in _SYSTEMS):
             waiting.extend((normal(requirement.name), each) for each in ("", *requirement.extras))
 
     for text in needs:

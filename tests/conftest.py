@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -43,6 +44,12 @@ def real_data() -> Path:
 def real_weights() -> Path:
     """The folder of genuine ImageNet weights."""
     return _folder("BANDBRIDGE_WEIGHTS", _SHARED / "weights")
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one place that asks for the system, as to files, takes this one for Windows."""
+    monkeypatch.setattr("bandbridge.disk.sys", SimpleNamespace(platform="win32"))
 
 
 @pytest.fixture(autouse=True, scope="session")

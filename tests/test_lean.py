@@ -124,7 +124,7 @@ def test_a_command_of_training_says_in_one_line_what_brings_it(words: tuple[str,
     done = lean(home, *words)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert re.search(r"error: this needs [\w ]+, which is not\s+installed here", done.stderr), done.stderr
-    assert "pip install 'bandbridge[train]'" in " ".join(done.stderr.split())
+    assert 'pip install "bandbridge[train]"' in " ".join(done.stderr.split())
 
 
 def test_a_run_and_a_model_of_an_earlier_version_say_what_opens_them(home: Path) -> None:

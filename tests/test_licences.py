@@ -40,3 +40,10 @@ def test_what_is_asked_for_directly_stands_beside_what_asks_for_it():
 
 def test_no_licence_asks_users_to_open_their_own_programs():
     assert not [row for row in LICENCES.kept_rows().values() if re.search(r"\bA?GPL|Affero|BUSL|Business", row.licence)]
+
+
+def test_what_a_plain_installation_takes_on_windows_alone_is_pinned_too():
+    project = tomllib.loads((LICENCES.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    taken = LICENCES.closure(project["dependencies"])
+    assert "colorama" in taken, "typer's, or click's, on Windows"
+    assert taken <= set(LICENCES.packages())

@@ -59,7 +59,7 @@ def lacking(fault: ImportError, extra: str | None = None) -> UserError | None:
     brings = EXTRAS.get(package)
     if brings is None:
         return None
-    name, remedy = _CALLED.get(package, package), f"Install it with: pip install 'bandbridge[{extra or brings}]'"
+    name, remedy = _CALLED.get(package, package), f'Install it with: pip install "bandbridge[{extra or brings}]"'
     if isinstance(fault, ModuleNotFoundError):
         return UserError(f"this needs {name}, which is not installed here", remedy)
     return UserError(f"this needs {name}, which cannot be imported: {fault}", remedy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import itertools
@@ -17,7 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bandbridge.disk import cannot_write, flush, flush_folder, put_in_place, reachable, rename
 from bandbridge.errors import EnvironmentFault, UserError, visible
+from bandbridge.filenames import folded, safe_name, short_name
 from bandbridge.leftovers import beside, clear_once
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S")
 #: What a text file of ours, or of a user's, may have: many times the largest that is written.
 MAX_TEXT_BYTES = 2**27
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-#: How a system says that it does not flush folders, or opens none.
-_NO_SUCH_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS}
 
 
 def is_present(path: Path) -> bool:
@@ -58,7 +56,8 @@ def read_regular(path: Path, limit: int = MAX_TEXT_BYTES, too_large: str = "Is i
     """
     try:
         # A pipe without a writer would be waited for.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(reachable(path), flags)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UserError(f"{path} is no file, but a folder, a pipe or a device", "Name a file.")
@@ -118,7 +117,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The file is on the disk before the rename, and the folder after it, so that a power cut leaves the old file or the
     new one. On any exception the temporary file is removed and ``path`` is untouched. A full disk raises
-    :class:`EnvironmentFault` with the file's name. What killed processes left in the folder is removed.
+    :class:`EnvironmentFault` with the file's name. What killed processes left in the folder is removed. Where Windows
+    does not let go of ``path``, as a spreadsheet has it open, the new file stays beside it under a name of its own.
     """
     temporary = beside(path)
     try:
@@ -126,12 +126,12 @@ def replacing(path: Path) -> Iterator[Path]:
         clear_once(path.parent)
         yield temporary
         flush(temporary)
-        temporary.replace(path)
+        put_in_place(temporary, path)
         flush_folder(path.parent)
     except OSError as fault:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault)) from fault
+        raise cannot_write(path, fault) from fault
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -156,16 +156,16 @@ def replacing_folder(path: Path, *, flushed: bool = True) -> Iterator[Path]:
                     flush(Path(place) / name)
                 flush_folder(Path(place))
         if path.exists():
-            path.rename(aside)
-        temporary.rename(path)
+            rename(path, aside)
+        rename(temporary, path)
         flush_folder(path.parent)
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException as fault:
         shutil.rmtree(temporary, ignore_errors=True)
         if aside.exists() and not path.exists():
-            aside.rename(path)
+            rename(aside, path)
         if isinstance(fault, OSError):
-            raise EnvironmentFault(f"cannot write {path}: {fault.strerror or fault}", _remedy(fault)) from fault
+            raise cannot_write(path, fault) from fault
         raise
 
 
@@ -190,56 +190,28 @@ def make_folder(folder: Path) -> None:
         flush_folder(made.parent)
 
 
-def flush(path: Path) -> None:
-    """Have the content of ``path`` on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_folder(folder: Path) -> None:
-    """Have what was made and renamed in ``folder`` on the disk, where the system can be asked for that."""
-    try:
-        flush(folder)
-    except OSError as fault:
-        if fault.errno not in _NO_SUCH_FLUSH:
-            raise
-
-
-def _remedy(fault: OSError) -> str:
-    if fault.errno in _OUT_OF_SPACE:
-        return (
-            "The disk is full, or a limit on the size of files is reached. Make room and run the same command again: "
-            "finished work is kept."
-        )
-    if isinstance(fault, FileExistsError | NotADirectoryError):
-        return "A file is in the place of a folder: choose another folder, or move that file away."
-    return "Check the folder and its permissions, then run the same command again."
-
-
 def file_stems(names: Iterable[str], default: str) -> Iterator[str]:
     """Yield for each of ``names`` one that is safe in a file's name, ``default`` where nothing is left of it.
 
     Names that would come out alike are numbered, so that no file is written over another, also where the file system
-    does not tell case apart.
+    does not tell case apart; of one longer than :data:`bandbridge.filenames.LONGEST` the beginning stays.
     """
     taken: set[str] = set()
     for name in names:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or default
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")
+        stem = safe_name(short_name(plain) or default)
         unique, number = stem, 1
-        while unique.casefold() in taken:
+        while folded(unique) in taken:
             number += 1
             unique = f"{stem}-{number}"
-        taken.add(unique.casefold())
+        taken.add(folded(unique))
         yield unique
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:

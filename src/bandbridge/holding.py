@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bandbridge.disk import rename, try_lock, unlock
 from bandbridge.errors import EnvironmentFault
 from bandbridge.leftovers import beside
 from bandbridge.processes import Owner, has_ended, this_process
@@ -81,7 +82,10 @@ def claimed(folder: Path) -> Iterator[Claim | None]:
                 lock.truncate(0)
                 lock.write(_introduction())
                 lock.flush()
-            yield Claim(folder)
+            try:
+                yield Claim(folder)
+            finally:
+                unlock(lock.fileno())
 
 
 @contextmanager
@@ -128,15 +132,7 @@ def _say_without_locks(folder: Path) -> None:
 
 def _try_to_lock(file: IO[str]) -> bool | None:
     """Lock ``file`` for this process; False when another holds the lock, None where the disk or system has no locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except (ImportError, OSError):  # Windows and some network disks
-        return None
-    return True
+    return try_lock(file.fileno())
 
 
 @contextmanager
@@ -233,8 +229,8 @@ def _take_over(folder: Path, dead: str) -> Claim | None:
     try:
         if _read(path) != dead:
             return None
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        temporary.write_text(content, encoding="utf-8", newline="\n")
+        rename(temporary, path)
         return Claim(folder, content)
     except OSError as fault:
         temporary.unlink(missing_ok=True)
@@ -247,7 +243,7 @@ def _is_silent(path: Path) -> bool:
     """Whether ``path`` has not changed for ``SILENT_S``, by the clock of its disk."""
     now = beside(path)
     try:
-        now.write_text("")
+        now.write_bytes(b"")
         return now.stat().st_mtime - path.stat().st_mtime > SILENT_S
     except FileNotFoundError:  # given up at this moment
         return False

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from bandbridge.disk import is_too_long
 from bandbridge.processes import Owner, has_ended, this_process
 
 #: What :func:`beside` makes: whose it is, and whether it was put aside.
@@ -28,10 +29,11 @@ _cleared: set[Path] = set()
 
 def beside(path: Path, kind: str = "") -> Path:
     """Return a name beside ``path`` that says which process made it, and that no other process, or thread, has."""
-    name = path.name
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return path.with_name(f".{name}.{this_process()}.{next(_numbers)}{kind}.tmp")
+    name, ending = path.name, f"{this_process()}.{next(_numbers)}{kind}.tmp"
+    made = path.with_name(f".{name}.{ending}")
+    if len(os.fsencode(name)) > _LONGEST_NAME or is_too_long(made):
+        made = path.with_name(f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.{ending}")
+    return made
 
 
 def clear_once(folder: Path) -> None:

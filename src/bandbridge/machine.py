@@ -68,7 +68,7 @@ def available_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cg
 
 def _available(proc: Path) -> int | None:
     with contextlib.suppress(OSError, ValueError):
-        for line in (proc / "meminfo").read_text().splitlines():
+        for line in (proc / "meminfo").read_text(encoding="utf-8").splitlines():
             name, _, amount = line.partition(":")
             if name == "MemAvailable":
                 return int(amount.split()[0]) * 1024
@@ -81,7 +81,7 @@ def _granted(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
     Cached files count as used there, and are given up when memory is asked for: they are taken off.
     """
     with contextlib.suppress(OSError):
-        for line in (proc / "self" / "cgroup").read_text().splitlines():
+        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
@@ -96,6 +96,8 @@ def _granted(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:
                 if not folder.is_relative_to(groups):
                     break
                 with contextlib.suppress(OSError, ValueError, IndexError):
-                    facts = dict(pair.split() for pair in (folder / "memory.stat").read_text().splitlines())
-                    most = int((folder / limit).read_text())  # "max" is no number: no limit
-                    yield most, int((folder / usage).read_text()) - int(facts.get(cached, 0))
+                    facts = dict(
+                        pair.split() for pair in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+                    )
+                    most = int((folder / limit).read_text(encoding="utf-8"))  # "max" is no number: no limit
+                    yield most, int((folder / usage).read_text(encoding="utf-8")) - int(facts.get(cached, 0))

@@ -80,7 +80,7 @@ class _StandardError(io.TextIOBase):
 
     def _fall_silent(self) -> None:
         # What is still buffered would fail again at the end of the program, and change its exit code.
-        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+        with suppress(OSError, ValueError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
     def isatty(self) -> bool:

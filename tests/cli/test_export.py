@@ -45,10 +45,11 @@ def test_a_run_becomes_a_folder_that_says_how_far_it_is_from_pytorch(bandbridge,
 def test_eight_bits_are_measured_on_other_cells_and_every_image_is_to_be_checked(
     bandbridge, run, chromosome_set, tmp_path
 ):
-    dataset = chromosome_set("Q", 2)
+    dataset = chromosome_set("Q", 3)
     result = bandbridge("export", run, "--int8", "--calibrate", dataset, "--limit", 20, "--out", tmp_path / "small")
     assert result.code == 0, result.err
-    assert "On 20 images, which the model may have been trained on" in result.out
+    assert "On 46 images, which the model may have been trained on" in result.out
+    assert "layers stay float32" in result.out and "points lost" in result.out
     assert result.out.splitlines()[-1] in (tmp_path / "small" / "README.md").read_text()
     assert json.loads((tmp_path / "small" / "preparation.json").read_text())["review_below"] is None
     name = open_dataset(dataset).samples["file_name"].iloc[0]

@@ -1,15 +1,18 @@
 """The command itself: help, version, and errors without a traceback."""
 
 import errno
+import io
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from bandbridge.cli.main import _memory_remedy, app, run
+from bandbridge.terminal import say
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()")
 
@@ -138,3 +141,14 @@ def test_what_helps_where_memory_is_out_is_what_the_command_has(command, remedy)
     assert remedy in said
     if command[:2] not in (("study", "run"),):
         assert "batch" not in said
+
+
+@pytest.mark.parametrize(("system", "shown"), [("win32", "\u0141ódź \u2013".encode()), ("linux", b"?\xf3d? \x96")])
+def test_what_windows_writes_to_a_file_or_pipe_keeps_the_names_of_other_alphabets(monkeypatch, system, shown):
+    written = io.BytesIO()
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    monkeypatch.setattr("bandbridge.disk.sys", SimpleNamespace(platform=system))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    monkeypatch.setattr("bandbridge.cli.main.app", lambda: say("\u0141ódź \u2013", end=""))
+    run()
+    assert written.getvalue() == shown

@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from typer.models import OptionInfo
 
 from bandbridge.cli.main import app
+from bandbridge.cli.outputs import output_folder, runs_folder
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import require_folder
 
 #: Each command with what it needs before its place to write, which stands last: an option or an argument.
@@ -137,3 +139,30 @@ def test_a_link_to_nowhere_and_a_folder_not_yet_there(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(Exception, match="in the place of a folder"):
         require_folder(tmp_path / "link")
+
+
+def test_on_windows_a_table_that_a_spreadsheet_has_open_is_found_before_the_work(windows, monkeypatch, tmp_path):
+    opened = Path.open
+
+    def refuse(path: Path, mode: str = "r", *how: object, **more: object) -> object:
+        if path.name == "cells.csv" and mode == "r+b":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, mode, *how, **more)
+
+    for name in ("cells.csv", "predictions.csv", ".lock"):
+        (tmp_path / name).write_text("old")
+    assert output_folder(tmp_path) == tmp_path
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ManyErrors, match="open in another program") as caught:
+        output_folder(tmp_path)
+    assert caught.value.problems == ["cells.csv"]
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"] * 3
+
+
+def test_on_windows_a_place_too_deep_for_the_paths_of_runs_is_found_before_the_work(windows, monkeypatch, tmp_path):
+    monkeypatch.setattr("bandbridge.disk._long_paths_enabled", lambda: False)
+    deep = tmp_path / ("x" * (259 - len(str(tmp_path)) - 1 - 121))
+    assert runs_folder(deep) == deep
+    with pytest.raises(UserError, match="more than the 259 that Windows allows") as caught:
+        runs_folder(deep.with_name(f"{deep.name}x"))
+    assert "LongPathsEnabled" in caught.value.remedy

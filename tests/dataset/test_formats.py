@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import ntpath
 import tarfile
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from bandbridge.dataset.formats import compare_with_published, import_distributi
 from bandbridge.dataset.imagefolder import COLUMNS, open_dataset
 from bandbridge.dataset.layouts import LAYOUTS, read_cir_names
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.filenames import fault_of_file_name
 
 Files = dict[str, bytes]
 
@@ -447,3 +449,25 @@ def test_names_with_control_signs_are_refused_before_anything_is_written(tmp_pat
     with pytest.raises(ManyErrors, match=r"names of files with control signs.*\n  1/a\\"):
         import_distribution("folder", source, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+def test_names_that_a_system_refuses_are_written_as_all_can_and_the_table_tells_the_cells_as_they_were(tmp_path):
+    """Below a common folder that is taken off, "C:" would be a drive of Windows."""
+    odd = {"set/1/12:30/a?.png": "12:30", "set/1/aux/nul.png": "aux", "set/X/C:/a*.png": "C:", "set/X/c./b .png": "c."}
+    files = {name: image(seed, "PNG") for seed, name in enumerate(odd)}
+    files["set/X/plain cell/\u00e4.png"] = image(9, "PNG")
+    done = import_distribution("folder", as_zip(tmp_path / "odd", files), tmp_path / "out")
+    dataset = open_dataset(done.destination)
+    names, cells = dataset.samples["file_name"].tolist(), dataset.samples["cell"].tolist()
+    assert set(cells) == {*odd.values(), "plain cell"} and "images/X/plain cell/\u00e4.png" in names
+    assert all(not fault_of_file_name(part) for name in names for part in name.split("/"))
+    for name in names:
+        inside = ntpath.normpath(PureWindowsPath("D:/out") / name)
+        assert inside.startswith("D:\\out\\images\\"), name
+    assert {dataset.read_bytes(name) for name in names} == set(files.values())
+
+
+def test_two_names_that_differ_in_composed_letters_alone_are_refused_like_those_of_two_cases(tmp_path):
+    files = {f"1/c/{name}.png": image(seed, "PNG") for seed, name in enumerate(("\u00e4", "a\u0308"))}
+    with pytest.raises(ManyErrors, match="files of one name"):
+        import_distribution("folder", as_zip(tmp_path / "odd", files), tmp_path / "out")

@@ -457,3 +457,30 @@ def test_a_name_that_no_file_can_have_is_not_there(tmp_path, name):
     (tmp_path / "metadata.csv").write_text(f"file_name,label\n{name},1\n")
     with pytest.raises(ManyErrors, match="is not there"):
         open_dataset(tmp_path)
+
+
+@pytest.fixture
+def case_blind(monkeypatch):
+    """A disk, as of Windows and macOS, that finds a file by its name in any case; it lists them as they were made."""
+    stat, opened = Path.stat, os.open
+
+    def true(path) -> Path:
+        found = Path(Path(path).anchor)
+        for part in Path(path).absolute().parts[1:]:
+            alike = [each for each in os.listdir(found) if each.lower() == part.lower()] if found.is_dir() else []  # noqa: PTH208
+            found = found / (alike or [part])[0]
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", os.path.isdir)
+    monkeypatch.setattr(Path, "stat", lambda path, **how: stat(true(path), **how))
+    monkeypatch.setattr(os, "open", lambda path, *how, **more: opened(true(path), *how, **more))
+
+
+def test_where_the_disk_does_not_tell_case_a_set_is_what_it_is_on_other_systems(case_blind, tmp_path):
+    table = b"file_name,label\nIMAGES/A.PNG,1\nimages/b.png,X\n"
+    dataset = open_dataset(folder_of(tmp_path / "set", FILES | {"metadata.csv": table}))
+    assert dataset.samples["file_name"].tolist() == ["images/a.png", "images/b.png"]
+    assert dataset.read_bytes("images/a.png") == FILES["images/a.png"]
+    twice = b"file_name,label\nIMAGES/A.PNG,1\nimages/a.png,1\n"
+    with pytest.raises(ManyErrors, match=r"images/a\.png is listed 2 times"):
+        open_dataset(folder_of(tmp_path / "twice", FILES | {"metadata.csv": twice}))

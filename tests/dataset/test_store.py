@@ -5,6 +5,7 @@ import pickle
 import shutil
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -259,3 +260,11 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch):
     assert next(outcomes) == (0, (0,))
     assert sum(map(len, submitted)) <= 32 * (4 * usable_cores() + 1)
     assert list(outcomes) == [(number, (number,)) for number in range(1, 100_000)]
+
+
+def test_no_more_processes_are_asked_for_than_windows_waits_for(monkeypatch):
+    monkeypatch.setattr(store_module, "usable_cores", lambda: 128)
+    for system, most in (("win32", 61), ("linux", 128)):
+        monkeypatch.setattr(store_module, "sys", SimpleNamespace(platform=system))
+        with store_module._open_pool(10**6, False) as pool:
+            assert isinstance(pool, ProcessPoolExecutor) and pool._max_workers == most

@@ -82,4 +82,4 @@ def test_common_files_are_read_alike_and_of_the_others_the_extra_is_named(tmp_pa
             assert isinstance(whole[name][0], list) or isinstance(whole[name], str), name
             message, remedy = without[name]
             assert message.startswith(f"{file}: this needs imagecodecs"), message
-            assert remedy == "Install it with: pip install 'bandbridge[formats]'"
+            assert remedy == 'Install it with: pip install "bandbridge[formats]"'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ import torch
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.export.folder import Worth, export_folder, model_card
+from bandbridge.export.folder import Worth, complete_folder, export_folder, model_card
+from bandbridge.export.graph import write_onnx
 from bandbridge.model.classifier import open_classifier
 from bandbridge.predict.ensemble import open_models
 from bandbridge.predict.graph import GraphClassifier
@@ -145,3 +148,64 @@ def test_names_of_classes_are_no_markup_in_the_card(run) -> None:
     odd = ("<img src=x onerror=y>", *classifier.classes[1:-1], "[a](http://b)`c`\x1b")
     card = model_card(replace(classifier, classes=odd), Worth((), TrainedOn((), frozenset(), True)))
     assert "classes (\\<img src=x onerror=y> to \\[a](http://b)'c'\\\\u001b)" in card
+
+
+def stripped(exported: Path, place: Path) -> Path:
+    """A copy of a model folder as earlier builds wrote it."""
+    shutil.copytree(exported, place)
+    for name in ("model.onnx", "evidence.onnx"):
+        (place / name).unlink()
+    sums = (place / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (place / "SHA256SUMS").write_text("".join(line for line in sums if ".onnx" not in line))
+    return place
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_folder_of_an_earlier_build_is_completed(exported, tmp_path, sealed):
+    folder = stripped(exported, tmp_path / "old")
+    if not sealed:
+        (folder / "SHA256SUMS").unlink()
+    before = (folder / "model.safetensors").read_bytes()
+    assert complete_folder(folder) and not complete_folder(folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert {path.name for path in folder.iterdir()} == {path.name for path in exported.iterdir()}
+    images = [np.random.default_rng(seed).integers(0, 255, (50, 30)).astype(np.uint8) for seed in range(4)]
+    ours, theirs = (open_models([place], device="cpu") for place in (exported, folder))
+    assert np.array_equal(ours.judge(images).probabilities, theirs.judge(images).probabilities)
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
+    with pytest.raises(UserError, match="was altered"):
+        open_models([folder], device="cpu")
+
+
+def test_a_completion_that_was_killed_before_its_hashes_is_made_again(exported, tmp_path, monkeypatch):
+    folder = stripped(exported, tmp_path / "old")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bandbridge.export.folder.write_sums", killed)
+        with pytest.raises(KeyboardInterrupt):
+            complete_folder(folder)
+    assert (folder / "model.onnx").is_file()
+    assert complete_folder(folder)
+    open_models([folder], device="cpu")
+
+
+def test_what_is_no_model_folder_is_not_completed(run, tmp_path):
+    for place in (run, tmp_path):
+        with pytest.raises(UserError, match="is no model folder"):
+            complete_folder(place)
+
+
+def test_a_graph_that_is_not_the_network_is_not_written(run, tmp_path, monkeypatch):
+    def other(source, path):
+        model = copy.deepcopy(source.model)
+        with torch.no_grad():
+            next(model.parameters()).mul_(1.01)
+        write_onnx(replace(source, model=model), path)
+
+    monkeypatch.setattr("bandbridge.export.graph.write_onnx", other)
+    with pytest.raises(EnvironmentFault, match="does not compute what PyTorch computes"):
+        export_folder(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()

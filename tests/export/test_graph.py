@@ -1,4 +1,4 @@
-"""Exported graphs against PyTorch, the example against the package's own preparation, 8 bits against a count."""
+"""Exported graphs against PyTorch, the example against the package's own preparation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -19,7 +18,7 @@ from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.graph import Exportable, compare, export, pool_matrix
-from bandbridge.export.quantise import Trial, divide, measure_loss
+from bandbridge.export.trial import Trial
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import ARCHITECTURES
 from bandbridge.predict.runtime import open_runtime
@@ -160,54 +159,6 @@ def test_the_example_runs_without_the_package_and_names_the_likeliest_class(onnx
     assert f"\t{CLASSES[best]} {probabilities[0, best]:.3f}" in done.stdout and done.stdout.rstrip().endswith("check")
 
 
-def test_eight_bits_are_smaller_and_their_loss_is_written(onnx, tmp_path):
-    source, images = exportable("test_resnet"), prepared()
-    export(source, tmp_path / "plain", "onnx", images)
-    truth = np.arange(23) % 24
-    trial = Trial(images[::2], images[1::2], truth, held_out=True)
-    done = export(source, tmp_path / "small", "onnx", images, trial)
-    assert done.loss is not None and done.loss.images == 23 and done.loss.calibration == 23
-    named = [
-        open_runtime(tmp_path / folder / "model.onnx", 1)(images[1::2])[0].argmax(axis=1)
-        for folder in ("plain", "small")
-    ]
-    assert done.loss.agreement == np.mean(named[0] == named[1])
-    assert (done.loss.accuracy_before, done.loss.accuracy_after) == tuple(np.mean(one == truth) for one in named)
-    readme = (tmp_path / "small" / "README.md").read_text()
-    assert done.loss.sentence() in readme
-    model = onnx.load(str(tmp_path / "small" / "model.onnx"))
-    weights = {one.name: one.data_type for one in model.graph.initializer}
-    quantised = {weights.get(node.input[0]) for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    assert onnx.TensorProto.INT8 in quantised
-    assert {one.key for one in model.metadata_props} >= {"classes", "preparation"}
-
-
-def test_the_loss_counts_changed_classes():
-    images = np.zeros((40, 4, 4), np.uint8)
-    images[:, 0, 0] = np.arange(40)
-
-    def runtime(threshold):
-        return lambda batch: (np.eye(2)[(batch[:, 0, 0] >= threshold).astype(int)],) * 2
-
-    loss = measure_loss(runtime(10), runtime(14), Trial(images, images, (np.arange(40) >= 10).astype(int), False))
-    assert (loss.agreement, loss.accuracy_before, loss.accuracy_after) == (0.9, 1.0, 0.9)
-    # Clopper-Pearson of 36 in 40, from the beta quantiles of its definition.
-    assert (loss.low, loss.high) == pytest.approx((0.763, 0.972), abs=5e-4)
-
-
-def test_calibration_and_measurement_share_no_image_and_no_cell():
-    rows = [(f"c{cell}/{index}.png", str(index % 24 + 1), f"c{cell}") for cell in range(6) for index in range(20)]
-    samples = pd.DataFrame(rows, columns=["file_name", "label", "cell"])
-    ranges, measured, held_out = divide(samples, frozenset(), 50, 0)
-    assert len(ranges) == len(measured) == 50 and not held_out
-    assert not {name[:2] for name in ranges} & {name[:2] for name in measured}
-    own = frozenset(samples["file_name"][samples["cell"] == "c2"])
-    ranges, measured, held_out = divide(samples, own, 50, 0)
-    assert held_out and set(measured) == own and not set(ranges) & own
-    with pytest.raises(UserError, match="16 of each"):
-        divide(samples[:20], frozenset(), 50, 0)
-
-
 def test_openvino_computes_the_same(onnx, tmp_path):
     pytest.importorskip("openvino", reason="needs bandbridge[export]")
     source, images = exportable("test_vit", temperature=0.8), prepared()
@@ -215,7 +166,8 @@ def test_openvino_computes_the_same(onnx, tmp_path):
     assert {path.name for path in done.folder.iterdir()} >= {"model.xml", "model.bin", "example.py", "preparation.json"}
     assert not (done.folder / "model.onnx").exists() and all(one.within for one in done.differences)
     assert '"0123456789ab"' in (done.folder / "model.xml").read_text()
-    small = export(source, tmp_path / "out", "openvino", images, Trial(images[::2], images[1::2], np.arange(23), False))
+    trial = Trial(images[::2], images[::2], images[1::2], np.arange(23), False)
+    small = export(source, tmp_path / "out", "openvino", images, trial)
     assert (
         small.loss is not None
         and small.loss.agreement > 0.5

@@ -213,8 +213,9 @@ def test_files_are_written_and_hostile_names_stay_text(tmp_path):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(code))), tile.picture)
     paper = paths[1].read_bytes()
     assert paper.count(b"/Subtype /Image") == len(chromosomes)
-    with pytest.raises(UserError, match="not the name of a file"):
-        write_karyogram(sheet, tmp_path, "../x")
+    for name in ("../x", "cell:1", "nul", "x.", "a\\b"):  # of these, Windows would keep some elsewhere or not at all
+        with pytest.raises(UserError, match="not the name of a file"):
+            write_karyogram(sheet, tmp_path, name)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions, write_predictions
 from bandbridge.export.folder import export_folder
 from bandbridge.predict.confidence import fit_confidence
-from bandbridge.predict.ensemble import Ensemble, open_models, sibling_folds
+from bandbridge.predict.ensemble import Ensemble, open_member, open_models, sibling_folds
+from bandbridge.predict.graph import GraphClassifier
 from bandbridge.seal import AlteredError
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
@@ -159,3 +160,68 @@ def test_a_calibration_of_the_same_classes_in_another_order_is_refused(folders, 
     with pytest.raises(UserError, match="of the same in another order") as caught:
         open_models([model], device="cpu")
     assert str(model) in str(caught.value)
+
+
+@pytest.fixture
+def model(folders, tmp_path):
+    """A model folder with weights and graph."""
+    return export_folder(folders["imagenet"], tmp_path / "model")
+
+
+def at_work(monkeypatch, *, gpu: bool, runtime: bool, torch_there: bool = True) -> list[tuple[str, str]]:
+    """Pretend what is there; returns what is opened, (kind, device), as it is opened."""
+    opened: list[tuple[str, str]] = []
+    monkeypatch.setattr("bandbridge.predict.ensemble.sees_gpu", lambda: gpu)
+    monkeypatch.setattr("bandbridge.predict.ensemble.knows_gpu", lambda: runtime)
+    monkeypatch.setattr("bandbridge.predict.ensemble.is_installed", lambda name: torch_there)
+    monkeypatch.setattr("bandbridge.predict.ensemble.open_graph", lambda _, device: opened.append(("graph", device)))
+    monkeypatch.setattr(
+        "bandbridge.model.classifier.open_classifier", lambda *words: opened.append(("weights", words[2]))
+    )
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "runtime", "torch_there", "expected"),
+    [
+        ("auto", False, False, True, ("graph", "cpu")),
+        ("auto", True, True, True, ("graph", "cuda")),
+        ("auto", True, False, True, ("weights", "auto")),
+        ("auto", True, False, False, ("graph", "cpu")),
+        ("cpu", True, True, True, ("graph", "cpu")),
+        ("cuda", True, True, False, ("graph", "cuda")),
+        ("cuda", True, False, True, ("weights", "cuda")),
+        ("cuda", False, False, True, ("weights", "cuda")),  # which says that there is none
+        ("mps", False, False, True, ("weights", "mps")),
+    ],
+)
+def test_whoever_can_use_the_device_does(model, monkeypatch, device, gpu, runtime, torch_there, expected):
+    opened = at_work(monkeypatch, gpu=gpu, runtime=runtime, torch_there=torch_there)
+    open_member(model, "last", device)
+    assert opened == [expected]
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_gpu_that_nobody_here_can_use_is_refused(model, monkeypatch, device):
+    at_work(monkeypatch, gpu=False, runtime=False, torch_there=False)
+    with pytest.raises(UserError, match="cannot be run on"):
+        open_member(model, "last", device)
+
+
+def test_without_torch_a_run_and_an_old_folder_say_what_opens_them(folders, model, monkeypatch):
+    at_work(monkeypatch, gpu=False, runtime=False, torch_there=False)
+    with pytest.raises(UserError, match="is a training run"):
+        open_member(folders["imagenet"], "last", "cpu")
+    (model / "model.onnx").unlink()
+    with pytest.raises(UserError, match=f"bandbridge models complete {model}"):
+        open_member(model, "last", "cpu")
+
+
+def test_a_model_folder_answers_by_its_graph_as_its_weights_do(model, images):
+    graph, weights = (open_models([model], device="cpu", graphs=graphs) for graphs in (True, False))
+    assert isinstance(graph.members[0], GraphClassifier) and not isinstance(weights.members[0], GraphClassifier)
+    for flips in (False, True):
+        first, second = (one.judge(images, flips, ["c"] * len(images)) for one in (graph, weights))
+        assert np.abs(first.probabilities - second.probabilities).max() < 1e-5
+        for name in ("unlike", "unscaled", "empty"):
+            assert np.array_equal(getattr(first, name), getattr(second, name))

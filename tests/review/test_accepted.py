@@ -14,6 +14,7 @@ from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.dataset.splits import make_split, strictest_scheme
 from bandbridge.errors import UserError
+from bandbridge.karyogram.sheet import CellSheet, Chromosome
 from bandbridge.review.accepted import _letters, export_accepted
 from bandbridge.review.schema import Incoming
 
@@ -98,3 +99,25 @@ def test_without_an_accepted_cell_there_is_nothing_to_export(store):
 @pytest.mark.parametrize(("number", "text"), [(0, "a"), (25, "z"), (26, "aa"), (51, "az"), (52, "ba"), (702, "aaa")])
 def test_copies_are_counted_in_letters(number, text):
     assert _letters(number) == text
+
+
+def test_classes_that_differ_in_signs_or_case_alone_do_not_share_a_file(store):
+    labels = ("+21", "-21", "m", "M", "m")
+    images = [picture(seed) for seed in range(len(labels))]
+    held = tuple((f"{place}.png", store.put_image(image)) for place, image in enumerate(images))
+    cell, _ = store.add_cell(Incoming("c", held, "", ""))
+    classes = ("+21", "-21", "m", "M")
+    chances = np.full(len(classes), 0.25)
+    sheet = (
+        Chromosome(f"{place}.png", image, label, label, chances, (label,))
+        for place, (label, image) in enumerate(zip(labels, images, strict=True))
+    )
+    store.save_sheet(cell, CellSheet("c", classes, tuple(sheet)), "m1")
+    store.change(cell, "accept", (1,))
+    made = export_accepted(store)
+    dataset = open_dataset(made.folder)
+    names = dataset.samples["file_name"].tolist()
+    assert names == [f"images/{cell:05d}/{name}.png" for name in ("-21a", "-21a-2", "ma", "Ma-2", "mb")]
+    assert dataset.samples["label"].tolist() == list(labels) and dataset.samples["copy"].tolist() == list("aaaab")
+    for name, image in zip(names, images, strict=True):
+        np.testing.assert_array_equal(decode_gray(dataset.read_bytes(name), name), image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import PureWindowsPath
 
 import pytest
 from tests.review.conftest import picture
@@ -281,3 +282,15 @@ def test_a_folder_in_the_place_of_the_database_is_refused_with_the_way_back(fold
     (folder / "review.sqlite").mkdir()
     with pytest.raises(DamagedError, match="is no file"):
         keeping.open_database(folder)
+
+
+def test_a_backup_on_a_share_of_windows_is_a_path_to_sqlite_and_no_host(folder):
+    """SQLite takes what stands after two slashes for a host, as which it knows none but this machine."""
+    assert keeping._uri(PureWindowsPath(r"\\server\share\a b.sqlite")) == "file:////server/share/a%20b.sqlite"
+    assert keeping._uri(PureWindowsPath(r"C:\work\a#b.sqlite")) == "file:///C:/work/a%23b.sqlite"
+    with pytest.raises(sqlite3.OperationalError, match="invalid uri authority: server"):
+        sqlite3.connect(PureWindowsPath(r"\\server\share\a.sqlite").as_uri(), uri=True)
+    (backup,) = (folder / BACKUPS).iterdir()
+    for path in (backup, f"/{backup}"):  # as a share's, with two slashes before it
+        with closing(sqlite3.connect(f"file://{path}?mode=ro", uri=True)) as opened:
+            assert opened.execute("SELECT count(*) FROM cells").fetchone() == (30,)

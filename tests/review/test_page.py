@@ -10,6 +10,7 @@ import pytest
 from tests.review.chromium import ALT, CTRL, META, SHIFT, Chromium, Tab, find_chromium
 from tests.review.conftest import KEY, NamedAnalyst, picture
 
+from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES
 from bandbridge.review.guard import Door, forwarding_page
 from bandbridge.review.schema import Incoming
@@ -617,3 +618,18 @@ def test_the_page_that_forwards_opens_the_review(show, add, chromium, tmp_path):
     forwarded.wait("typeof page !== 'undefined' && page.sheet !== null && document.querySelector('.one') !== null")
     assert forwarded.run("location.href").startswith(address.partition("?")[0] + "#cell=")
     forwarded.close()
+
+
+def test_a_model_that_does_not_tell_where_it_looks_says_why_in_the_place_of_a_picture(show, add, monkeypatch):
+    def silent(*_: object) -> None:
+        raise UserError("the graph of this model does not tell where it looks", "That takes a model folder.")
+
+    monkeypatch.setattr(NamedAnalyst, "cam", silent)
+    tab = show(add("one"))
+    focus(tab, FLAGGED[0])
+    told = tab.wait(
+        "[...document.querySelectorAll('.pictures figcaption')].map((one) => one.textContent)"
+        ".find((text) => text.startsWith('not shown'))"
+    )
+    assert told == "not shown: the graph of this model does not tell where it looks. That takes a model folder."
+    tab.wait("[...document.querySelectorAll('.pictures img')].every((one) => one.complete && one.naturalWidth > 0)")

@@ -20,7 +20,7 @@ from bandbridge.study.execute import Executor
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 
-ray = pytest.importorskip("ray", reason="needs Ray: pip install 'bandbridge[ray]'")
+ray = pytest.importorskip("ray", reason='needs Ray: pip install "bandbridge[ray]"')
 
 from ray.cluster_utils import Cluster as TwoMachines  # noqa: E402
 

@@ -44,6 +44,14 @@ def test_a_good_file_is_read_with_the_papers_defaults(tmp_path):
         ("    dataset: g", "    dataset: g\n    polarity: x", "study.yaml:6: unknown key 'tasks.G.polarity'"),
         ("epochs: 3", "epochs: none", "study.yaml:10: recipe.epochs: "),
         ("base: fast", "base: quick", "study.yaml:9: recipe.base: "),
+        ("name: tiny", "name: Nul.1", "study.yaml:1: name: 'Nul.1' is a device of Windows, and it names a folder"),
+        ("name: tiny", "name: tiny.", "study.yaml:1: name: 'tiny.' ends in a dot or space"),
+        ("  G:", "  con: {dataset: c}\n  G:", "study.yaml:4: tasks.con: 'con' is a device of Windows"),
+        (
+            "  G:",
+            "  q: {dataset: c}\n  G:",
+            "study.yaml:4: tasks.q: 'q' and 'Q' name one folder where case is not told",
+        ),
         ("[Q]", "[R]", "study.yaml:6: tasks.G.intermediates: 'R' is not another task (there are: Q)"),
         ("[Q]", "[Q, Q]", "study.yaml:6: tasks.G.intermediates: 'Q' stands there twice"),
         (

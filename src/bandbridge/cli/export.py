@@ -11,6 +11,7 @@ import typer
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.errors import UserError, first_few
+from bandbridge.filenames import safe_name
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bandbridge.export.graph import Exportable
-    from bandbridge.export.quantise import Trial
+    from bandbridge.export.trial import Trial
     from bandbridge.model.classifier import Classifier
     from bandbridge.predict.trained_on import TrainedOn
 
@@ -46,7 +47,10 @@ def export(
         Path | None, typer.Option(metavar="DATASET", help="Images with labels, for --int8; also for the comparison.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=16, help="Images of it to calibrate with, and as many others to measure on.")
+        int,
+        typer.Option(
+            min=16, help="Images of it to calibrate with; at most 2 times as many to choose on, 8 to measure on."
+        ),
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which weights of a run.")] = Checkpoint.last,
@@ -113,7 +117,7 @@ def _default_name(source: Exportable, kind: str, int8: bool) -> str:
     architecture = str(source.facts.get("architecture", ""))
     slug = find_architecture(architecture).slug if architecture else ""
     parts = (str(source.facts.get("task", "")), slug, str(source.facts.get("id", "")), kind, "int8" if int8 else "")
-    return "-".join(part for part in parts if part).replace("/", "-")
+    return safe_name("-".join(part for part in parts if part).replace("/", "-"))
 
 
 def _images(
@@ -125,7 +129,7 @@ def _images(
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.read_prepared import read_prepared
     from bandbridge.export.graph import BATCHES, drawn_images
-    from bandbridge.export.quantise import Trial, divide
+    from bandbridge.export.trial import Trial, divide
 
     most = max(BATCHES)
     if calibrate is None:
@@ -134,10 +138,12 @@ def _images(
     unknown = sorted(set(dataset.samples["label"]) - set(classifier.classes))
     if unknown:
         raise UserError(f"{calibrate} has labels that the model does not know: {first_few(unknown)}")
-    ranges, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
+    ranges, choice, measured, held_out = divide(dataset.samples, classifier.held_out(), limit, seed)
     if not int8:
         return read_prepared(dataset, measured[:most], classifier.preparation), None
     labels = dataset.samples.drop_duplicates("file_name").set_index("file_name")["label"]
     truth = np.array([classifier.classes.index(labels[name]) for name in measured])
-    images = read_prepared(dataset, measured, classifier.preparation)
-    return images, Trial(read_prepared(dataset, ranges, classifier.preparation), images, truth, held_out)
+    calibration, chosen, images = (
+        read_prepared(dataset, names, classifier.preparation) for names in (ranges, choice, measured)
+    )
+    return images, Trial(calibration, chosen, images, truth, held_out)

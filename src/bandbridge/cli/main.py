@@ -24,6 +24,7 @@ from bandbridge.cli import (
     similarity,
     study,
 )
+from bandbridge.disk import on_windows
 from bandbridge.errors import EnvironmentFault, UserError, visible
 from bandbridge.extras import lacking
 from bandbridge.machine import let_threads_sleep
@@ -96,9 +97,11 @@ def run() -> None:
     debug = bool(os.environ.get("BANDBRIDGE_DEBUG"))
     let_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
-        # A sign that a terminal or pipe cannot show becomes "?": a result with "?" for "±" beats none.
+        # A sign that a terminal or pipe cannot show becomes "?": a result with "?" for "±" beats none. What Windows
+        # writes to a file or pipe would lose the names that its old alphabet lacks.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            foreign = on_windows() and not stream.isatty() and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(encoding="utf-8" if foreign else None, errors="replace")
     try:
         with listening(True):
             app()

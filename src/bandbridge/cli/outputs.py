@@ -5,14 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bandbridge.errors import UserError
+from bandbridge.disk import LONG_PATHS_REMEDY, is_too_long, on_windows, too_long
+from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import require_folder
+
+#: Characters of a path below the folder of runs: task, architecture, approach, fold, file, and who is writing it.
+_ROOM_OF_RUNS = 120
 
 
 def output_folder(path: Path) -> Path:
-    """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does."""
+    """Return ``path``, a folder that can be written or made; raises as :func:`bandbridge.files.require_folder` does.
+
+    Where Windows is not to write over a file in it that another program has open, such as a spreadsheet,
+    :class:`~bandbridge.errors.ManyErrors` is raised, too.
+    """
     require_folder(path)
+    if on_windows() and path.is_dir():
+        _require_closed(path)
     return path
+
+
+def _require_closed(folder: Path) -> None:
+    held = []
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            try:
+                file.open("r+b").close()
+            except PermissionError:
+                held.append(file.name)
+            except OSError:  # whoever writes it says what is wrong with it
+                continue
+    if held:
+        raise ManyErrors(
+            f"files in {folder} are open in another program, or closed to you:",
+            held,
+            "Close them there, a spreadsheet perhaps, or name another folder: they could not be written over.",
+        )
 
 
 def require_apart(out: Path, read: Iterable[Path]) -> None:
@@ -41,4 +69,9 @@ def runs_folder(path: Path) -> Path:
     It may be one that can be read only, as where a colleague's runs are reported.
     """
     require_folder(path, writable=False)
+    if is_too_long(deepest := path.absolute() / ("x" * _ROOM_OF_RUNS)):
+        raise UserError(
+            f"{path} is too long a path for runs, whose own have up to {_ROOM_OF_RUNS}: {too_long([deepest])}",
+            LONG_PATHS_REMEDY,
+        )
     return path

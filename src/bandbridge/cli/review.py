@@ -145,7 +145,7 @@ def _show(address: str, forwarding: Path) -> None:
 
     try:
         forwarding.unlink(missing_ok=True)
-        private_file(forwarding).write_text(forwarding_page(address), encoding="utf-8")
+        private_file(forwarding).write_text(forwarding_page(address), encoding="utf-8", newline="\n")
     except OSError as fault:
         note(f"no browser is opened: cannot write {forwarding}: {fault.strerror or fault}; open the address by hand")
         return

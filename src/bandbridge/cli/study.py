@@ -132,7 +132,7 @@ def run_(
     executor_kind: Annotated[
         Literal["local", "ray"],
         typer.Option(
-            "--executor", help="local: on this machine. ray: on a Ray cluster; pip install 'bandbridge\\[ray]'."
+            "--executor", help='local: on this machine. ray: on a Ray cluster; pip install "bandbridge\\[ray]".'
         ),
     ] = "local",
     address: Annotated[

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, is_inside, read_bounded
+from bandbridge.disk import without_limit
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"})
@@ -136,10 +137,10 @@ def is_image(name: str) -> bool:
 
 def image_files(folder: Path) -> list[str]:
     """Return the names of all images in ``folder`` and below, relative to it with "/", sorted as paths are."""
-    found = sorted(
-        path for path in folder.rglob("*") if is_image(path.relative_to(folder).as_posix()) and path.is_file()
-    )
-    return [path.relative_to(folder).as_posix() for path in found]
+    root = without_limit(folder)
+    names = ((path, PurePosixPath(path.relative_to(root).as_posix())) for path in root.rglob("*"))
+    # By the parts as they are written: Windows sorts paths without regard to case.
+    return [str(name) for name in sorted(name for path, name in names if is_image(str(name)) and path.is_file())]
 
 
 def _read_folder(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:

@@ -20,7 +20,9 @@ from bandbridge.dataset.decode import DecodeError
 from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
 from bandbridge.dataset.planes import choose_plane
-from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, refuse_odd_names
+from bandbridge.disk import cannot_write, reachable
+from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
+from bandbridge.filenames import folded, safe_paths
 from bandbridge.files import csv_lines, is_present, load_json, write_json, write_text
 from bandbridge.karyotype import CLASSES, is_number
 from bandbridge.leftovers import clear_leftovers
@@ -57,7 +59,8 @@ def import_distribution(
     ``stain`` replaces the layout's own; ``first_label`` (0 or 1) is for ``cir``, see
     :func:`~bandbridge.dataset.layouts.read_cir_names`. ``bit_depth``, 8 to 16, is how many bits the camera used, of
     files of 16 that do not say it; it is written down. Of files with several pages or channels, ``page`` and
-    ``channel``, counted from 1, choose one, which is written as PNG in their place. Raises :class:`UserError` for an
+    ``channel``, counted from 1, choose one, which is written as PNG in their place. A name that some system cannot have
+    is written as :func:`bandbridge.filenames.safe_paths` makes it. Raises :class:`UserError` for an
     unknown layout, a source without images, a destination that holds anything else; for all names of another layout,
     and all files without such a page, at once.
     """
@@ -72,7 +75,9 @@ def import_distribution(
         raise UserError(f"{source} holds no image", "Images are .png, .bmp, .tif, .tiff, .jpg or .jpeg files.")
     _refuse_unwritable_names(names)
     whole = page is None and channel is None
-    _refuse_same_names(names if whole else [_as_png_name(name) for name in names])
+    kept_as = names if whole else [_as_png_name(name) for name in names]
+    _refuse_same_names(kept_as)
+    kept_as = safe_paths(kept_as)
     read_names = layout.read_names
     if layout_name == "cir":
         read_names = partial(read_cir_names, first_label=first_label)
@@ -82,13 +87,13 @@ def import_distribution(
     contents = (data for _, data in read_images(source, bounds))
     problems: list[str] = []
     stated: dict[str, str] = {}
-    for name, data in track(zip(names, contents, strict=True), len(names), "importing"):
+    read = zip(names, kept_as, contents, strict=True)
+    for name, written, data in track(read, len(names), "importing"):
         try:
             kept, bits = (data, bit_depth) if whole else choose_plane(data, name, page or 1, channel or 1, bit_depth)
         except DecodeError as error:
             problems.append(error.message)
             continue
-        written = name if whole else _as_png_name(name)
         _put(destination / "images" / written, kept)
         stated[f"images/{written}"] = "" if bits is None else str(bits)
     if problems:
@@ -96,7 +101,7 @@ def import_distribution(
             _forget(destination)
         raise ManyErrors("images of which no such page or channel can be read:", problems, "Choose another.")
     rows = _rows(
-        names if whole else [_as_png_name(name) for name in names],
+        kept_as,
         specimens,
         stain or layout.stain,
         layout.title or source.resolve().name,
@@ -173,9 +178,9 @@ def _refuse_unwritable_names(names: Sequence[str]) -> None:
 
 
 def _refuse_same_names(names: Sequence[str]) -> None:
-    # Many file systems do not tell cases apart: two such files would become one.
-    times = Counter(name.casefold() for name in names)
-    twice = [name for name in names if times[name.casefold()] > 1]
+    # Many file systems do not tell cases, or composed letters, apart: two such files would become one.
+    times = Counter(folded(name) for name in names)
+    twice = [name for name in names if times[folded(name)] > 1]
     if twice:
         raise ManyErrors("files of one name (upper and lower case alike):", twice, "Rename them.")
 
@@ -196,15 +201,16 @@ def _check_own(destination: Path, origin: dict[str, str]) -> None:
 
 
 def _put(path: Path, data: bytes) -> None:
+    place = reachable(path)
     try:
-        if path.is_file() and path.read_bytes() == data:
+        if place.is_file() and place.read_bytes() == data:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
     except OSError as fault:
-        raise EnvironmentFault(
-            f"cannot write {path}: {fault.strerror or fault}", "Then run the same command again: it goes on."
-        ) from fault
+        refused = cannot_write(path, fault)
+        refused.remedy += " The same command goes on with the import."
+        raise refused from fault
 
 
 def _rows(names: Sequence[str], specimens: Sequence[Specimen], stain: str, source: str) -> list[tuple[str, ...]]:

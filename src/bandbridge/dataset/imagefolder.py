@@ -34,7 +34,6 @@ from bandbridge.dataset.metadata import (
     TABLES,
     Row,
     find_file,
-    folded,
     is_inside,
     read_table,
     remedy_without_table,
@@ -42,7 +41,9 @@ from bandbridge.dataset.metadata import (
     tables_among,
 )
 from bandbridge.dataset.names import with_unknown
+from bandbridge.disk import without_limit
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, first_few
+from bandbridge.filenames import folded
 from bandbridge.files import is_present, read_regular
 from bandbridge.karyotype import order_classes
 
@@ -281,16 +282,24 @@ def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -
         if folder.members is not None:
             return name in folder.members
         try:
-            return (folder.path / name).is_file()
+            return (folder.path / name).is_file() and (not blind() or PurePosixPath(name).as_posix() in exact())
         except OSError as fault:
             if fault.errno in (errno.ENAMETOOLONG, errno.EINVAL):  # no name that a file could have
                 return False
             raise
 
     @cache
+    def blind() -> bool:
+        return _is_case_blind(folder.path / tables[0])
+
+    @cache
+    def exact() -> frozenset[str]:
+        return frozenset(_all_files(folder.path))
+
+    @cache
     def others() -> dict[str, list[str]]:
         alike: dict[str, list[str]] = defaultdict(list)
-        for name in _all_files(folder.path) if folder.members is None else folder.members:
+        for name in exact() if folder.members is None else folder.members:
             alike[folded(name)].append(name)
         return alike
 
@@ -316,7 +325,15 @@ def _with_files_found(folder: ImageFolder, rows: list[Row], tables: list[str]) -
     return replace(folder, samples=with_unknown(pd.DataFrame(texts, columns=list(COLUMNS), dtype=str)), bits=bits)
 
 
+def _is_case_blind(file: Path) -> bool:
+    """Whether the disk takes the name of ``file``, which is there, in capitals for the same: every name then is there
+    in many spellings, and one file would count as several, or be called otherwise than on other systems."""
+    capitals = file.with_name(file.name.upper())
+    return capitals.exists() and capitals.name not in {each.name for each in file.parent.iterdir()}
+
+
 def _all_files(path: Path) -> Iterator[str]:
+    path = without_limit(path)
     for directory, _, files in os.walk(path, followlinks=True):
         yield from ((Path(directory) / file).relative_to(path).as_posix() for file in files)
 

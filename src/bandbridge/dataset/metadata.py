@@ -11,13 +11,13 @@ import csv
 import difflib
 import io
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from bandbridge.errors import ManyErrors, UserError, in_plain_signs, visible
 from bandbridge.extras import need
+from bandbridge.filenames import folded
 from bandbridge.files import parse_json, unguard_formula
 
 COLUMNS = ("file_name", "label", "cell", "patient", "copy", "stain", "source")
@@ -299,7 +299,9 @@ def _fault_of_path(name: str) -> str:
     if len(plain) > _LONGEST_NAME or plain.count("/") > _DEEPEST:
         return f"{plain[:60]!r}... is longer, or lies in more folders, than a file can"
     parts = PurePosixPath(plain).parts
-    return f"{name!r} leads out of the dataset" if not parts or ".." in parts or "\0" in name else ""
+    # Windows drops dots and spaces at the end of a name: nobody should have to know what it makes of ".. ".
+    outward = any(set(part) <= {".", " "} for part in parts)
+    return f"{name!r} leads out of the dataset" if not parts or outward or "\0" in name else ""
 
 
 def find_file(
@@ -321,12 +323,3 @@ def find_file(
     if len(alike) == 1:
         return alike[0], ""
     return name, f"{name} is not there" + (f"; {' and '.join(alike)} are called nearly so" if alike else "")
-
-
-def folded(name: str) -> str:
-    """Return ``name`` without the differences that some file systems do not keep: case, and composed letters.
-
-    >>> folded("Images/Ä.PNG") == folded("images/a\\u0308.png")
-    True
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -254,7 +255,10 @@ def _open_pool(images: int, by_cell: bool) -> Executor:
     if images < _WORTH_PROCESSES or cores <= _CORES_OF_THREADS or multiprocessing.current_process().daemon:
         return ThreadPoolExecutor(1 if by_cell else cores)
     # Not forked: torch's threads and locks do not survive that.
-    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_ignore_pillow_warnings)
+    most = 61 if sys.platform == "win32" else cores  # as many as Windows waits for at a time, less the pool's own two
+    return ProcessPoolExecutor(
+        min(cores, most), multiprocessing.get_context("spawn"), initializer=_ignore_pillow_warnings
+    )
 
 
 def _ignore_pillow_warnings() -> None:

@@ -25,11 +25,12 @@ from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.read_prepared import each_cell_prepared
 from bandbridge.dataset.store import dataset_fingerprint
+from bandbridge.disk import flush, flush_folder, rename
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.export.graph import exportable, write_beside_weights
-from bandbridge.files import flush, flush_folder, folder_beside, is_present, markdown_text, read_json, write_text
+from bandbridge.files import folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, exported_facts, open_classifier
@@ -226,7 +227,7 @@ def _written_apart(out: Path) -> Iterator[Path]:
             else:
                 if out.exists():
                     out.rmdir()
-                place.rename(out)
+                rename(place, out)
             flush_folder(out.parent)
     except (OSError, SafetensorError) as fault:
         reason = getattr(fault, "strerror", None) or fault
@@ -243,7 +244,7 @@ def _replace_files(out: Path, place: Path) -> None:
     # hashes last: without them, a folder that was replaced in part is an earlier build's.
     last = ("config.json", SUMS)
     for file in sorted(place.iterdir(), key=lambda file: last.index(file.name) if file.name in last else -1):
-        file.replace(out / file.name)
+        rename(file, out / file.name)
     flush_folder(out)
 
 

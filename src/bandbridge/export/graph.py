@@ -30,8 +30,10 @@ from bandbridge.explain.layers import find_cam_layer
 from bandbridge.export import example
 from bandbridge.export.evidence import write_evidence
 from bandbridge.export.onnx_file import write_graph
-from bandbridge.export.quantise import Loss, Trial, measure_loss, quantise_onnx
+from bandbridge.export.quantise import quantise_onnx
 from bandbridge.export.readme import readme
+from bandbridge.export.sensitivity import Kept
+from bandbridge.export.trial import Loss, Trial, measure_loss
 from bandbridge.extras import need
 from bandbridge.files import replacing_folder, write_json, write_text
 from bandbridge.model.architectures import find_architecture
@@ -239,24 +241,26 @@ def _in_eight_bits(source: Exportable, folder: Path, kind: Format, trial: Trial)
     # In a folder of its own: OpenVINO maps the weights into memory, and does not survive a file written over.
     apart = folder / "eight"
     apart.mkdir()
-    _write(source, apart, kind, trial.calibration)
-    loss = measure_loss(open_runtime(folder / MODEL_FILES[kind]), open_runtime(apart / MODEL_FILES[kind]), trial)
+    kept = _write(source, apart, kind, trial)
+    if kept is None:
+        raise ValueError("a trial quantises")
+    loss = measure_loss(open_runtime(folder / MODEL_FILES[kind]), open_runtime(apart / MODEL_FILES[kind]), trial, kept)
     for file in apart.iterdir():
         file.replace(folder / file.name)
     apart.rmdir()
     return loss
 
 
-def _write(source: Exportable, folder: Path, kind: Format, calibration: np.ndarray | None) -> None:
+def _write(source: Exportable, folder: Path, kind: Format, trial: Trial | None) -> Kept | None:
     """Write the model's files of either kind; the way to OpenVINO leads over ONNX, so both compute the same graph."""
     plain = folder / MODEL_FILES["onnx"]
     write_onnx(source, plain)
-    if calibration is not None:
-        quantise_onnx(plain, calibration)
+    kept = None if trial is None else quantise_onnx(plain, trial)
     state_metadata(plain, metadata(source))
     if kind == "openvino":
         write_openvino(plain, folder / MODEL_FILES[kind], metadata(source))
         plain.unlink()
+    return kept
 
 
 def write_onnx(source: Exportable, path: Path) -> None:

@@ -1,8 +1,9 @@
-"""An exported model with 8-bit weights and activations, and what that costs, measured on images with labels.
+"""An exported model with 8-bit weights and activations.
 
 Post-training static quantisation: the range of each activation is learned from calibration images, weights are scaled
 channel by channel (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", CVPR; Krishnamoorthi 2018, arXiv 1806.08342).
+Integer-Arithmetic-Only Inference", CVPR; Krishnamoorthi 2018, arXiv 1806.08342). The layers that 8 bits harm most stay
+float32 where they lose too much (:mod:`bandbridge.export.sensitivity`).
 """
 
 from __future__ import annotations
@@ -11,176 +12,165 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.stats import binomtest
 
-from bandbridge.errors import UserError
-from bandbridge.predict.runtime import Runtime, need
+from bandbridge.disk import rename
+from bandbridge.export.keep_floats import keep_floats
+from bandbridge.export.sensitivity import BATCH, Kept, batches, search
+from bandbridge.export.trial import Trial
+from bandbridge.extras import need
+from bandbridge.predict.runtime import Runtime, open_runtime
+from bandbridge.progress import track
 
-#: Images at a time, through the runtimes and for calibration.
-_BATCH = 16
-#: Fewer than these say nothing of a loss, or leave the ranges to chance.
-_FEWEST = 16
 #: Where nearly all the time goes; what lies between them stays float32.
-_OPERATIONS = ("Conv", "MatMul", "Gemm")
+_LAYERS = ("Conv", "MatMul", "Gemm")
+#: Of a layer with one of these behind it the sum itself needs no range, which would be wasted on what they cut off.
+_CUTS = ("Relu", "Clip")
+#: Share of an activation's values that its range holds, %. Of a MobileNetV3 on real Q- and G-band images the squared
+#: error of the logits was two to four times as large with the mean extremes of single images, and with all values.
+_PERCENTILE = 99.99
+
+
+def quantise_onnx(path: Path, trial: Trial) -> Kept:
+    """Replace the ONNX file ``path`` by one of 8 bits, and return which layers stayed float32.
+
+    Ranges come from ``trial.calibration``, what stays float32 is chosen on ``trial.choice``; the images that the loss
+    is measured on are not touched. Raises :class:`UserError` where onnx is absent. The file's metadata is dropped.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        folder = Path(place)
+        quantiser = open_quantiser(path, trial.calibration, folder)
+
+        def open_with(floats: frozenset[str]) -> Runtime:
+            written = folder / "tried.onnx"
+            quantiser.write(written, floats)
+            return open_runtime(written)
+
+        kept = search(quantiser.names, open_with, trial.calibration, trial.choice)
+        done = folder / "done.onnx"
+        quantiser.write(done, frozenset(kept.floats))
+        rename(done, path)
+    return kept
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """Prepared images: ``calibration`` uint8 [M, S, S]; and others, ``images`` uint8 [N, S, S] of class ``truth`` [N].
+class Quantiser:
+    """A float32 graph, ``ready`` for 8 bits, with the range of each activation and one prepared image.
 
-    held_out: whether those N were kept from the training; else the accuracies flatter.
+    layers: the names of the nodes of each layer that can have 8 bits. never: nodes that stay float32 whatever is asked.
     """
 
-    calibration: np.ndarray
-    images: np.ndarray
-    truth: np.ndarray
-    held_out: bool
+    ready: Path
+    ranges: Mapping[str, tuple[float, float]]
+    image: np.ndarray
+    layers: Mapping[str, tuple[str, ...]]
+    never: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers, in the order of the graph."""
+        return tuple(self.layers)
+
+    def write(self, path: Path, floats: frozenset[str] = frozenset(), **settings: Any) -> None:
+        """Write the graph in 8 bits but for the layers ``floats``. settings: for ``quantize_static``, for benchmarks.
+
+        Activations are unsigned and weights signed: whatever else was tried is slower on x86 (docs/results/speed.md).
+        """
+        if floats >= set(self.layers) and not settings:
+            path.write_bytes(self.ready.read_bytes())
+            return
+        quantization = need("onnxruntime.quantization")
+        asked = {
+            "quant_format": quantization.QuantFormat.QDQ,
+            "activation_type": quantization.QuantType.QUInt8,
+            "weight_type": quantization.QuantType.QInt8,
+            "per_channel": True,
+            **settings,
+        }
+        # The quantiser insists on calibrating by itself: it gets one image, and is then told the ranges.
+        told = {
+            name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in self.ranges.items()
+        }
+        with _quiet():
+            quantization.quantize_static(
+                str(self.ready),
+                str(path),
+                _Reader(self.image),
+                op_types_to_quantize=[*_LAYERS, *_CUTS],
+                nodes_to_exclude=[*self.never, *(node for layer in floats for node in self.layers[layer])],
+                extra_options={"TensorQuantOverrides": told},
+                **asked,
+            )
+        keep_floats(path, [self.layers[layer][0] for layer in floats])
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What 8 bits changed on ``images`` images: shares in 0..1, and the 95% interval (Clopper-Pearson) of agreement.
-
-    agreement: images given the same class as before. accuracy_before, accuracy_after: of the float32 and the 8-bit
-    model. calibration: how many other images gave the ranges.
-    """
-
-    images: int
-    calibration: int
-    agreement: float
-    low: float
-    high: float
-    accuracy_before: float
-    accuracy_after: float
-    held_out: bool
-
-    def sentence(self) -> str:
-        """Return the loss in words."""
-        which = "held out of the training" if self.held_out else "which the model may have been trained on"
-        return (
-            f"On {self.images} images, {which}, the 8-bit model names the same class as the float32 model in "
-            f"{self.agreement:.1%} (95% interval {self.low:.1%} to {self.high:.1%}). Accuracy "
-            f"{self.accuracy_before:.1%} before, {self.accuracy_after:.1%} after. "
-            f"Ranges learned from {self.calibration} other images."
-        )
-
-
-def divide(samples: pd.DataFrame, held_out: frozenset[str], count: int, seed: int) -> tuple[list[str], list[str], bool]:
-    """Return names of at most ``count`` images to calibrate with, as many others to measure on, and if held out.
-
-    samples: rows with ``file_name``, ``label`` and ``cell``. When ``held_out`` names images of these samples, the loss
-    is measured on those and calibrated on the rest; otherwise the cells, or the images where no cell is known, are
-    divided in two. Classes come by turns. Raises :class:`UserError` for fewer than 16 images on either side.
-    """
-    rows = samples.drop_duplicates("file_name").rename(columns={"file_name": "image"})
-    own = bool(held_out) and held_out <= set(rows["image"])
-    if own:
-        measured = rows["image"].isin(held_out)
-    else:
-        units = rows["cell"] if (rows["cell"] != "").all() else rows["image"]
-        names = np.sort(units.unique())
-        measured = units.isin(np.random.default_rng(seed).permutation(names)[: len(names) // 2])
-    found = [_by_turns(part, count, seed) for part in (rows[~measured], rows[measured])]
-    if min(map(len, found)) < _FEWEST:
-        raise UserError(
-            f"--calibrate gives {len(found[0])} images to calibrate with and {len(found[1])} others to measure on; "
-            f"{_FEWEST} of each are the least.",
-            "Name a larger dataset.",
-        )
-    return found[0], found[1], own
-
-
-def _by_turns(rows: pd.DataFrame, count: int, seed: int) -> list[str]:
-    from bandbridge.explain.cases import draw_images
-
-    return sorted(draw_images(rows, count, seed)["image"]) if len(rows) else []
-
-
-def measure_loss(before: Runtime, after: Runtime, trial: Trial) -> Loss:
-    """Compare two runtimes of one model on the images of ``trial``."""
-    first, second = (_named(runtime, trial.images) for runtime in (before, after))
-    same = first == second
-    interval = binomtest(int(same.sum()), len(same)).proportion_ci(0.95, method="exact")
-    return Loss(
-        images=len(same),
-        calibration=len(trial.calibration),
-        agreement=float(same.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
-        accuracy_before=float(np.mean(first == trial.truth)),
-        accuracy_after=float(np.mean(second == trial.truth)),
-        held_out=trial.held_out,
-    )
-
-
-def _named(runtime: Runtime, images: np.ndarray) -> np.ndarray:
-    return np.concatenate([runtime(batch)[0].argmax(axis=1) for batch in _batches(images)])
-
-
-def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(images), _BATCH):
-        yield np.ascontiguousarray(images[start : start + _BATCH])
-
-
-def quantise_onnx(path: Path, calibration: np.ndarray) -> None:
-    """Replace the ONNX file ``path`` by one of 8 bits, with ranges from prepared ``calibration``, uint8 [M, S, S].
-
-    A range reaches from the mean minimum to the mean maximum of single images: of a MobileNetV3 on Q-band images that
-    changed no more classes than percentiles, which hold every activation in memory, and far fewer than the extremes
-    of all images. Raises :class:`UserError` when onnxruntime is absent. The quantiser drops the file's metadata.
-    """
-    quantization = need("onnxruntime.quantization")
+def open_quantiser(path: Path, calibration: np.ndarray, folder: Path) -> Quantiser:
+    """Make the float32 graph ``path`` ready for 8 bits, in ``folder``, ranges from ``calibration`` images."""
     shapes = need("onnxruntime.quantization.shape_inference")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
-        ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
+    ready = folder / "ready.onnx"
+    with _quiet():
         shapes.quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
-        quantization.quantize_static(
+    layers, never = _layers(ready)
+    return Quantiser(ready, _ranges(ready, calibration, folder), calibration[:1], layers, never)
+
+
+def _ranges(ready: Path, calibration: np.ndarray, folder: Path) -> dict[str, tuple[float, float]]:
+    """Return the range of each activation at a layer, of all calibration images, a few in memory at a time."""
+    quantization = need("onnxruntime.quantization")
+    with _quiet():
+        calibrator = quantization.create_calibrator(
             str(ready),
-            str(done),
-            _Reader(calibration),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(_OPERATIONS),
-            nodes_to_exclude=_fragile(ready),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},
+            [*_LAYERS, *_CUTS],
+            augmented_model_path=str(folder / "augmented.onnx"),
+            calibrate_method=quantization.CalibrationMethod.Percentile,
+            extra_options={"symmetric": False, "percentile": _PERCENTILE},
         )
-        done.replace(path)
+    steps = -(-len(calibration) // BATCH)
+    for batch in track(batches(calibration), steps, "Ranges of activations"):
+        with _quiet():
+            calibrator.collect_data(_Reader(batch))
+    with _quiet():
+        found = calibrator.compute_data()
+    ranges = {name: one.range_value for name, one in found.items()}
+    return {name: (min(float(low), 0.0), max(float(high), 0.0)) for name, (low, high) in ranges.items()}
 
 
-def _fragile(path: Path) -> list[str]:
-    """Return the names of the first convolution and of the depthwise ones.
+def _layers(path: Path) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Return the nodes of each layer, with those that cut off its output; and those of the last one.
 
-    They take little time, and 8 bits harm them most (Sheng et al. 2018, "A Quantization-Friendly Separable Convolution
-    for MobileNets", arXiv 1803.08607).
+    The last stays float32: it takes next to no time, and logits of 256 steps tie.
     """
-    onnx = need("onnx")
-    graph = onnx.load(str(path)).graph
-    shapes = {one.name: list(one.dims) for one in graph.initializer}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    groups = [next((one.i for one in node.attribute if one.name == "group"), 1) for node in convolutions]
-    depthwise = [
-        node.name
-        for node, group in zip(convolutions, groups, strict=True)
-        if group > 1 and shapes.get(node.input[1], [0, 0])[1] == 1
-    ]
-    return [node.name for node in convolutions[:1]] + depthwise
+    graph = need("onnx").load(str(path)).graph
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in graph.node:
+        if node.op_type in _LAYERS:
+            cuts = [reader.name for reader in readers.get(node.output[0], []) if reader.op_type in _CUTS]
+            found[_short(node.name)] = (node.name, *cuts)
+    *_, last = found
+    return {name: nodes for name, nodes in found.items() if name != last}, found[last]
+
+
+def _short(name: str) -> str:
+    """Return the module that a node comes from: "/model/blocks.0/conv/Conv" is "blocks.0.conv"."""
+    parts = name.strip("/").split("/")
+    return ".".join(parts[1:-1]) if len(parts) > 2 and parts[-1] in _LAYERS else name
 
 
 class _Reader:
-    """Calibration images one by one, so that ranges are means over images."""
+    """Hands the quantiser these images, all at once."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self._images = iter(np.ascontiguousarray(images)[:, None])
+        self._images = iter([np.ascontiguousarray(images)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         image = next(self._images, None)

@@ -9,7 +9,7 @@ from bandbridge.dataset.prepare import Preparation
 
 if TYPE_CHECKING:
     from bandbridge.export.graph import Difference, Exportable
-    from bandbridge.export.quantise import Loss
+    from bandbridge.export.trial import Loss
 
 
 def readme(source: Exportable, model: str, differences: tuple[Difference, ...], loss: Loss | None) -> str:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from bandbridge.errors import UserError
+from bandbridge.filenames import fault_of_file_name
 from bandbridge.files import replacing, write_text
 from bandbridge.karyogram.layout import (
     CAPTION,
@@ -98,8 +99,9 @@ def write_karyogram(sheet: CellSheet, folder: Path, stem: str) -> list[Path]:
     In the PDF text is text and every chromosome has the photograph's own pixels. The page needs nothing but itself.
     Raises :class:`UserError` for a stem that is no file name, :class:`EnvironmentFault` when files cannot be written.
     """
-    if not stem or stem != Path(stem).name or any(not letter.isprintable() for letter in stem):
-        raise UserError(f"{stem!r} is not the name of a file", "Give a name without folders.")
+    if (fault := fault_of_file_name(stem)) or any(not letter.isprintable() for letter in stem):
+        why = f": {fault}" if fault else ""
+        raise UserError(f"{stem!r} is not the name of a file{why}", "Give a name without folders.")
     plate = compose(sheet)
     picture, paper, page = (folder / f"{stem}{suffix}" for suffix in (".png", ".pdf", ".html"))
     with replacing(picture) as path:

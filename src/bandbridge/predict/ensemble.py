@@ -292,7 +292,7 @@ def _at_work(graph: Path, device: str) -> Literal["cpu", "cuda"] | None:
         return None
     raise UserError(
         f"{graph} cannot be run on {device}: no ONNX Runtime that knows it, and such a device, are here",
-        "Use --device cpu, or install onnxruntime-gpu in the place of onnxruntime, or 'bandbridge[train]'.",
+        "Use --device cpu, or install onnxruntime-gpu in the place of onnxruntime, or bandbridge[train].",
     )
 
 
@@ -300,11 +300,11 @@ def _without_torch(place: Path) -> UserError:
     if is_run(place):
         return UserError(
             f"{place} is a training run, which takes PyTorch to open",
-            "Hand it on with bandbridge models export, where 'bandbridge[train]' is installed; or install that here.",
+            "Hand it on with bandbridge models export, where bandbridge[train] is installed; or install that here.",
         )
     return UserError(
         f"{place} is a model of an earlier version, without the graph that stands in for PyTorch",
-        f"Complete it once, where 'bandbridge[train]' is installed: bandbridge models complete {place}",
+        f"Complete it once, where bandbridge[train] is installed: bandbridge models complete {place}",
     )
 
 

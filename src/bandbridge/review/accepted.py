@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.filenames import safe_paths
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.database import Store
 from bandbridge.review.keeping import NotKeptError, private_file, private_folder
@@ -86,12 +87,18 @@ def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> t
     (folder / home).mkdir(parents=True, exist_ok=True)
     rows, told = [], []
     copies: Counter[str] = Counter()
-    for one, image, suggested in zip(sheet.chromosomes, stored.images, stored.suggested, strict=True):
-        target = ""
-        if one.placed:
-            copy = _letters(copies[one.placed])
-            copies[one.placed] += 1
-            target = f"{home}/{_safe(one.placed)}{copy}.png"
+    letters = []
+    for one in sheet.chromosomes:
+        letters.append(_letters(copies[one.placed]))
+        copies[one.placed] += 1
+    # Of classes whose names differ in signs or case alone, the files would else be one.
+    named = zip(sheet.chromosomes, letters, strict=True)
+    targets = safe_paths([f"{home}/{_safe(one.placed)}{copy}.png" if one.placed else "" for one, copy in named])
+    for one, image, suggested, copy, place in zip(
+        sheet.chromosomes, stored.images, stored.suggested, letters, targets, strict=True
+    ):
+        target = place if one.placed else ""
+        if target:
             shutil.copyfile(store.image_path(image), folder / target)
             source = f"reviewed: {one.file}"
             rows.append([target, one.placed, cell, record.patient, copy, record.stain, source])

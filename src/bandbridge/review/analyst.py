@@ -66,7 +66,7 @@ def _shown_map(member: Member, prepared: np.ndarray, target: np.ndarray) -> np.n
         if not (is_installed("torch") and (member.folder / EXPORTED_WEIGHTS).is_file()):
             raise UserError(
                 "the graph of this model does not tell where it looks",
-                "That takes a model folder, with its weights, and pip install 'bandbridge[train]'.",
+                'That takes a model folder, with its weights, and pip install "bandbridge[train]".',
             )
     asked: Any = member  # by its identity: no two are equal
     maps, _ = _seeing(asked).shown_maps(prepared, target, centred=True)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import quote
 
+from bandbridge.disk import rename
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import replacing
 from bandbridge.progress import note
@@ -268,15 +270,24 @@ def restore(folder: Path) -> Path:
     aside = datetime.now(UTC).strftime("damaged-%Y-%m-%dT%H%M%SZ")
     for ending in ("", *_BESIDE):
         with suppress(FileNotFoundError):
-            (folder / f"{DATABASE}{ending}").rename(folder / f"{aside}-{DATABASE}{ending}")
+            rename(folder / f"{DATABASE}{ending}", folder / f"{aside}-{DATABASE}{ending}")
     with replacing(path) as temporary:
         private_file(temporary).write_bytes(backup.read_bytes())
     return backup
 
 
+def _uri(path: PurePath) -> str:
+    """Return an absolute ``path`` as SQLite reads one, for which a Windows share is a path and no host.
+
+    https://sqlite.org/uri.html
+    """
+    plain = quote(path.as_posix(), safe="/:")
+    return f"file://{plain}" if plain.startswith("/") else f"file:///{plain}"
+
+
 def _is_whole(backup: Path) -> bool:
     try:
-        with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+        with closing(sqlite3.connect(f"{_uri(backup.absolute())}?mode=ro&immutable=1", uri=True)) as opened:
             _look_through(opened, backup)
     except (sqlite3.Error, UserError):
         return False

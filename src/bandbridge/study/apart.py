@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -156,7 +157,7 @@ def end_with_the_command() -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     command = multiprocessing.parent_process()
     assert command is not None
@@ -172,7 +173,7 @@ def end_with_the_command() -> None:
 def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back from the processes that are started inside, until they see to it themselves: pressed while they
     import, it would have each of them print a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

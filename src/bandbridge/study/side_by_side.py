@@ -294,8 +294,10 @@ def _still_to_take(place: _Place) -> int:
 
 def _resident(pid: int | None) -> int:
     """Bytes of memory that process ``pid`` holds; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from bandbridge.dataset.claims import MAX_SIDE
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.filenames import fault_of_file_name, folded
 from bandbridge.files import read_regular
 from bandbridge.study.written import MAX_BYTES, read_yaml
 from bandbridge.training.recipe import NO_YES, RecipeSpec
@@ -140,6 +141,8 @@ class StudySpec(_Frozen):
     @model_validator(mode="after")
     def _parts_agree(self) -> StudySpec:
         problems = [*self._task_problems(), *self._list_problems()]
+        if fault := fault_of_file_name(self.name):
+            problems.append((("name",), f"{fault}, and it names a folder"))
         if problems:
             raise _Disagreement(problems)
         return self
@@ -151,6 +154,11 @@ class StudySpec(_Frozen):
         for name, task in self.tasks.items():
             if not name.replace("-", "").replace("_", "").isalnum():
                 yield ("tasks", name), f"{name!r} must be letters, digits, '-' and '_': it names a folder"
+            elif fault := fault_of_file_name(name):
+                yield ("tasks", name), f"{fault}, and it names a folder"
+            alike = next(other for other in self.tasks if folded(other) == folded(name))
+            if alike != name:
+                yield ("tasks", name), f"{name!r} and {alike!r} name one folder where case is not told apart"
             for other in task.intermediates:
                 if other not in self.tasks or other == name:
                     choices = ", ".join(key for key in self.tasks if key != name) or "none"

@@ -144,7 +144,8 @@ class _ImageFile:
     def _read_whole(self, view: memoryview, place: int) -> None:
         while view:
             try:
-                got = os.preadv(self._descriptor, [view], place)
+                # On no system without it: see behind.
+                got = os.preadv(self._descriptor, [view], place)  # type: ignore[attr-defined,unused-ignore]
             except OSError as fault:
                 raise EnvironmentFault(f"cannot read {self._path}: {fault.strerror or fault}", _REMEDY) from fault
             if not got:

@@ -397,10 +397,24 @@ function camPicture(item, label) {
   // Walking over chromosomes with the arrows should not ask for the map of each.
   camTimer = setTimeout(() => {
     picture.addEventListener("load", () => picture.classList.remove("old"), { once: true });
+    picture.addEventListener("error", () => tellWhyNot(picture, item), { once: true });
     const pose = new URLSearchParams({ angle: item.angle, flipped: item.flipped });
     picture.src = `/api/chromosomes/${cell}/${item.id}/${encodeURIComponent(label)}.png?${pose}`;
   }, LIMITS.camDelay);
   return picture;
+}
+
+// Not every model tells where it looks: in the place of a broken picture, why.
+async function tellWhyNot(picture, item) {
+  const caption = picture.closest("figure")?.querySelector("figcaption");
+  const asked = picture.src;
+  picture.src = item.large;
+  try {
+    const { message, remedy } = await (await fetch(asked)).json();
+    if (caption) caption.textContent = `not shown: ${message}. ${remedy}`;
+  } catch {
+    if (caption) caption.textContent = "not shown: the program did not answer";
+  }
 }
 
 // Corrections
