@@ -23,8 +23,9 @@ from bandbridge.seal import RunFacts, name_once, parsed, read_product, require_u
 FACTS = "preparation.json"
 #: Beside that of a model folder, the same.
 CONFIG = "config.json"
-#: Images that go through a graph at a time: more cost memory and were no faster (benchmarks/laboratory.py --batches).
-BATCH = 16
+#: Pixels that go through a graph at a time: 4 images of 256 px, 16 of 128, and no more than 64. Measured from 64 to 256
+#: px, more cost memory and were no faster, fewer were slower (docs/results/speed.md).
+_PIXELS, _MOST = 4 * 256 * 256, 64
 
 _T = TypeVar("_T")
 
@@ -62,11 +63,21 @@ class GraphClassifier:
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         """Return float32 [B, K] of uint8 ``prepared`` [B, S, S], a few images at a time."""
+        batch = batch_for(self.preparation.size)
         parts = [
-            self.runtime(np.ascontiguousarray(prepared[start : start + BATCH]))[0]
-            for start in range(0, len(prepared), BATCH)
+            self.runtime(np.ascontiguousarray(prepared[start : start + batch]))[0]
+            for start in range(0, len(prepared), batch)
         ]
         return np.concatenate(parts)
+
+
+def batch_for(size: int) -> int:
+    """Return how many images of ``size`` px a side go through a graph at a time.
+
+    >>> batch_for(64), batch_for(128), batch_for(256), batch_for(1024)
+    (64, 16, 4, 1)
+    """
+    return max(1, min(_MOST, _PIXELS // size**2))
 
 
 def graph_file(place: Path) -> Path | None:
