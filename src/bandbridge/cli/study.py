@@ -1,4 +1,4 @@
-"""``bandbridge study``: plan, run, status, tables and split of a study file."""
+"""``bandbridge study``: plan, run, status, tables, pack and split of a study file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
-from bandbridge.cli.outputs import given_folder, runs_folder, study_folder
+from bandbridge.cli.outputs import given_folder, output_folder, runs_folder, study_folder
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
@@ -364,6 +364,26 @@ def lab(
         write_table(folder, table)
     say("\n".join(filter(None, [cautions_markdown(found), *map(to_markdown, tables)])))
     note(f"written to {folder}")
+
+
+@app.command()
+def pack(
+    study_file: StudyFile,
+    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The pack to write.")],
+    data_dir: DataDir = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Write what the finished runs are and predict as one small file, from which results can be made again.
+
+    It holds the study file, the folds, and of each run its record, versions, time and predictions, in half precision.
+    A pack that is there already is written over by one that holds all its runs.
+    """
+    from bandbridge.study.pack import pack_study
+    from bandbridge.study.plan import open_study
+
+    output_folder(out.absolute().parent)
+    packed = pack_study(open_study(study_file, data_dir), runs, out)
+    say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
 
 
 @app.command()

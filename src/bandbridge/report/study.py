@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bandbridge.errors import ManyErrors
-from bandbridge.evaluation.predictions import RunPredictions, disagreements, read_predictions
+from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.model.complexity import Complexity, complexity_table
 from bandbridge.report.caution import Caution
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
@@ -23,6 +22,7 @@ from bandbridge.report.rendering import Table
 from bandbridge.report.scores import fold_scores
 from bandbridge.report.sections.cautions import find_cautions, read_environments
 from bandbridge.report.tables.cautions import noted, write_cautions
+from bandbridge.study.held_out import held_out_predictions
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
@@ -39,22 +39,18 @@ def study_predictions(study: Study, root: Path) -> list[RunPredictions]:
     Raises :class:`UserError` naming the file when one is damaged, or says other things of an image than the others of
     its fold.
     """
-    ledger = Ledger(root)
-    found: list[RunPredictions] = []
-    folds: dict[tuple[str, int], dict[Path, pd.DataFrame]] = {}
-    for run in study.runs:
-        if run.fold is None or not study.tasks[run.task].spec.target or ledger.state(run).kind != "done":
-            continue
-        path = ledger.folder(run) / "predictions.parquet"
-        frame = read_predictions(path)
-        folds.setdefault((run.task, run.fold), {})[path] = frame
-        band = study.tasks[run.task].spec.band
-        found.append(RunPredictions(run.task, band, run.architecture, run.approach, run.intermediate, run.fold, frame))
-    problems = [line for files in folds.values() for line in disagreements(files)]
-    if problems:
-        remedy = "Move the folder of the run that is wrong away and run the same study command again: it is made again."
-        raise ManyErrors("predictions of one fold are not of the same images:", problems, remedy)
-    return found
+    return [
+        RunPredictions(
+            run.task,
+            study.tasks[run.task].spec.band,
+            run.architecture,
+            run.approach,
+            run.intermediate,
+            fold,
+            frame,
+        )
+        for run, fold, frame in held_out_predictions(study, Ledger(root))
+    ]
 
 
 def table_context(study: Study) -> TableContext:
