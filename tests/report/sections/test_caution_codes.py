@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.report.conftest import MACHINE, Image, images
+from tests.made_up import MACHINE, Image, images
 
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.report import caution as registry

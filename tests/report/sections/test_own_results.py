@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
-from tests.report.conftest import images
+from tests.made_up import images
 
 from bandbridge.evaluation.cluster_intervals import estimate_share
 from bandbridge.report.content import gather

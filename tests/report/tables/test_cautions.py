@@ -9,7 +9,7 @@ import re
 
 import pandas as pd
 import pytest
-from tests.report.conftest import MACHINE, images
+from tests.made_up import MACHINE, images
 
 from bandbridge.report.caution import CHOSEN_EPOCH, FEW_FOLDS, MIXED_MACHINES, UNKNOWN_CELLS
 from bandbridge.report.rendering import Table, to_csv, to_markdown

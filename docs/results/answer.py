@@ -1,0 +1,365 @@
+"""The questions and their answers in docs/results/README.md, from the packs of finished studies and nothing else.
+
+    python docs/results/answer.py           writes the answers between the marks of the page, and the figures
+    python docs/results/answer.py --check   says whether the page is what the packs say
+
+A pack is what ``bandbridge study pack`` writes of a study; those of docs/results/packs are read. Verdicts, intervals
+and their words are those of ``bandbridge study report``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bandbridge.errors import UserError
+from bandbridge.evaluation.cluster_intervals import Units
+from bandbridge.evaluation.moderation import fewest_folds
+from bandbridge.evaluation.pack import Pack, read_pack
+from bandbridge.evaluation.pooled import grouping_unit
+from bandbridge.evaluation.predictions import RunPredictions, logits_of, pool_folds
+from bandbridge.files import replacing, write_text
+from bandbridge.progress import format_duration
+from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
+from bandbridge.report.contrasts import interval_text
+from bandbridge.report.effects import Effects, measure_effects
+from bandbridge.report.figures.forest import Gain, draw_forest
+from bandbridge.report.figures.styles import APPROACH_STYLES
+from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed, to_markdown
+from bandbridge.report.scores import fold_scores
+from bandbridge.report.sections.answer import Answer, answer_study
+
+FOLDER = Path(__file__).resolve().parent
+_BEGIN, _END = "<!-- answers: python docs/results/answer.py -->", "<!-- end of answers -->"
+_APPROACHES = ("scratch", "imagenet", "domain", "two-step")
+_MIXED, _MODERATED = ("low_pp", "high_pp"), ("moderated_low_pp", "moderated_high_pp")
+#: The comparison that question 1 is about.
+_DETOUR = {"approach": "two-step", "reference": "imagenet"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its place among the others, and the studies that answer it with what is different in each."""
+
+    number: int
+    text: str
+    studies: Mapping[str, str]
+
+    @property
+    def figure(self) -> str:
+        """The name of its figure."""
+        return f"question-{self.number}.svg"
+
+
+QUESTIONS = (
+    Question(
+        1,
+        "Does an intermediate domain help?",
+        {"1a-by-cell": "images prepared by the cell", "1a-published": "images prepared as published"},
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A pack with all that is measured on it. varied: what is different from the other studies of its question."""
+
+    pack: Pack
+    varied: str
+
+    @cached_property
+    def runs(self) -> list[RunPredictions]:
+        """The runs that tables report."""
+        return self.pack.predictions()
+
+    @cached_property
+    def context(self) -> TableContext:
+        """Names, order and plan of the study, which seeds its intervals as its report does."""
+        facts = self.pack.facts
+        labels = tuple(TaskLabel(task.name, task.band, task.dataset) for task in facts.tasks)
+        context = TableContext(facts.study, facts.protocol, "", facts.folds, labels, seed=facts.seed)
+        return context.covering(self.scores)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The scores of every fold."""
+        return fold_scores(self.runs)
+
+    @cached_property
+    def effects(self) -> Effects:
+        """Every comparison with its intervals."""
+        folds = min(task.split_folds for task in self.pack.facts.tasks)
+        return measure_effects(self.scores, self.runs, self.context, folds)
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What the report says of two-step against ImageNet, a sentence for each task."""
+        titles = [APPROACH_TITLES[_DETOUR[side]] for side in ("approach", "reference")]
+        found = answer_study(self.scores, self.effects, self.context)
+        return [one for one in found if one.reference == titles[1] and one.approach.startswith(titles[0])]
+
+    def gains(self) -> list[dict[str, Any]]:
+        """The rows of the comparison of two-step with ImageNet."""
+        rows = self.effects.comparisons
+        return rows.loc[(rows[list(_DETOUR)] == pd.Series(_DETOUR)).all(axis=1)].to_dict("records") if len(rows) else []
+
+    @property
+    def how_far(self) -> str:
+        """How many trainings are in, "" where all are."""
+        facts = self.pack.facts
+        return "" if facts.complete else f"incomplete: {len(facts.run_ids)} of {facts.planned} trainings are in"
+
+
+def read_packs(folder: Path) -> dict[str, Pack]:
+    """Return the packs in ``folder`` by the name of their study. Raises :class:`UserError` for two of one study."""
+    found: dict[str, Pack] = {}
+    for path in sorted(folder.glob("*.zip")):
+        pack = read_pack(path)
+        if pack.facts.study in found:
+            raise UserError(f"{path} is a second pack of the study {pack.facts.study}", "Keep the one with more runs.")
+        found[pack.facts.study] = pack
+    return found
+
+
+def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
+    """Return what stands between the marks of the page, and the figures by name."""
+    parts, figures = [], {}
+    for question in QUESTIONS:
+        there = [Evidence(packs[name], varied) for name, varied in question.studies.items() if name in packs]
+        missing = [name for name in question.studies if name not in packs]
+        parts.append(f"## {question.number}. {question.text}")
+        if not there:
+            parts.append(f"Not answered yet: no pack of {' or '.join(missing)} is there.")
+            continue
+        parts.append(_short(there))
+        parts.append("\n".join(_sentences(there)))
+        if missing:
+            parts.append(f"No pack of {' or '.join(missing)} is there yet.")
+        drawn = _figure(there, question.figure)
+        if drawn:
+            figures[question.figure] = drawn
+            parts.append(f"![Two-step minus ImageNet, fold by fold, with intervals](images/{question.figure})")
+        parts.append("#" + to_markdown(_table(there, question)).strip())
+    return "\n\n".join(parts) + "\n", figures
+
+
+def _short(evidence: Sequence[Evidence]) -> str:
+    """One line: the verdict of each study and task."""
+    parts = []
+    for one in evidence:
+        state = f" ({one.how_far})" if one.how_far else ""
+        told = ", ".join(f"{answer.task} {_verdict(answer, _span_of(one, answer))}" for answer in one.answers)
+        parts.append(f"{one.varied}{state}: {told or 'nothing to compare yet'}")
+    return f"**In short:** {'; '.join(parts)}."
+
+
+def _verdict(answer: Answer, span: str) -> str:
+    return {
+        "helps": "it helps",
+        "hurts": "it hurts",
+        "leans-help": "it helps on these models",
+        "leans-hurt": "it hurts on these models",
+        "depends": "it depends on the architecture",
+        "unclear": f"not settled, {span} points are left open",
+    }.get(answer.verdict, "not known yet")
+
+
+def _sentences(evidence: Sequence[Evidence]) -> Iterator[str]:
+    """A line for each study and task: the report's claim, or what the intervals leave open, and its numbers."""
+    for one in evidence:
+        state = f" ({one.how_far})" if one.how_far else ""
+        for answer in one.answers:
+            claim = answer.claim
+            if answer.verdict == "unclear":  # that there is no difference has not been shown
+                claim = f"Not settled: anything from {_span_of(one, answer)} points of Macro-F1 is left open."
+            yield f"- *{answer.task}, {one.varied}{state}.* {claim} {answer.sentence}"
+
+
+def _span_of(evidence: Evidence, answer: Answer) -> str:
+    """From the lowest to the highest end of the intervals behind ``answer``, for new cells and for new trainings."""
+    context = evidence.context
+    for frame, wide in ((evidence.effects.mixed, _MIXED), (evidence.effects.comparisons, _MODERATED)):
+        for row in frame.to_dict("records"):
+            arm = Arm(row["task"], row["approach"], row["intermediate"])
+            same = (context.task(arm.task).shown, context.arm_title(arm)) == (answer.task, answer.approach)
+            if same and row["reference"] == _DETOUR["reference"]:
+                ends = [row["pooled_low_pp"], row["pooled_high_pp"], *_trainings(row, wide)]
+                ends = [end for end in ends if not math.isnan(end)]
+                return f"{signed(min(ends), 1)} to {signed(max(ends), 1)}" if ends else MISSING
+    return MISSING
+
+
+def _trainings(row: dict[Any, Any], names: tuple[str, str]) -> tuple[float, float]:
+    """The interval for new trainings, NaN where folds are too few to tell, as the report has it."""
+    if row["folds"] < fewest_folds(row["moderated_over"]):
+        return math.nan, math.nan
+    return row[names[0]], row[names[1]]
+
+
+def _table(evidence: Sequence[Evidence], question: Question) -> Table:
+    columns = [Column("Task", align="left"), Column("Architecture", align="left"), Column("Cells or patients")]
+    columns += [Column(APPROACH_TITLES[approach], "Accuracy") for approach in _APPROACHES]
+    columns += [Column("new cells", "Gain in accuracy"), Column("new cells", "Gain in Macro-F1")]
+    columns += [Column(f"{kind} t", "Gain in Macro-F1") for kind in ("corrected", "moderated")]
+    columns += [Column("Trainings"), Column("Computing")]
+    rows = []
+    for one in evidence:
+        heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+        for cells in _rows(one):
+            rows.append(Row(tuple(map(Cell, cells)), heading))
+            heading = ""
+    return Table(
+        name=f"question-{question.number}",
+        title="The numbers",
+        sentence=(
+            "Accuracy over the pooled held-out images in percent, with its 95% interval by whole cells, or patients "
+            "where every image names one. Gains are two-step minus ImageNet in percentage points, with 95% intervals: "
+            "for new cells with the models as trained, and for new trainings by the corrected resampled t and by the "
+            "moderated t, over folds."
+        ),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        data=pd.DataFrame(),
+        notes=(
+            "Gains are given once every planned fold is in; (3/5) is 3 of 5 folds. Of fewer than 20 patients or cells "
+            "there is no interval for new ones, only a p value.",
+            "Trainings and computing are those of the row's task; the intermediate models of one task are trainings of "
+            "the other.",
+        ),
+    )
+
+
+def _rows(evidence: Evidence) -> Iterator[list[str]]:
+    facts, context = evidence.pack.facts, evidence.context
+    for task in context.tasks:
+        for architecture in context.architecture_names():
+            own = {run.id: run for run in facts.runs if (run.task, run.architecture) == (task.name, architecture)}
+            if not own:
+                continue
+            known = [run.seconds for run in own.values() if run.seconds is not None]
+            time = format_duration(sum(known)) if known else "not known"
+            units, accuracies = _accuracies(evidence, task.name, architecture)
+            gains = [row for row in evidence.gains() if (row["task"], row["architecture"]) == (task.name, architecture)]
+            gain = ["; ".join(cells) for cells in zip(*map(_gain_cells, gains), strict=True)] or [MISSING] * 4
+            some = "at least " if known and len(known) < len(own) else ""
+            yield [task.shown, architecture, units, *accuracies, *gain, f"{len(own)}", some + time]
+
+
+def _accuracies(evidence: Evidence, task: str, architecture: str) -> tuple[str, list[str]]:
+    """How many cells or patients were held out, and the accuracy of each approach."""
+    planned, shown, units = len(evidence.context.folds), [], ""
+    for approach in _APPROACHES:
+        texts = []
+        for arm in evidence.context.arms_of(task, approach):
+            key = (task, architecture, approach, arm.intermediate)
+            runs = [run for run in evidence.runs if run.arm == key]
+            if not runs:
+                continue
+            rows = pool_folds(runs)
+            rows = rows.loc[rows["checkpoint"] == evidence.context.checkpoint]
+            truth, logits, _ = logits_of(rows, evidence.context.checkpoint)
+            unit = grouping_unit(rows)
+            groups = Units.named(rows[unit])
+            found = groups.share(logits.argmax(axis=1) == truth, truth == truth)
+            units = max(units, f"{groups.count} {unit}s", key=lambda text: int(text.partition(" ")[0] or 0))
+            text = percent(found.value, 2)
+            text += f" ({percent(found.low, 1)} to {percent(found.high, 1)})" if found.bounded else ""
+            texts.append(text + (f" ({len(runs)}/{planned})" if len(runs) < planned else ""))
+        shown.append("; ".join(texts) or MISSING)
+    return units, shown
+
+
+def _gain_cells(row: dict[str, Any]) -> list[str]:
+    """The gains of one row; dashes where a fold is missing, a p value where there are too few groups."""
+    if math.isnan(row["pooled_pp"]):
+        return [MISSING] * 4
+    cells = []
+    for name in ("accuracy_pooled", "pooled"):
+        span = interval_text(row[f"{name}_low_pp"], row[f"{name}_high_pp"], 2)
+        told = f"p = {row[f'{name}_p']:.3f}" if span == MISSING else span
+        cells.append(f"{signed(row[f'{name}_pp'], 2)} ({told})")
+    corrected = (row["corrected_low_pp"], row["corrected_high_pp"])
+    for low, high in (corrected, _trainings(row, _MODERATED)):
+        span = "no interval" if math.isnan(low) else interval_text(low, high, 2)
+        cells.append(f"{signed(row['mean_pp'], 2)} ({span})")
+    return cells
+
+
+def _figure(evidence: Sequence[Evidence], name: str) -> bytes:
+    """The forest of gains in Macro-F1 as SVG; b"" where no fold can be compared."""
+    from matplotlib import rc_context
+
+    gains = []
+    for one in evidence:
+        for row in one.gains():
+            folds = [(fold, row.get(f"fold_{fold}_pp", math.nan)) for fold in one.context.folds]
+            known = tuple((fold, value) for fold, value in folds if not math.isnan(value))
+            if not known:
+                continue
+            title = f"{one.context.task(row['task']).shown}, {one.varied}"
+            several = len(one.context.architectures) > 1
+            gains.append(
+                Gain(
+                    f"{title}, {row['architecture']}" if several else title,
+                    row["mean_pp"],
+                    known,
+                    (row["pooled_low_pp"], row["pooled_high_pp"]),
+                    _trainings(row, _MODERATED),
+                    APPROACH_STYLES["two-step"].colour,
+                )
+            )
+    if not gains:
+        return b""
+    label = "Two-step minus ImageNet, Macro-F1 in points (broad: new cells, thin: new trainings)"
+    drawn = io.BytesIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        metadata = {"Date": None, "Creator": "docs/results/answer.py"}
+        draw_forest(gains, label).savefig(drawn, format="svg", metadata=metadata)
+    return drawn.getvalue()
+
+
+def with_answers(page: str, text: str) -> str:
+    """Return the ``page`` with ``text`` between its marks. Raises :class:`UserError` where it has none."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise UserError(f"the page has no marks {_BEGIN} and {_END}", "Put them where the answers belong.")
+    return f"{before}{_BEGIN}\n\n{text}\n{_END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+    """The command line; 1 if the check finds another page, 2 for a pack that cannot be read."""
+    parser = argparse.ArgumentParser(description="Write the answers of docs/results/README.md from the packs.")
+    parser.add_argument("--check", action="store_true", help="compare the page with the packs; write nothing")
+    check = parser.parse_args(arguments).check
+    page = folder / "README.md"
+    try:
+        packs = read_packs(folder / "packs")
+        text, figures = answers(packs)
+        old = page.read_text(encoding="utf-8")
+        new = with_answers(old, text)
+    except UserError as error:
+        print(f"error: {error.message}\n  {error.remedy}", file=sys.stderr)
+        return 2
+    if check:
+        print("the page is what the packs say" if old == new else f"{page} is not what the packs say: make results")
+        return int(old != new)
+    write_text(page, new)
+    for name, drawn in figures.items():
+        with replacing(folder / "images" / name) as temporary:
+            temporary.write_bytes(drawn)
+    print(f"{page}: from {len(packs)} pack{'s' * (len(packs) != 1)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

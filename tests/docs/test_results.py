@@ -1,0 +1,144 @@
+"""The page of questions and answers says what the packs beside it say."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from tests.made_up import images
+from tests.scripts import load_script
+
+from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.report.study import study_material
+from bandbridge.study.pack import pack_study
+
+ANSWER = load_script("docs/results/answer.py")
+TASKS = {
+    "Q": {"dataset": "q", "intermediates": ["G"], "band": "Q-band"},
+    "G": {"dataset": "g", "intermediates": ["Q"], "band": "G-band"},
+}
+SETS = {"q": images(32), "g": images(24)}
+APPROACHES = ["scratch", "imagenet", "domain", "two-step"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the page of the repository, without its answers and packs."""
+    place = tmp_path / "results"
+    (place / "packs").mkdir(parents=True)
+    page = (ANSWER.FOLDER / "README.md").read_text(encoding="utf-8")
+    (place / "README.md").write_text(ANSWER.with_answers(page, ""), encoding="utf-8")
+    return place
+
+
+def made(made_up, folder, name="1a-by-cell", **options):
+    """Make up the study, pack it, and return it with its runs."""
+    found = made_up(name=name, tasks=TASKS, approaches=APPROACHES, sets=SETS, **options)
+    pack_study(found.study, found.runs, folder / "packs" / f"{name}.zip")
+    return found
+
+
+def rows_of(page):
+    """Return the cells of the rows that begin with a task, by that."""
+    lines = [line.strip("| ").split("|") for line in page.splitlines() if line.startswith(("| Q-band", "| G-band"))]
+    return {line[0].strip(): [cell.strip() for cell in line] for line in lines}
+
+
+def test_the_page_is_what_the_packs_say(capsys):
+    assert ANSWER.main(["--check"]) == 0, capsys.readouterr().out
+    page = (ANSWER.FOLDER / "README.md").read_text(encoding="utf-8")
+    for image in re.findall(r"\]\((images/[^)]+)\)", page):
+        assert (ANSWER.FOLDER / image).is_file(), image
+
+
+def test_answers_of_a_finished_study(made_up, folder):
+    study, runs = made(made_up, folder)
+    assert ANSWER.main([], folder) == 0
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert "incomplete" not in page and "No pack of 1a-published is there yet." in page
+    rows = rows_of(page)
+    for task, band in (("Q", "Q-band"), ("G", "G-band")):
+        right: dict[str, list[np.ndarray]] = {}
+        for run in study.runs:
+            if run.task == task:
+                frame = read_predictions(run.folder(runs) / "predictions.parquet")
+                frame = frame.loc[frame["checkpoint"] == "last"]
+                guess = frame.filter(like="logit_").idxmax(axis=1).str.removeprefix("logit_")
+                right.setdefault(run.approach, []).append((guess == frame["label"]).to_numpy())
+        shares = {approach: 100 * np.concatenate(parts).mean() for approach, parts in right.items()}
+        for cell, approach in zip(rows[band][3:7], APPROACHES, strict=True):
+            told, low, high = map(float, re.fullmatch(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", cell).groups())
+            assert told == pytest.approx(shares[approach], abs=0.006) and low < told < high
+        gain = float(rows[band][7].split()[0])
+        assert gain == pytest.approx(shares["two-step"] - shares["imagenet"], abs=0.006)
+        # Two epochs of a second and a half, four folds of four approaches.
+        assert rows[band][11:] == ["16", "48 s"]
+    effects = study_material(study, runs).effects.comparisons.set_index(["task", "reference"])
+    for task, band in (("Q", "Q-band"), ("G", "G-band")):
+        for name, cell in (("pooled", rows[band][8]), ("corrected", rows[band][9])):
+            row = effects.loc[(task, "imagenet")]
+            low, high = row[f"{name}_low_pp"], row[f"{name}_high_pp"]
+            assert cell.endswith(f"({low:+.2f} to {high:+.2f})"), "the numbers of the study's own report"
+    assert (folder / "images" / "question-1.svg").read_text(encoding="utf-8").count("Q-band, images prepared") == 1
+
+
+def test_what_was_not_told_apart_is_not_called_the_same(made_up, folder):
+    made(made_up, folder)
+    assert ANSWER.main([], folder) == 0
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    low, high = re.search(r"Not settled: anything from (\S+) to (\S+) points of Macro-F1 is left open", page).groups()
+    assert float(low) < 0 < float(high)
+    assert "No clear difference" not in page and "neither helps nor hurts" not in page
+    assert f"not settled, {low} to {high} points are left open" in page
+
+
+def test_the_same_packs_make_the_same_page(made_up, folder, capsys):
+    made(made_up, folder)
+    assert ANSWER.main(["--check"], folder) == 1 and "make results" in capsys.readouterr().out
+    files = []
+    for _ in range(2):
+        assert ANSWER.main([], folder) == 0 and ANSWER.main(["--check"], folder) == 0
+        files.append([(folder / name).read_bytes() for name in ("README.md", "images/question-1.svg")])
+    assert files[0] == files[1]
+
+
+def test_answers_of_an_unfinished_study_say_so(made_up, folder):
+    made(made_up, folder, unfinished=["Q/test_resnet/two-step/fold3"])
+    assert ANSWER.main([], folder) == 0
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert page.count("incomplete: 31 of 32 trainings are in") == 4
+    assert "Q-band not known yet" in page and "so far, without intervals" in page
+    rows = rows_of(page)
+    assert rows["Q-band"][7:] == ["–"] * 4 + ["15", "45 s"] and rows["Q-band"][6].endswith("(3/4)")
+    assert "–" not in rows["G-band"], "that of the other task is all there"
+
+
+def test_few_patients_give_no_interval_for_others(made_up, folder):
+    made_up_images = {"q": images(32), "g": images(8)}
+    found = made_up(name="1a-published", tasks=TASKS, approaches=APPROACHES, sets=made_up_images)
+    pack_study(found.study, found.runs, folder / "packs" / "x.zip")
+    assert ANSWER.main([], folder) == 0
+    rows = rows_of((folder / "README.md").read_text(encoding="utf-8"))
+    assert rows["G-band"][2] == "8 patients" and re.search(r"\(p = 0\.\d{3}\)$", rows["G-band"][7])
+    assert " to " in rows["Q-band"][7]
+
+
+def test_no_pack_is_no_answer(folder):
+    assert ANSWER.main([], folder) == 0
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Not answered yet: no pack of 1a-by-cell or 1a-published is there." in page
+    assert not (folder / "images").exists()
+
+
+def test_packs_that_cannot_be_read_leave_the_page_alone(made_up, folder, capsys):
+    made(made_up, folder)
+    before = (folder / "README.md").read_bytes()
+    shutil.copy(folder / "packs" / "1a-by-cell.zip", folder / "packs" / "again.zip")
+    assert ANSWER.main([], folder) == 2 and "second pack of the study 1a-by-cell" in capsys.readouterr().err
+    (folder / "packs" / "again.zip").write_bytes((folder / "packs" / "1a-by-cell.zip").read_bytes()[:-9])
+    assert ANSWER.main([], folder) == 2 and "again.zip is no pack" in capsys.readouterr().err
+    assert (folder / "README.md").read_bytes() == before
+    (folder / "packs" / "again.zip").unlink()
+    (folder / "README.md").write_text("no marks")
+    assert ANSWER.main([], folder) == 2 and "has no marks" in capsys.readouterr().err
+    assert (folder / "README.md").read_text() == "no marks"
