@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from scipy.special import softmax
@@ -225,3 +226,13 @@ def test_a_model_folder_answers_by_its_graph_as_its_weights_do(model, images):
         assert np.abs(first.probabilities - second.probabilities).max() < 1e-5
         for name in ("unlike", "unscaled", "empty"):
             assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_a_graph_without_features_tells_nothing_of_where_it_looks(model):
+    graph = onnx.load(str(model / "model.onnx"))
+    del graph.graph.output[[one.name for one in graph.graph.output].index("features")]
+    onnx.save(graph, str(model / "model.onnx"))
+    (model / "SHA256SUMS").unlink()
+    (member,) = open_models([model], device="cpu").members
+    assert isinstance(member, GraphClassifier) and member.evidence is None
+    assert (model / "evidence.onnx").is_file() and not member.runtime.gives_features

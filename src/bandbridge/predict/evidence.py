@@ -39,7 +39,6 @@ class Evidence:
         parts = []
         for start in range(0, len(prepared), _BATCH):
             features = self.runtime.features(np.ascontiguousarray(prepared[start : start + _BATCH]))
-            assert features is not None, "evidence is only opened for a graph with features"
             parts.append(self.head(features, chosen[start : start + _BATCH]))
         return np.concatenate(parts)
 
@@ -55,7 +54,7 @@ def open_evidence(folder: Path, runtime: Runtime) -> Evidence | None:
     """
     path = folder / FILE
     require_unaltered(path)
-    if not path.is_file():
+    if not (path.is_file() and runtime.gives_features):
         return None
     session = open_session(path, threads=1)
     classes = next(one.shape[1] for one in session.get_inputs() if one.name == "chosen")

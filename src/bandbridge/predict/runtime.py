@@ -23,11 +23,12 @@ class Runtime(Protocol):
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return logits and probabilities, float32 [N, K] each, of prepared ``images``, uint8 [N, S, S]."""
 
-    def features(self, images: np.ndarray) -> np.ndarray | None:
-        """Return the network's last features of prepared ``images``, float32; None where the graph does not give them.
+    @property
+    def gives_features(self) -> bool:
+        """Whether the graph puts the network's last features out; those of earlier builds do not."""
 
-        Of a convolutional network they are maps, [N, C, h, w].
-        """
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Return the network's last features of prepared ``images``, float32; convolutional: maps, [N, C, h, w]."""
 
 
 def open_runtime(path: Path, threads: int = 0, device: str = "cpu") -> Runtime:
@@ -58,14 +59,14 @@ def open_session(path: Path, threads: int, device: str = "cpu") -> Any:
 class _OnnxRuntime:
     def __init__(self, path: Path, threads: int, device: str) -> None:
         self._session = open_session(path, threads, device)
-        self._names = {one.name for one in self._session.get_outputs()}
+        self.gives_features = "features" in {one.name for one in self._session.get_outputs()}
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, probabilities = self._outputs(("logits", "probabilities"), images)
         return logits, probabilities
 
-    def features(self, images: np.ndarray) -> np.ndarray | None:
-        return self._outputs(("features",), images)[0] if "features" in self._names else None
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self._outputs(("features",), images)[0]
 
     def _outputs(self, names: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
         found: list[np.ndarray] = self._session.run(names, {"images": images})
@@ -78,12 +79,13 @@ class _OpenVino:
         # Left to itself OpenVINO computes in bfloat16 where the processor can, and the verified logits would not hold.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
-        self._names = {name for output in self._compiled.outputs for name in output.get_names()}
+        names = {name for output in self._compiled.outputs for name in output.get_names()}
+        self.gives_features = "features" in names
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = self._compiled({"images": images})
         # The arrays belong to the compiled model, which overwrites them with the next batch.
         return np.array(found["logits"]), np.array(found["probabilities"])
 
-    def features(self, images: np.ndarray) -> np.ndarray | None:
-        return np.array(self._compiled({"images": images})["features"]) if "features" in self._names else None
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return np.array(self._compiled({"images": images})["features"])
