@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -175,8 +176,6 @@ FOREIGN = {
     "what is not a number": lambda members: members | {LAST: npy(np.full((2, 3), np.nan, np.float16))},
     "infinity": lambda members: members | {LAST: npy(np.array([[0, -np.inf, -1]] * 2, np.float16))},
     "no zero": lambda members: members | {LAST: npy(np.full((2, 3), -1, np.float16))},
-    "a pickle": lambda members: members | {LAST: npy(np.array([[None] * 3] * 2), allow_pickle=True)},
-    "a pickle alone": lambda members: members | {LAST: pickle.dumps([0])},
 }
 
 
@@ -190,6 +189,32 @@ def test_a_right_hash_makes_no_pack(pack, tmp_path, kind):
     with pytest.raises(UserError, match=r"s\.zip is (no pack of a study|damaged)") as caught:
         read_pack(path)
     assert "study pack" in caught.value.remedy
+
+
+class Marker:
+    """What an obeyed pickle of it does: an empty folder is made."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+def test_a_pickle_is_not_obeyed(pack, tmp_path):
+    path, marker = tmp_path / "s.zip", Marker(tmp_path / "obeyed")
+    write_pack(path, pack)
+    members = members_of(path)
+    array = np.empty(1, dtype=object)
+    array[0] = marker
+    for content in (npy(array, allow_pickle=True), pickle.dumps(marker)):
+        sealed(members | {LAST: content}, path)
+        with pytest.raises(UserError, match="is no pack of a study"):
+            read_pack(path)
+        sealed(members | {"pack.json": content}, path)
+        with pytest.raises(UserError, match="is no pack of a study"):
+            read_pack(path)
+    assert not marker.place.exists()
 
 
 def test_a_file_that_is_longer_than_it_can_be_is_not_unpacked(pack, tmp_path, monkeypatch):
