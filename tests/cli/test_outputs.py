@@ -40,6 +40,7 @@ COMMANDS = {
     "study lab": ("mine.yaml", "--out"),
     "study attention": ("mine.yaml", "--out"),
     "study split": ("mine.yaml",),
+    "study pack": ("mine.yaml", "--out", "mine.zip", "--runs"),
 }
 #: What a command may be told of that it does not write.
 READ = {
@@ -101,6 +102,15 @@ def test_a_file_in_the_place_of_the_folder_is_found_before_the_work(bandbridge, 
         (tmp_path / "closed").mkdir(mode=0o500)
         result = bandbridge(*command.split(), *filled(home, command), tmp_path / "closed")
         assert result.code == 1 and "is closed to you" in result.err
+
+
+def test_what_is_in_the_way_of_a_file_is_found_before_the_work(bandbridge, home, tmp_path, monkeypatch):
+    monkeypatch.setattr("bandbridge.study.plan.open_study", no_work)
+    (tmp_path / "a-file").write_text("kept")
+    below = bandbridge("study", "pack", "mine.yaml", "--out", tmp_path / "a-file" / "mine.zip")
+    assert below.code == 2 and f"cannot write into {tmp_path / 'a-file'}: the file is in the place" in below.err
+    folder = bandbridge("study", "pack", "mine.yaml", "--out", tmp_path)
+    assert folder.code == 2 and f"cannot write {tmp_path}: a folder is in the place of the file" in folder.err
 
 
 def test_every_place_that_a_command_writes_to_is_looked_at_and_in_this_table():

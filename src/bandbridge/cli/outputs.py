@@ -58,6 +58,17 @@ def given_folder(path: Path | None) -> Path | None:
     return None if path is None else output_folder(path)
 
 
+def given_file(path: Path) -> Path:
+    """Return ``path``, a file that can be written or made; raises as :func:`bandbridge.files.require_folder` does.
+
+    :class:`~bandbridge.errors.UserError` where a folder is in its place.
+    """
+    require_folder(path.parent)
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: a folder is in the place of the file", "Name a file.")
+    return path
+
+
 def study_folder(out: Path | None, name: str) -> Path:
     """Return ``out``, or the default place of the results of the study ``name``, looked at in the same way."""
     return output_folder(out or Path("results") / name)

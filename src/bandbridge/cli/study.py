@@ -11,7 +11,7 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
-from bandbridge.cli.outputs import given_folder, output_folder, runs_folder, study_folder
+from bandbridge.cli.outputs import given_file, given_folder, runs_folder, study_folder
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
@@ -369,7 +369,7 @@ def lab(
 @app.command()
 def pack(
     study_file: StudyFile,
-    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The pack to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The pack to write.", callback=given_file)],
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -381,7 +381,6 @@ def pack(
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
 
-    output_folder(out.absolute().parent)
     packed = pack_study(open_study(study_file, data_dir), runs, out)
     say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
 
