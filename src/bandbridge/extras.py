@@ -7,6 +7,9 @@ needs a package that is not there says which command installs it.
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from bandbridge.errors import UserError
@@ -34,10 +37,22 @@ def need(module: str, extra: str | None = None) -> ModuleType:
 
     extra: the one to name, where that is not the one of :data:`EXTRAS`.
     """
+    if module.startswith("onnxruntime"):
+        # From 1.31 on it tells its maker of the machine and the program that runs it, unless this is set before.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(module)
     except ImportError as fault:
         raise lacking(fault, extra) or fault from fault
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Turn a failed import of what an extra brings into a :class:`UserError`; also a decorator."""
+    try:
+        yield
+    except ImportError as fault:
+        raise lacking(fault) or fault from fault
 
 
 def is_installed(package: str) -> bool:

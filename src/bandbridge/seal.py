@@ -329,7 +329,8 @@ def read_product(path: Path) -> dict[str, Any]:
     Raises :class:`AlteredError` when it is not as it was written, :class:`UserError` when it is damaged.
     """
     require_unaltered(path)
-    return read_json(path)
+    # A model folder and a graph are made by no study's command.
+    return read_json(path, None if path.name == "run.json" or (path.parent / "run.json").exists() else COPY_AGAIN)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def test_a_model_that_saw_few_images_upside_down_says_so(bandbridge, small_study
         "both ways judged"
     )
     path.write_text(text.replace('"upright": true', '"upright": false'))
+    (model / "model.onnx").unlink()  # which says that they are stood upright
     seal(model)
     warned = bandbridge("predict", model, images, "--out", tmp_path / "few")
     assert "10% of the images were upside down; give --flips" in " ".join(warned.err.split())

@@ -269,7 +269,7 @@ def _json_readers(home: Home, place: Path) -> list[tuple[Path, Callable[[], obje
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.dataset.splits import read_split
     from bandbridge.dataset.store import open_store
-    from bandbridge.model.classifier import read_config
+    from bandbridge.model.config import read_config
     from bandbridge.predict.confidence import read_confidence
     from bandbridge.predict.ensemble import open_models
     from bandbridge.predict.likeness import read_likeness

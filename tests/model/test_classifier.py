@@ -12,7 +12,7 @@ from tests.finished import begin_run, seal
 
 from bandbridge.errors import UserError
 from bandbridge.karyotype import CLASSES
-from bandbridge.model.classifier import read_config
+from bandbridge.model.config import read_config
 from bandbridge.seal import AlteredError
 
 CONFIG = {

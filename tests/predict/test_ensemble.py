@@ -15,6 +15,7 @@ from tests.finished import seal, with_record
 
 from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.decode import decode_gray
+from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions, write_predictions
 from bandbridge.export.folder import export_folder
@@ -214,6 +215,9 @@ def test_without_torch_a_run_and_an_old_folder_say_what_opens_them(folders, mode
     with pytest.raises(UserError, match="is a training run"):
         open_member(folders["imagenet"], "last", "cpu")
     (model / "model.onnx").unlink()
+    with pytest.raises(AlteredError, match=r"model\.onnx is missing, and SHA256SUMS names it"):
+        open_member(model, "last", "cpu")
+    (model / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match=f"bandbridge models complete {model}"):
         open_member(model, "last", "cpu")
 
@@ -226,6 +230,25 @@ def test_a_model_folder_answers_by_its_graph_as_its_weights_do(model, images):
         assert np.abs(first.probabilities - second.probabilities).max() < 1e-5
         for name in ("unlike", "unscaled", "empty"):
             assert np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_without_torch_what_is_no_model_is_said_to_be_none(monkeypatch, tmp_path):
+    at_work(monkeypatch, gpu=False, runtime=False, torch_there=False)
+    for place, said in ((tmp_path / "nope", "does not exist"), (tmp_path, "is not the folder of a run")):
+        with pytest.raises(UserError, match=said):
+            open_member(place, "last", "cpu")
+
+
+@pytest.mark.parametrize("what", ["run", "classes", "preparation"])
+def test_a_graph_of_another_model_is_refused_by_what_it_says_of_itself(model, what):
+    other = {"run": "ffffffffffff", "classes": '["1", "2"]', "preparation": Preparation(size=32).model_dump_json()}
+    graph = onnx.load(str(model / "model.onnx"))
+    stated = {one.key: one.value for one in graph.metadata_props}
+    onnx.helper.set_model_props(graph, {**stated, what: other[what]})
+    onnx.save(graph, str(model / "model.onnx"))
+    (model / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match=f"is another model's: its {what} is not"):
+        open_models([model], device="cpu")
 
 
 def test_a_graph_without_features_tells_nothing_of_where_it_looks(model):

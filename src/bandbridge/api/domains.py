@@ -13,6 +13,7 @@ from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.extras import asking
 from bandbridge.progress import Listener, listening, note
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Advice(NamedTables):
         return folder
 
 
+@asking()
 def similarity(
     *datasets: Place,
     natural: str | Path | None = None,
@@ -133,6 +135,7 @@ def similarity(
     return Similarity(tuple(tables), tuple(distances), tuple(domains), seed)
 
 
+@asking()
 def advise(
     target: Place,
     candidates: Place | Sequence[Place],

@@ -12,6 +12,7 @@ from bandbridge.api.places import Place, opened_dataset
 from bandbridge.api.study import parse_duration, time_limit
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
+from bandbridge.extras import asking
 from bandbridge.progress import Listener, in_place, listening, note, status
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class FineTuned:
         return "\n".join([*lines, *self.notes])
 
 
+@asking()
 def fine_tune(
     model: Any,
     dataset: Place,

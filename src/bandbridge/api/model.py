@@ -70,7 +70,7 @@ class Model:
         if confidence is None:
             found.append(
                 "no out-of-fold predictions come with these models: probabilities are not calibrated, "
-                "nothing is flagged"
+                "no image is flagged for its own"
             )
             return found
         temperature = f"(temperature {confidence.temperature:.2f})"

@@ -20,6 +20,7 @@ from bandbridge.api.tables import NamedTables
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.fold_notes import fold_sentences
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.extras import asking
 from bandbridge.files import require_folder
 from bandbridge.progress import Listener, format_duration, in_place, listening, note, status
 from bandbridge.study import plan as planning
@@ -99,6 +100,7 @@ class Study:
         self._ledger = Ledger(runs)
 
     @classmethod
+    @asking()
     def read(
         cls,
         path: str | Path,

@@ -75,7 +75,10 @@ def export(
         )
     if done.loss is not None:
         say(done.loss.sentence())
-        note("the thresholds for checking were learned with float32: the 8-bit model marks every image for a person")
+        note(
+            "the thresholds for checking were learned with float32 and do not hold here: predict flags no image for "
+            "its probability, and example.py beside the model every one"
+        )
     note(f"written to {folder}")
 
 

@@ -27,7 +27,7 @@ from bandbridge.cli import (
 )
 from bandbridge.disk import on_windows
 from bandbridge.errors import EnvironmentFault, UserError, visible
-from bandbridge.extras import lacking
+from bandbridge.extras import asking
 from bandbridge.machine import let_threads_sleep
 from bandbridge.progress import console, listening
 from bandbridge.terminal import say
@@ -108,17 +108,12 @@ def run() -> None:
             foreign = on_windows() and not stream.isatty() and "PYTHONIOENCODING" not in os.environ
             stream.reconfigure(encoding="utf-8" if foreign else None, errors="replace")
     try:
-        with listening(True):
+        with listening(True), asking():
             app()
     except UserError as error:
         if debug:
             raise
         _stop(error.message, error.remedy, error.exit_code)
-    except ImportError as fault:
-        absent = lacking(fault)
-        if debug or absent is None:
-            raise
-        _stop(absent.message, absent.remedy, absent.exit_code)
     except OSError as fault:
         if debug:
             raise

@@ -59,7 +59,7 @@ def export_model(
     """
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
-    from bandbridge.model.classifier import read_config
+    from bandbridge.model.config import read_config
     from bandbridge.predict.confidence import Promise
     from bandbridge.progress import note
     from bandbridge.seal import read_run

@@ -115,7 +115,9 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
                     remedy = "Give a folder or zip with a folder of images for each cell."
                     raise UserError(f"{cells} holds no cell", remedy)
                 added = add_cells(opened, found)
-            note(f"{len(added['cells'])} cells, {added['new']} of them new")
+            from bandbridge.dataset.findings import counted
+
+            note(f"{counted(len(added['cells']), 'cell')}, {added['new']} of them new")
         except BaseException:
             store.close()
             raise

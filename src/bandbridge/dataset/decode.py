@@ -117,8 +117,8 @@ def decode_image(data: bytes, name: str) -> Decoded:
             return _decode_by_pillow(image)
     except DecodeError:
         raise
-    except UserError as fault:  # of a package that is not installed
-        raise DecodeError(name, fault.message, fault.remedy) from fault
+    except UserError as fault:  # of a package that is not installed; lists of files leave out the remedies
+        raise DecodeError(name, f"{fault.message}; i{fault.remedy[1:]}", "") from fault
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(name, f"more than {MAX_PIXELS} pixels; refused") from None
     except UnidentifiedImageError:

@@ -31,8 +31,8 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
         planes, bits, inverted = _tiff_planes(data, name) if tiff.is_tiff(data) else _other_planes(data)
     except DecodeError:
         raise
-    except UserError as fault:  # of a package that is not installed
-        raise DecodeError(name, fault.message, fault.remedy) from fault
+    except UserError as fault:  # of a package that is not installed; lists of files leave out the remedies
+        raise DecodeError(name, f"{fault.message}; i{fault.remedy[1:]}", "") from fault
     except Exception as fault:  # decoders let many kinds through on damaged input
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
     pages, _, _, channels = planes.shape

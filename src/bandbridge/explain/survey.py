@@ -29,7 +29,7 @@ from bandbridge.explain.perturbation import deletion_insertion, random_maps
 from bandbridge.explain.runs import FoldRuns, comparable_runs
 from bandbridge.explain.seen import SeeingClassifier, open_seeing
 from bandbridge.files import content_hash, replacing
-from bandbridge.model.classifier import read_config
+from bandbridge.model.config import read_config
 from bandbridge.study.plan import Study
 
 #: Every measure of the table, and what it is.

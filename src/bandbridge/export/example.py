@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,6 +129,7 @@ def number_pieces(mask: np.ndarray) -> np.ndarray:
 def open_model(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from prepared images, uint8 [N, size, size], to probabilities, float32 [N, classes]."""
     if (folder / "model.onnx").exists():
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells its maker of this machine
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])

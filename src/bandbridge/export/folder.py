@@ -33,7 +33,8 @@ from bandbridge.export.graph import exportable, write_beside_weights
 from bandbridge.files import folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
-from bandbridge.model.classifier import Classifier, exported_facts, open_classifier
+from bandbridge.model.classifier import Classifier, open_classifier
+from bandbridge.model.config import exported_facts
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, read_confidence, write_confidence
 from bandbridge.predict.ensemble import is_run, sibling_folds
@@ -51,7 +52,7 @@ from bandbridge.predict.runtime import MODEL_FILES
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
 from bandbridge.progress import track
-from bandbridge.seal import SUMS, read_product, seal_of, write_sums
+from bandbridge.seal import SUMS, AlteredError, Seal, read_product, require_unaltered, seal_of, write_sums
 
 README = "README.md"
 _APPROACHES = {
@@ -187,14 +188,14 @@ def _save_for_timm(classifier: Classifier, folder: Path, config: dict[str, Any],
 
 
 def complete_folder(folder: Path) -> bool:
-    """Add to the model ``folder`` of an earlier build what ``predict`` and ``review`` use without PyTorch.
+    """Add to a model ``folder`` what is used without PyTorch, or make it again where it is broken.
 
     Returns whether anything was missing. Raises :class:`UserError` where ``folder`` is no model folder.
     """
     if not exported_facts(folder):
         raise UserError(f"{folder} is no model folder", "Name one that bandbridge models export wrote.")
-    seal, graph = seal_of(folder), folder / MODEL_FILES["onnx"]
-    if graph.is_file() and (seal is None or graph.name in (seal.files or ())):
+    seal, names = seal_of(folder), (MODEL_FILES["onnx"], EVIDENCE)
+    if _is_complete(folder, seal, names):
         return False
     classifier = open_classifier(folder, device="cpu")
     with folder_beside(folder) as apart:
@@ -202,10 +203,24 @@ def complete_folder(folder: Path) -> bool:
         made = sorted(apart.iterdir())
         for file in made:
             flush(file)
-            file.replace(folder / file.name)
+            rename(file, folder / file.name)
+        for name in {*names} - {file.name for file in made}:
+            (folder / name).unlink(missing_ok=True)
     # The hashes last: without them the graph counts as missing, and the next attempt makes it again.
     known = seal.files if seal is not None and seal.files else {file.name for file in folder.iterdir()} - {README}
     write_sums(folder, {*known, *(file.name for file in made)})
+    return True
+
+
+def _is_complete(folder: Path, seal: Seal | None, names: Sequence[str]) -> bool:
+    """Whether the hashes of ``folder`` name its graph, and those of ``names`` that they do are there as written."""
+    if seal is None or names[0] not in (seal.files or ()):
+        return False
+    try:
+        for name in names:
+            require_unaltered(folder / name)
+    except AlteredError:
+        return False
     return True
 
 

@@ -313,7 +313,7 @@ def state_metadata(path: Path, properties: Mapping[str, str]) -> None:
 def write_openvino(plain: Path, path: Path, properties: Mapping[str, str]) -> None:
     """Write the ONNX file ``plain`` as ``path`` (.xml, with the weights in .bin), float32, with ``properties``."""
     openvino = need("openvino")
-    model = openvino.convert_model(plain)
+    model = openvino.Core().read_model(plain)  # convert_model would tell its maker of it
     for key, value in properties.items():
         model.set_rt_info(value, ["bandbridge", key])
     openvino.save_model(model, path, compress_to_fp16=False)

@@ -14,7 +14,8 @@ from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.export.folder import Worth, look_at, write_model
-from bandbridge.model.classifier import exported_facts, open_classifier
+from bandbridge.model.classifier import open_classifier
+from bandbridge.model.config import exported_facts
 from bandbridge.predict.confidence import Confidence, fit_confidence, read_confidence
 from bandbridge.predict.ensemble import confidence_of_folds, is_run, sibling_folds
 from bandbridge.predict.likeness import Likeness

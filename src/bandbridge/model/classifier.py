@@ -6,30 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
-from bandbridge.karyotype import each_once
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.channels import as_channels, as_views
+from bandbridge.model.config import RECOPY, exported_facts, read_config
 from bandbridge.model.device import find_device
-from bandbridge.model.weights import Triple, initialise_from_run
+from bandbridge.model.weights import initialise_from_run
 from bandbridge.progress import note
 from bandbridge.seal import (
     EXPORTED_WEIGHTS,
     SUMS,
     name_once,
-    parsed,
     read_done,
-    read_product,
     read_run,
     require_unaltered,
     run_facts,
@@ -38,26 +35,6 @@ from bandbridge.seal import (
 
 #: Images that go through a model at a time.
 BATCH = 32
-
-
-_REMEDY = "Copy the whole folder again, or train the run or export the model again."
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class ModelConfig(BaseModel):
-    """What a run's ``config.json`` and that of an exported model, under "bandbridge", say of the model.
-
-    classes: in the order of the logits, each once. mean, std: of the three input channels, in 0..1.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    architecture: str
-    classes: Annotated[tuple[str, ...], AfterValidator(each_once)]
-    preparation: Preparation
-    mean: tuple[_Finite, _Finite, _Finite]
-    std: tuple[_Positive, _Positive, _Positive]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +109,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     _name_unsealed(folder, exported)
     if not weights.is_file():
         if exported:
-            raise UserError(f"the model folder {folder} holds no {weights.name}", _REMEDY)
+            raise UserError(f"the model folder {folder} holds no {weights.name}", RECOPY)
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
@@ -143,7 +120,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     return Classifier(
         folder,
         checkpoint,
-        run_facts(exported.get("run", {}), folder / "config.json", _REMEDY) if exported else read_run(folder),
+        run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder),
         model.eval().to(found),
         architecture,
         classes,
@@ -158,41 +135,3 @@ def _name_unsealed(folder: Path, exported: dict[str, Any]) -> None:
         name_once(folder, SUMS)
     elif not exported and read_done(folder) is None:
         note(f"the run {folder} is not finished, by its own account: its files are compared with nothing")
-
-
-def exported_facts(folder: Path) -> dict[str, Any]:
-    """Return what an exported model says of itself in ``folder``; {} where it is none."""
-    found = read_product(folder / "config.json").get("bandbridge")
-    return found if isinstance(found, dict) else {}
-
-
-def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple, Triple]:
-    """Return architecture, classes, preparation, mean and std of the run, or the exported model, in ``folder``.
-
-    Raises :class:`UserError` for a folder that is no run and for a damaged file.
-    """
-    if not folder.exists():
-        raise UserError(
-            f"{folder} does not exist",
-            "Name a run such as runs/<task>/<architecture>/<approach>/fold0-<id>, an exported model, or a model.onnx.",
-        )
-    graphs = [path for path in (folder, *folder.glob("*")) if path.suffix in (".onnx", ".xml")]
-    if graphs and not (folder / "config.json").exists():
-        raise UserError(
-            f"{graphs[0]} is an exported graph: it classifies (predict, evaluate, review), and nothing else",
-            "Name the run, or the model folder, that it was exported from.",
-        )
-    config = exported_facts(folder) or read_product(folder / "config.json")
-    if not config:
-        raise UserError(
-            f"{folder} is not the folder of a run: it holds no config.json.",
-            "Name one such as runs/<task>/<architecture>/<approach>/fold0-<id>.",
-        )
-    if "classes" not in config and "num_classes" in config:
-        raise UserError(
-            f"{folder} is a model folder as timm writes it: it does not say how images are prepared, nor which classes "
-            "there are.",
-            "Name the folder of the run that it was made from, runs/<task>/<architecture>/<approach>/fold0-<id>.",
-        )
-    found = parsed(ModelConfig, config, folder / "config.json", _REMEDY)
-    return found.architecture, found.classes, found.preparation, found.mean, found.std

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.files import default_mode, is_present, load_json, replacing
 from bandbridge.model.architectures import Architecture, pretrained_config
+from bandbridge.model.config import Triple
 from bandbridge.model.packages import InstalledWeights, install_command, installed_weights, read_weights, require_hash
 from bandbridge.seal import file_hash, require_unaltered
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 WEIGHTS_VARIABLE = "BANDBRIDGE_WEIGHTS"
 _HUB_FILE = "model.safetensors"
 _HUB_TIMEOUT_S = 5.0
-Triple = tuple[float, float, float]
 Origin = Literal["folder", "package", "hub"]
 
 

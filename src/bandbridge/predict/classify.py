@@ -184,7 +184,7 @@ def _unknown(cell: Sequence[Chromosome], deviating: int, ensemble: Ensemble) -> 
         why = f"{strange} of its {count} chromosomes look unlike the images the model was trained on"
     elif most is not None and deviating > most:
         gone = max(0, COMPLETE - count)
-        besides = f" besides {counted(gone, 'missing chromosome')}" if gone else ""
+        besides = f" besides {counted(gone, 'chromosome')} missing" if gone else ""
         known = f"those of the cells it was measured on in {most} at most"
         why = f"its counts deviate in {deviating} classes{besides}, {known}"
     else:

@@ -15,14 +15,14 @@ from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.extras import is_installed
-from bandbridge.files import is_present
 from bandbridge.machine import require_device, sees_gpu
+from bandbridge.model.config import read_config
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
-from bandbridge.predict.graph import CONFIG, graph_file, open_graph
+from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
-from bandbridge.predict.runtime import knows_gpu
+from bandbridge.predict.runtime import MODEL_FILES, knows_gpu
 from bandbridge.predict.way_up import weigh_ways
-from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run
+from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run, require_unaltered
 
 #: Images that are decoded and judged together.
 BATCH = 64
@@ -270,7 +270,10 @@ def open_member(place: Path, checkpoint: str, device: str, *, graphs: bool = Tru
         by_graph = _at_work(graph, device)
         if by_graph is not None:
             return open_graph(graph, by_graph)
-    if not is_installed("torch") and (graph is not None or is_present(place / CONFIG)):
+    if graph is None:
+        require_unaltered(place / MODEL_FILES["onnx"])  # it is named where it was lost
+    if not is_installed("torch"):
+        read_config(place)  # what is no model is said to be none
         raise _without_torch(place)
     from bandbridge.model.classifier import open_classifier  # torch, which a graph does without
 
@@ -292,7 +295,9 @@ def _at_work(graph: Path, device: str) -> Literal["cpu", "cuda"] | None:
         return None
     raise UserError(
         f"{graph} cannot be run on {device}: no ONNX Runtime that knows it, and such a device, are here",
-        "Use --device cpu, or install onnxruntime-gpu in the place of onnxruntime, or bandbridge[train].",
+        "Use --device cpu."
+        if device == "mps"
+        else "Use --device cpu, or install onnxruntime-gpu in the place of onnxruntime, or bandbridge[train].",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,15 +104,32 @@ def open_graph(file: Path, device: str = "cpu") -> GraphClassifier:
     if seal_of(folder) is None:
         name_once(folder, "graph")
     runtime = _opened(partial(open_runtime, file, device=device), file)
+    _require_same(runtime.stated, facts, file, remedy)
     evidence = _opened(partial(open_evidence, folder, runtime), folder / EVIDENCE)
     return GraphClassifier(
         folder, facts.run.model_dump(), facts.classes, facts.preparation, facts.temperature, runtime, evidence
     )
 
 
+def _require_same(stated: Mapping[str, str], facts: _Facts, file: Path, remedy: str) -> None:
+    """Raise :class:`UserError` where the graph in ``file`` says of itself another model than the files beside it."""
+    beside = {"run": facts.run.id, "classes": list(facts.classes), "preparation": facts.preparation}
+    try:
+        own = {
+            "run": stated.get("run", ""),
+            "classes": json.loads(stated.get("classes", "null")),
+            "preparation": Preparation.model_validate_json(stated["preparation"]) if "preparation" in stated else None,
+        }
+    except ValueError as fault:
+        raise UserError(f"{file} says of itself what cannot be read: {fault}", remedy) from fault
+    for what, value in own.items():
+        if value and beside[what] and value != beside[what]:
+            raise UserError(f"{file} is another model's: its {what} is not that of the files beside it", remedy)
+
+
 def _read_facts(folder: Path, remedy: str) -> _Facts:
     """What a model folder's config.json, or the preparation.json of an exported graph, says."""
-    own = read_product(folder / CONFIG).get("bandbridge") if (folder / CONFIG).is_file() else None
+    own = read_product(folder / CONFIG).get("bandbridge")
     if isinstance(own, dict):
         return parsed(_Facts, own, folder / CONFIG, remedy)
     if not (folder / FACTS).is_file():

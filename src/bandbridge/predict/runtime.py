@@ -14,6 +14,8 @@ from bandbridge.machine import sees_gpu, usable_cores
 Format = Literal["onnx", "openvino"]
 #: The model's file in an exported folder; OpenVINO keeps the weights in a .bin beside it.
 MODEL_FILES: Mapping[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+#: What a graph says of itself that the files beside it say as well.
+STATED = ("run", "classes", "preparation")
 _ON_GPU, _ON_CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -22,6 +24,10 @@ class Runtime(Protocol):
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return logits and probabilities, float32 [N, K] each, of prepared ``images``, uint8 [N, S, S]."""
+
+    @property
+    def stated(self) -> Mapping[str, str]:
+        """What the file says of itself, as text: :data:`STATED` and more; {} where it says nothing."""
 
     @property
     def gives_features(self) -> bool:
@@ -60,6 +66,7 @@ class _OnnxRuntime:
     def __init__(self, path: Path, threads: int, device: str) -> None:
         self._session = open_session(path, threads, device)
         self.gives_features = "features" in {one.name for one in self._session.get_outputs()}
+        self.stated: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, probabilities = self._outputs(("logits", "probabilities"), images)
@@ -78,7 +85,10 @@ class _OpenVino:
         core = need("openvino").Core()
         # Left to itself OpenVINO computes in bfloat16 where the processor can, and the verified logits would not hold.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-        self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        model = core.read_model(path)
+        places = {key: ["bandbridge", key] for key in STATED}
+        self.stated = {key: str(model.get_rt_info(at)) for key, at in places.items() if model.has_rt_info(at)}
+        self._compiled = core.compile_model(model, "CPU", settings)
         names = {name for output in self._compiled.outputs for name in output.get_names()}
         self.gives_features = "features" in names
 

@@ -28,7 +28,8 @@ from bandbridge.evaluation.predictions import FINE_TUNED
 from bandbridge.files import file_stems
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import find_architecture
-from bandbridge.model.classifier import exported_facts, open_classifier, read_config
+from bandbridge.model.classifier import open_classifier
+from bandbridge.model.config import exported_facts, read_config
 from bandbridge.seal import EXPORTED_WEIGHTS, file_hash, read_run
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import GivenModel, Init, PlannedRun, RunRecord

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 
 from bandbridge.errors import UserError
-from bandbridge.model.classifier import read_config
+from bandbridge.model.config import read_config
 from bandbridge.model.weights import Triple, initialise_from_run
 from bandbridge.seal import remake
 from bandbridge.study.ledger import Ledger
