@@ -73,3 +73,27 @@ def test_a_command_that_needs_an_extra_says_so_in_one_line(tmp_path: Path) -> No
     told = " ".join(done.stderr.split())
     assert "error: this needs PyTorch, which is not installed here" in told
     assert 'Install it with: pip install "bandbridge[train]"' in told
+
+
+def test_the_same_from_python_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    calls = (
+        "bb.similarity('a', 'b')",
+        "bb.advise('a', ['b'])",
+        "bb.fine_tune('m', 'd', out='o')",
+        "bb.Study.read('s.yaml')",
+        "bb.load_model('nope')",
+    )
+    code = _SHUT.format(absent=("torch", "timm", "safetensors", "sklearn", "lightning_fabric"), words=[])
+    asked = "\n".join(f"told({call!r})" for call in calls)
+    code = code.partition("from bandbridge.cli")[0] + (
+        "import bandbridge as bb\n"
+        "def told(call):\n"
+        "    try:\n"
+        "        eval(call)\n"
+        "    except bb.UserError as error:\n"
+        "        print(call, '|', error.message, '|', error.remedy)\n" + asked
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(calls), done.stderr
+    assert all("bandbridge[train]" in line for line in lines[:3]) and "nope does not exist" in lines[-1]

@@ -62,6 +62,7 @@ def lean(home: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run ``bandbridge`` of that installation in ``home``."""
     command = [PYTHON, "-m", "bandbridge", *map(str, words)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("BANDBRIDGE", "PYTHONPATH"))}
+    clean.pop("ORT_DISABLE_TELEMETRY", None)
     return subprocess.run(command, cwd=home, env=clean, capture_output=True, text=True, check=False)
 
 

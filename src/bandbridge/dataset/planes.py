@@ -67,7 +67,7 @@ def _tiff_planes(data: bytes, name: str) -> tuple[np.ndarray, int, bool]:
         for one in series.pages:
             if one is not None:
                 tiff.require_segments(one, data)
-        found, axes = series.asarray(), series.axes
+        found, axes = tiff.by_tifffile(series), series.axes
         channels = [axis for axis in axes if axis in "CS" and axes.count(axis) == 1]
         order = [axis for axis in axes if axis not in "YXCS"] + ["Y", "X", *channels]
         moved = np.moveaxis(found, [axes.index(axis) for axis in order], range(len(order)))

@@ -237,7 +237,7 @@ class Page:
         :class:`UserError` for a compression that takes imagecodecs where that is not installed.
         """
         require_segments(self.page, data)
-        pixels = _by_pillow(self.page, data) if lacks_codec(self.page) else _by_tifffile(self.page)
+        pixels = _by_pillow(self.page, data) if lacks_codec(self.page) else by_tifffile(self.page)
         axes = self.page.axes
         for axis in [axis for axis in axes if axis not in "YXS"]:  # depth and the like: the first plane
             pixels, axes = pixels.take(0, axis=axes.index(axis)), axes.replace(axis, "", 1)
@@ -309,9 +309,13 @@ def lacks_codec(page: Any) -> bool:
     return not is_installed("imagecodecs") and page.compression not in tifffile.TIFF.DECOMPRESSORS
 
 
-def _by_tifffile(page: Any) -> np.ndarray:
+def by_tifffile(part: Any) -> np.ndarray:
+    """Return the pixels of a page or series; :class:`UserError` where that takes imagecodecs, which is not here.
+
+    Raises whatever else tifffile and its codecs do.
+    """
     try:
-        return np.asarray(page.asarray())
+        return np.asarray(part.asarray())
     except Exception as fault:
         # What tifffile does by itself may take a module of a later Python, or whole bytes a sample.
         if isinstance(fault, ImportError) or "imagecodecs" in str(fault):
