@@ -277,6 +277,8 @@ def alterations() -> list[Alteration]:
     ]
     sealed = {
         "weights: one bit": lambda home: flip_byte(home / MODEL / "model.safetensors"),
+        "graph: one bit": lambda home: flip_byte(home / MODEL / "model.onnx"),
+        "evidence: one bit": lambda home: flip_byte(home / MODEL / "evidence.onnx"),
         "config.json: the mean": lambda home: edit(
             home / MODEL / "config.json", lambda value: value["bandbridge"].update(mean=[0.1, 0.1, 0.1])
         ),
