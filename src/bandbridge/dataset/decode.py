@@ -51,6 +51,14 @@ class DecodeError(UserError):
         return DecodeError, (self.name, self.problem, self.remedy)
 
 
+def in_want_of_package(name: str, fault: UserError) -> DecodeError:
+    """Return what to say of the file ``name`` where ``fault`` asks for a package that is not installed.
+
+    The remedy is a part of the message, for lists of files leave remedies out.
+    """
+    return DecodeError(name, f"{fault.message}; {fault.remedy[:1].lower()}{fault.remedy[1:]}", "")
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """An image as its file holds it.
@@ -117,8 +125,8 @@ def decode_image(data: bytes, name: str) -> Decoded:
             return _decode_by_pillow(image)
     except DecodeError:
         raise
-    except UserError as fault:  # of a package that is not installed; lists of files leave out the remedies
-        raise DecodeError(name, f"{fault.message}; i{fault.remedy[1:]}", "") from fault
+    except UserError as fault:
+        raise in_want_of_package(name, fault) from fault
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(name, f"more than {MAX_PIXELS} pixels; refused") from None
     except UnidentifiedImageError:

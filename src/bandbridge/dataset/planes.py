@@ -9,7 +9,7 @@ from PIL import Image
 
 from bandbridge.dataset import claims, tiff
 from bandbridge.dataset.claims import MAX_PIXELS
-from bandbridge.dataset.decode import FORMATS, DecodeError, deep_png
+from bandbridge.dataset.decode import FORMATS, DecodeError, deep_png, in_want_of_package
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.extras import need
@@ -31,8 +31,8 @@ def choose_plane(data: bytes, name: str, page: int, channel: int, bit_depth: int
         planes, bits, inverted = _tiff_planes(data, name) if tiff.is_tiff(data) else _other_planes(data)
     except DecodeError:
         raise
-    except UserError as fault:  # of a package that is not installed; lists of files leave out the remedies
-        raise DecodeError(name, f"{fault.message}; i{fault.remedy[1:]}", "") from fault
+    except UserError as fault:
+        raise in_want_of_package(name, fault) from fault
     except Exception as fault:  # decoders let many kinds through on damaged input
         raise DecodeError(name, f"cannot be decoded, truncated or damaged ({fault})") from fault
     pages, _, _, channels = planes.shape

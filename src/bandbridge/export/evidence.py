@@ -30,8 +30,14 @@ from bandbridge.predict.runtime import open_session
 _TOLERANCE = 1e-4
 
 
-class _Head(nn.Module):
-    """Maps features [N, C, h, w] and one-hot classes [N, K] to Grad-CAM maps [N, h, w]."""
+class _Linear(nn.Module):
+    """Maps features [N, C, h, w] and one-hot classes [N, K] to Grad-CAM maps [N, h, w]: of a linear layer."""
+
+    weight: Tensor
+
+    def __init__(self, last: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", last.weight.detach().clone())
 
     def forward(self, features: Tensor, chosen: Tensor) -> Tensor:
         """Return the positive part of the weighted sum of channels."""
@@ -41,17 +47,6 @@ class _Head(nn.Module):
 
     def slopes(self, pooled: Tensor, chosen: Tensor) -> Tensor:
         """Return the gradient of the chosen logits by ``pooled`` [N, C], as that."""
-        raise NotImplementedError
-
-
-class _Linear(_Head):
-    weight: Tensor
-
-    def __init__(self, last: nn.Linear) -> None:
-        super().__init__()
-        self.register_buffer("weight", last.weight.detach().clone())
-
-    def slopes(self, pooled: Tensor, chosen: Tensor) -> Tensor:
         return chosen @ self.weight
 
 

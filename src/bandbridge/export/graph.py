@@ -174,10 +174,10 @@ class ImageGraph(nn.Module):
         seen = self.normalised(images)
         if "features" in self.outputs:
             features = self.model.forward_features(seen)  # type: ignore[operator]
-            logits = self.model.forward_head(features)  # type: ignore[operator]
-            return logits, torch.softmax(logits / self.temperature, dim=1), features
-        logits = self.model(seen)
-        return logits, torch.softmax(logits / self.temperature, dim=1)
+            logits, more = self.model.forward_head(features), (features,)  # type: ignore[operator]
+        else:
+            logits, more = self.model(seen), ()
+        return logits, torch.softmax(logits / self.temperature, dim=1), *more
 
 
 def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, trial: Trial | None = None) -> Exported:
@@ -194,9 +194,7 @@ def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, tria
         raise ValueError(f"a temperature is above 0 and finite, not {source.temperature}")
     with _new_folder(out) as folder:
         model, loss = folder / MODEL_FILES[kind], None
-        _write(source, folder, kind, None)
-        differences = compare(source, open_runtime(model, 1), images)
-        _refuse_difference(differences, kind)
+        differences = _write_checked(source, folder, kind, images)
         if trial is not None:
             loss = _in_eight_bits(source, folder, kind, trial)
         else:
@@ -205,19 +203,24 @@ def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, tria
     return Exported(out, differences, loss)
 
 
-def write_beside_weights(source: Exportable, folder: Path) -> tuple[Difference, ...]:
-    """Write the graph of ``source``, and what tells where it sees a class, into ``folder``; return how far it is off.
+def _write_checked(source: Exportable, folder: Path, kind: Format, images: np.ndarray) -> tuple[Difference, ...]:
+    """Write the float32 model into ``folder``; refuse it where it is not PyTorch's, and return how far it is off."""
+    _write(source, folder, kind, None)
+    differences = compare(source, open_runtime(folder / MODEL_FILES[kind], 1), images)
+    _refuse_difference(differences, kind)
+    return differences
+
+
+def write_beside_weights(source: Exportable, folder: Path) -> None:
+    """Write the graph of ``source``, and what tells where it sees a class, into ``folder``.
 
     It is compared with PyTorch on drawn chromosomes. Raises :class:`EnvironmentFault` when the logits differ by more
     than ``TOLERANCE`` of their range.
     """
     need("onnx")
-    _write(source, folder, "onnx", None)
     images = drawn_images(source.preparation)
-    differences = compare(source, open_runtime(folder / MODEL_FILES["onnx"], 1), images)
-    _refuse_difference(differences, "onnx")
+    _write_checked(source, folder, "onnx", images)
     _add_evidence(source, folder, images)
-    return differences
 
 
 def drawn_images(preparation: Preparation) -> np.ndarray:
