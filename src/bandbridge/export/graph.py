@@ -172,11 +172,12 @@ class ImageGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs of the graph, float32."""
         seen = self.normalised(images)
+        more: tuple[Tensor, ...] = ()
         if "features" in self.outputs:
             features = self.model.forward_features(seen)  # type: ignore[operator]
             logits, more = self.model.forward_head(features), (features,)  # type: ignore[operator]
         else:
-            logits, more = self.model(seen), ()
+            logits = self.model(seen)
         return logits, torch.softmax(logits / self.temperature, dim=1), *more
 
 
