@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.networks import moved_network
 
 from bandbridge.dataset.prepare import Preparation, prepare_image
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.export.graph import BATCHES, TOLERANCE, Difference, Exportable, ImageGraph, write_onnx
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import ARCHITECTURES, find_architecture
 from bandbridge.model.weights import normalisation
 from bandbridge.predict.runtime import open_runtime
+from bandbridge.synthetic.cells import draw_cell
 
 #: Of the probabilities, which are what a person sees.
 MOST = 1e-4

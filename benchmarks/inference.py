@@ -27,7 +27,6 @@ from PIL import Image
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.prepare import Preparation, prepare_image
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.export.graph import Exportable, ImageGraph, export
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import create_model, find_architecture
@@ -36,6 +35,7 @@ from bandbridge.predict.classify import Classified, assign_sheet, cell_table, cl
 from bandbridge.predict.ensemble import BATCH, Ensemble
 from bandbridge.predict.intake import Handed, hand_over
 from bandbridge.predict.runtime import open_runtime
+from bandbridge.synthetic.cells import draw_cell
 
 BATCHES = (1, 46)
 ROUNDS = 4

@@ -34,11 +34,11 @@ import torch
 from bandbridge.dataset.imagefolder import COLUMNS
 from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.dataset.store import Store, open_store
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.evaluation.predictions import write_predictions
 from bandbridge.files import write_json
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.study.execute import predictions_frame
+from bandbridge.synthetic.cells import draw_cell
 from bandbridge.training.bank import ImageBank
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric

@@ -59,10 +59,10 @@ from torchvision.transforms import v2
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.imagefolder import open_dataset
 from bandbridge.dataset.prepare import Preparation, prepare_image
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.files import write_text
 from bandbridge.karyotype import CLASS_INDEX, CLASSES
 from bandbridge.model.architectures import ARCHITECTURES, create_model, find_architecture
+from bandbridge.synthetic.cells import draw_cell
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import TrainingJob, lay_out, make_optimiser, train
 from bandbridge.training.recipe import Recipe, RecipeSpec, recipe_for

@@ -69,6 +69,7 @@ FLOORS = (
         ),
     ),
     Floor("dataset", "finished", "read, check, prepare, split"),
+    Floor("synthetic", "finished", "drawn cells"),
     Floor("evaluation", "finished", "numbers from predictions"),
     Floor("karyogram", "finished", "a cell's sheet, and its picture"),
     Floor("model", "training", "architectures and weights"),

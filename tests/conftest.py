@@ -140,7 +140,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 @pytest.fixture(scope="session")
 def drawn_set(made_once) -> Callable[..., Path]:
     """Return a function that draws a small synthetic set, once in a test run; nobody may write in its folder."""
-    from bandbridge.dataset.synthetic import write_synthetic_set
+    from bandbridge.synthetic.sets import write_synthetic_set
 
     def drawn(stain: str = "G", cells: int = 4, seed: int = 0) -> Path:
         name = f"{stain.lower()}{cells}-{seed}"

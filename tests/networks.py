@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bandbridge.dataset.prepare import Preparation, prepare_image
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
+from bandbridge.synthetic.cells import draw_cell
 
 #: Floating buffers that are part of how a network is built and stay as they are, by the end of their name.
 STRUCTURE = {

@@ -253,8 +253,8 @@ def import_odd_names(home: Path) -> Path:
     from bandbridge.dataset.audit import audit_dataset
     from bandbridge.dataset.formats import import_distribution
     from bandbridge.dataset.imagefolder import open_dataset
-    from bandbridge.dataset.synthetic import draw_cell
     from bandbridge.karyogram.drawing import Image
+    from bandbridge.synthetic.cells import draw_cell
 
     archive = home / "published.zip"
     with zipfile.ZipFile(archive, "w") as packed:

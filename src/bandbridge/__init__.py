@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bandbridge.api.predictions import Predictions
     from bandbridge.api.study import Study
     from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
-    from bandbridge.dataset.synthetic import draw_cells
     from bandbridge.errors import UserError
     from bandbridge.evaluation.appraisal import Evaluation
     from bandbridge.report.caution import Caution
+    from bandbridge.synthetic.sets import draw_cells
 
 #: Where each public name lives.
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "Study": "api.study",
     "UserError": "errors",
     "advise": "api.domains",
-    "draw_cells": "dataset.synthetic",
+    "draw_cells": "synthetic.sets",
     "fine_tune": "api.fine_tune",
     "load_model": "api.model",
     "open_dataset": "dataset.imagefolder",

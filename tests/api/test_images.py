@@ -11,8 +11,8 @@ from PIL import Image
 
 from bandbridge.api.images import hand_over_anything
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.dataset.synthetic import draw_cells
 from bandbridge.errors import UserError
+from bandbridge.synthetic.sets import draw_cells
 
 GRAY = np.arange(60, dtype=np.uint8).reshape(10, 6) * 4
 COLOUR = np.stack([GRAY, GRAY // 2, 255 - GRAY], axis=2)

@@ -14,7 +14,6 @@ from tests.networks import moved_network
 from torch import nn
 
 from bandbridge.dataset.prepare import Preparation, prepare_image
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.export import example
 from bandbridge.export.graph import Exportable, compare, export, pool_matrix
@@ -22,6 +21,7 @@ from bandbridge.export.trial import Trial
 from bandbridge.karyotype import CLASSES
 from bandbridge.model.architectures import ARCHITECTURES
 from bandbridge.predict.runtime import open_runtime
+from bandbridge.synthetic.cells import draw_cell
 
 SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
 
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.errors import UserError
 from bandbridge.predict.likeness import (
     STATISTICS,
@@ -19,6 +18,7 @@ from bandbridge.predict.likeness import (
     read_likeness,
     write_likeness,
 )
+from bandbridge.synthetic.cells import draw_cell
 
 
 def cells_of(stain: str, cells: range) -> tuple[list[np.ndarray], np.ndarray]:

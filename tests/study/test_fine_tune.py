@@ -17,7 +17,6 @@ from tests.networks import write_moved
 
 from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.dataset.prepare import Preparation
-from bandbridge.dataset.synthetic import write_synthetic_set
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.files import write_json
@@ -27,6 +26,7 @@ from bandbridge.study.fine_tune import Settings, Tuning, open_base, plan_tuning,
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 from bandbridge.study.run import Init, RunRecord
+from bandbridge.synthetic.sets import write_synthetic_set
 from bandbridge.training.recipe import Augmentation, RecipeSpec, recipe_for
 
 PREPARATION = Preparation(size=32, scale="common", extent=90)

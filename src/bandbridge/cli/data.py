@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bandbridge.cli.outputs import given_folder
+from bandbridge.cli.explain import BitDepth
+from bandbridge.cli.outputs import given_file, given_folder
+from bandbridge.files import write_text
 from bandbridge.terminal import Console, say
 
 if TYPE_CHECKING:
@@ -128,14 +130,44 @@ def synth(
     stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
     cells: int = typer.Option(10, min=1, help="How many cells, of 46 chromosomes each."),
     seed: int = typer.Option(0, min=0, help="The same seed draws the same images."),
+    look: Path | None = typer.Option(
+        None, metavar="FILE", help="Draw cells that look like a laboratory's: what bandbridge data look wrote."
+    ),
 ) -> None:
-    """Draw chromosomes from the ideogram: a small set to try everything on, with labels that are right."""
-    from bandbridge.dataset.synthetic import write_synthetic_set
+    """Draw chromosomes from the ideogram: as many as wanted, with labels that are right."""
     from bandbridge.progress import note
+    from bandbridge.synthetic.look import read_look
+    from bandbridge.synthetic.sets import write_synthetic_set
 
-    written = write_synthetic_set(destination, stain.value, cells, seed)
+    chosen = read_look(look) if look is not None else None
+    written = write_synthetic_set(destination, stain.value, cells, seed, look=chosen)
     say(str(written))
     note(f"Next: bandbridge data check {written}")
+
+
+@app.command("look")
+def look_(
+    images: Path = typer.Argument(..., help="Cells: a dataset, or a folder or zip with a folder for each cell."),
+    out: Path = typer.Argument(..., metavar="FILE", help="Where the look is written, as JSON.", callback=given_file),
+    stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
+    bit_depth: BitDepth = None,
+) -> None:
+    """Measure how a laboratory's chromosomes look, so that data synth --look draws others like them.
+
+    Labels are not looked at, and need not be there. Takes some minutes.
+    """
+    from bandbridge.dataset.by_cell import group_by_cell
+    from bandbridge.predict.intake import hand_over
+    from bandbridge.progress import note
+    from bandbridge.synthetic.fitting import fit_look
+
+    handed = hand_over(images, bit_depth)
+    groups = group_by_cell([one.cell for one in handed])
+    fitted = fit_look([[handed[place].gray() for place in group] for group in groups], stain.value, images.name)
+    write_text(out, fitted.look.model_dump_json(indent=1) + "\n")
+    note(f"misfit {fitted.before:.1f} of the usual look, {fitted.after:.1f} of this one")
+    say(str(out))
+    note(f"Next: bandbridge data synth DEST --stain {stain.value} --look {out}")
 
 
 def _print_audit(audit: Audit) -> None:

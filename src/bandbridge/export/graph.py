@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from bandbridge import __version__
 from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.prepare import Preparation
-from bandbridge.dataset.synthetic import draw_cell
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.explain.layers import find_cam_layer
 from bandbridge.export import example
@@ -49,6 +48,7 @@ from bandbridge.predict.runtime import MODEL_FILES, Format, Runtime, open_runtim
 from bandbridge.predict.trained_on import FILE as TRAINING
 from bandbridge.predict.trained_on import TrainedOn, write_trained_on
 from bandbridge.seal import SUMS, read_product, write_sums
+from bandbridge.synthetic.cells import draw_cell
 
 #: Numbers of images that are checked: a graph that has learned the batch of its tracing by heart fails one of them.
 BATCHES = (1, 3, 16)

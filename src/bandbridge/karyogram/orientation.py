@@ -253,8 +253,8 @@ def _read_profiles(text: str) -> Profiles:
 def ideogram_profiles() -> Profiles:
     """Return profiles for use without a set of one's own: ``upright.json`` beside this file.
 
-    Means are those of G-banded chromosomes drawn from the ideogram (draw_cell, seed 7, cells 0, 3, ... 42, none
-    inverted, no neighbours). Slopes were fitted to scores of these means on photographs, short arm up, of three public
-    sets (up to 110 images a class of BioImLab, Pki-3 and a third, G-banded one).
+    Means are those of G-banded chromosomes drawn from the ideogram (as version 0.1 drew them: seed 7, cells 0, 3, ...
+    42, none inverted, no neighbours). Slopes were fitted to scores of these means on photographs, short arm up, of
+    three public sets (up to 110 images a class of BioImLab, Pki-3 and a third, G-banded one).
     """
     return _read_profiles(files("bandbridge.karyogram").joinpath("upright.json").read_text(encoding="utf-8"))

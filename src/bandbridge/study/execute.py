@@ -38,6 +38,7 @@ from bandbridge.model.weights import (
 )
 from bandbridge.progress import format_duration, note
 from bandbridge.seal import DONE, Done, file_hash, hashes_of, write_sealed
+from bandbridge.study.drawn import Drawn
 from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, PREDICTIONS, PROGRESS, Ledger
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
@@ -321,7 +322,8 @@ class Executor:
             clear_head(model)
         training, held_out = data.rows(record.fold, store.samples)
         targets = store.targets_among(data.classes)
-        job = TrainingJob(run.id, record.recipe, store.images, targets, training, held_out, mean, std)
+        renewal = Drawn.of(data.dataset, training, store, data.classes)
+        job = TrainingJob(run.id, record.recipe, store.images, targets, training, held_out, mean, std, renewal)
         return Training(store, data.classes, model, job, weights, begun_with)
 
     def _keep_results(

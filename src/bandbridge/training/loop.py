@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -56,13 +56,24 @@ class OutOfMemory(UserError):
     exit_code = 1
 
 
+class Renewal(Protocol):
+    """New training images for every epoch, as many as there are training rows."""
+
+    def epoch(self, number: int, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of epoch ``number`` (from 0), uint8 as a job's, and their targets, int64 [N].
+
+        The same number gives the same images. last: no further one will be asked for.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """What one training works on.
 
     images: uint8 [N, S, S], or [N, 2, S, S] of two views. targets: int64 [N], class indices. training_rows,
     held_out_rows: int64 positions; no held-out rows means that the last epoch is also the best. mean, std: of the three
-    input channels, in 0..1.
+    input channels, in 0..1. renewal: where other images take the place of the training rows in every epoch.
     """
 
     run_id: str
@@ -73,6 +84,7 @@ class TrainingJob:
     held_out_rows: np.ndarray
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    renewal: Renewal | None = None
 
     @property
     def batch_size(self) -> int:
@@ -286,19 +298,24 @@ class _Session:
         job, device = self.job, self.fabric.device
         order = torch.randperm(len(job.training_rows), generator=run_generator(job.run_id, "order", epoch))
         draws = run_generator(job.run_id, "augmentation", epoch, device)
+        bank, known, training_rows = self.bank, self.targets, job.training_rows
+        if job.renewal is not None:
+            renewed, found = job.renewal.epoch(epoch, last=epoch + 1 == job.recipe.epochs)
+            bank, known = ImageBank(renewed, device), torch.tensor(found, device=device)
+            training_rows = np.arange(len(renewed))
         # All rows of the epoch at once: one copy to the device in place of one a step, which would wait for the last.
-        rows = torch.from_numpy(job.training_rows)[order].to(self.bank.rows_device)
-        targets = self.targets[rows.to(device)]
+        rows = torch.from_numpy(training_rows)[order].to(bank.rows_device)
+        targets = known[rows.to(device)]
         mine = share(job.batch_size, self.rank, self.world)
         own = rows[: job.steps_per_epoch * job.batch_size].view(-1, job.batch_size)[:, mine].reshape(-1)
         # Each device its own noise, for other images; the first, or only, as ever.
         noise = f"layers of device {self.rank}" if self.rank else "layers"
-        side = image_side(job.recipe, epoch, self.bank.size)
+        side = image_side(job.recipe, epoch, bank.size)
         total_steps = phase.epochs * job.steps_per_epoch
         loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         with _layer_noise(run_seed(job.run_id, noise, epoch), device):
-            for step, stored in enumerate(self.bank.batches(own, mine.stop - mine.start)):
+            for step, stored in enumerate(bank.batches(own, mine.stop - mine.start)):
                 batch = slice(step * job.batch_size + mine.start, step * job.batch_size + mine.stop)
                 factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
                 for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
