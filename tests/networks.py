@@ -22,6 +22,7 @@ from bandbridge.dataset.prepare import Preparation, prepare_image
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.weights import save_model
 from bandbridge.synthetic.cells import draw_cell
+from bandbridge.synthetic.look import Drawing
 
 #: Floating buffers that are part of how a network is built and stay as they are, by the end of their name.
 STRUCTURE = {
@@ -129,6 +130,7 @@ def _move_statistics(model: nn.Module, images: Tensor, generator: torch.Generato
 @cache
 def chromosomes(side: int, count: int = 16) -> Tensor:
     """Return float [count, 3, side, side], normalised, of the chromosomes of a drawn cell."""
-    drawn = draw_cell("G", 0, 0)[:: 46 // count][:count]
+    tidy = Drawing(variation=0.4, neighbours=0, overlaps=0, cut=0)
+    drawn = draw_cell("G", 0, 0, tidy)[:: 46 // count][:count]
     images = np.stack([prepare_image(one.image, Preparation(size=side)) for one in drawn])
     return ((torch.from_numpy(images)[:, None].float() / 255 - 0.45) / 0.22).expand(-1, 3, -1, -1)

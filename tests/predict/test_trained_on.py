@@ -13,6 +13,7 @@ import sys
 import pytest
 from tests.finished import unseal, with_record
 
+from bandbridge.api.model import load_model
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.export.folder import export_folder
@@ -199,3 +200,18 @@ def test_what_a_model_from_elsewhere_was_trained_on_is_kept_and_not_forgotten(tm
 def test_it_needs_no_torch():
     code = "import sys, bandbridge.predict.trained_on; assert not {'torch', 'timm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_whether_all_of_it_was_drawn_is_known_and_told(folders, tmp_path):
+    """The sets of these runs are drawn; of one real source among them the model has seen something real."""
+    trained = read_trained_on(folders["Q/two-step"])
+    assert trained.drawn_alone and all(source.drawn for source in trained.sources)
+    real = TrainedOn((*trained.sources, Source(dataset="another")), trained.digests, True)
+    write_trained_on(real, tmp_path / "training.json")
+    assert not real.drawn_alone and not TrainedOn((), frozenset(), True).drawn_alone
+    folder = export_folder(folders["Q/two-step"], tmp_path / "model")
+    assert read_trained_on(folder) == trained
+    (first, *_) = load_model(folder).notes()
+    assert first.startswith("trained on drawn chromosomes alone, no real one was seen")
+    both = load_model([folder, folders["G/imagenet"]]).notes()
+    assert any(line.startswith("1 of the models") or line.startswith("trained on drawn") for line in both)

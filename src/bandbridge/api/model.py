@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
 from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
+from bandbridge.predict.trained_on import FILE as TRAINED_ON
+from bandbridge.predict.trained_on import read_trained_on
 from bandbridge.progress import Listener, listening
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Model:
 
     def notes(self) -> list[str]:
         """Return what to know of the model's probabilities and flags, a sentence each."""
-        confidence, found = self._ensemble.confidence, []
+        confidence, found = self._ensemble.confidence, [*self._unreal()]
         if len(self._ensemble.members) > 1:
             found.append(f"{len(self._ensemble.members)} models; their probabilities are averaged")
         if confidence is None:
@@ -82,6 +84,15 @@ class Model:
             rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
             found.append(f"{known}; flagged are probabilities below {_below_one(below)}, {rest}")
         return found + [text for text in [without_errors(confidence)] if text]
+
+    def _unreal(self) -> Iterator[str]:
+        """That members have seen drawn chromosomes alone."""
+        homes = [member.folder for member in self._ensemble.members]
+        drawn = [(home / TRAINED_ON).is_file() and read_trained_on(home).drawn_alone for home in homes]
+        if any(drawn):
+            who = "trained" if all(drawn) else f"{sum(drawn)} of the models were trained"
+            known = "what its probabilities and flags promise holds for drawn ones"
+            yield f"{who} on drawn chromosomes alone, no real one was seen: {known} (bandbridge fine-tune knows yours)"
 
     def predict(
         self,

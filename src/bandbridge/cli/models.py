@@ -52,24 +52,26 @@ def export_model(
     ] = None,
     coverage: Coverage = 0.95,
     wanted_error: WantedError = 0.01,
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits: half of the size.")] = False,
 ) -> None:
     """Write a trained model as a folder to pass on: weights, timm's config.json, its confidence, a model card.
 
     timm loads it as "local-dir:FOLDER", and bandbridge predict, explain, review and export take it as a MODEL.
     """
-    from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
     from bandbridge.model.config import read_config
     from bandbridge.predict.confidence import Promise
     from bandbridge.progress import note
     from bandbridge.seal import read_run
+    from bandbridge.synthetic.sets import open_named
 
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
     facts = read_run(run)
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
     place = output_folder(out or Path("models") / default)
-    dataset = open_dataset(images) if images is not None else None
-    folder = export_folder(run, place, checkpoint.value, dataset, Promise(coverage, wanted_error))
+    dataset = open_named(images) if images is not None else None
+    promise = Promise(coverage, wanted_error)
+    folder = export_folder(run, place, checkpoint.value, dataset, promise, half=half)
     if dataset is None:
         note("without --images the model cannot tell images of another stain from its own")
     note(f"written to {folder}; its README.md says what it is")

@@ -29,7 +29,8 @@ from bandbridge.disk import flush, flush_folder, rename
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.export.graph import exportable, write_beside_weights
+from bandbridge.export.graph import drawn_images, exportable, write_beside_weights
+from bandbridge.export.half import halve
 from bandbridge.files import folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
@@ -104,11 +105,13 @@ def export_folder(
     checkpoint: str = "last",
     images: ImageFolder | None = None,
     promise: Promise | None = None,
+    *,
+    half: bool = False,
 ) -> Path:
     """Write the model that ``run`` kept as ``checkpoint`` into the folder ``out``; return ``out``.
 
     ``images`` is the dataset that the run was trained on: with it the model learns how its images look, and to flag
-    what looks otherwise. ``promise`` says what its sets and its flags are to hold.
+    what looks otherwise. ``promise`` says what its sets and its flags are to hold. ``half``: store weights in 16 bits.
     The confidence comes from the out-of-fold predictions of all finished folds of the run's training. Raises
     :class:`UserError` when ``run`` is no finished run, ``images`` are others than it was trained on, or ``out`` holds
     something else than an exported model.
@@ -121,7 +124,7 @@ def export_folder(
     folders = sibling_folds(run)
     folds = [read_predictions(folder / "predictions.parquet") for folder in folders]
     confidence = fit_confidence(folds, checkpoint, promise) if folds else None
-    return write_model(classifier, Worth(folds, read_trained_on(run), confidence, likeness), out)
+    return write_model(classifier, Worth(folds, read_trained_on(run), confidence, likeness), out, half=half)
 
 
 def require_place(out: Path) -> None:
@@ -133,8 +136,10 @@ def require_place(out: Path) -> None:
         raise UserError(f"{out} is not empty and holds no exported model", "Name another folder with --out.")
 
 
-def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
+def write_model(classifier: Classifier, worth: Worth, out: Path, *, half: bool = False) -> Path:
     """Write ``classifier``, that of a run, and its ``worth`` into the folder ``out``; return ``out``.
+
+    half: store weights in 16 bits (:mod:`bandbridge.export.half`).
 
     Raises :class:`EnvironmentFault` when it cannot be written; an earlier model there then stays as it was.
     """
@@ -163,6 +168,8 @@ def write_model(classifier: Classifier, worth: Worth, out: Path) -> Path:
             write_likeness(worth.likeness, folder)
         write_trained_on(worth.trained_on, folder / TRAINED_ON)
         write_beside_weights(exportable(classifier, worth.confidence), folder)
+        if half:
+            halve(folder, drawn_images(classifier.preparation))
         # Not of the card: it is there to be edited.
         write_sums(folder, (file.name for file in folder.iterdir()))
         write_text(folder / README, model_card(classifier, worth))

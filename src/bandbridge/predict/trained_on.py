@@ -22,6 +22,7 @@ from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
 from bandbridge.predict.graph import FACTS as GRAPH_FACTS
 from bandbridge.seal import parsed, read_product, read_run, read_sealed, remake, require_unaltered, write_sealed
+from bandbridge.synthetic.sets import DRAWN_SOURCE, ENDLESS
 
 FILE = "training.json"
 #: Where a folder of runs keeps what models from elsewhere were trained on that its runs start from.
@@ -34,7 +35,8 @@ class Source(BaseModel):
 
     dataset: its fingerprint. images, cells, patients: how many it was trained on, None where that is not known.
     held_out: the files that it was not trained on, None where that is not known. tuned_from: the model that this was a
-    fine-tuning of, "" where it was a training of its own. epochs: of that training.
+    fine-tuning of, "" where it was a training of its own. epochs: of that training. drawn: whether its images are drawn
+    (:mod:`bandbridge.synthetic`), and none of them real.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,7 @@ class Source(BaseModel):
     held_out: tuple[str, ...] | None = None
     tuned_from: str = ""
     epochs: int | None = None
+    drawn: bool = False
 
 
 class _File(BaseModel):
@@ -72,6 +75,11 @@ class TrainedOn:
     sources: tuple[Source, ...]
     digests: frozenset[str]
     files_known: bool
+
+    @property
+    def drawn_alone(self) -> bool:
+        """Whether all of it was drawn: the model has seen no real chromosome."""
+        return bool(self.sources) and all(source.drawn for source in self.sources)
 
     def seen(self, dataset: str, names: Sequence[str], digests: Sequence[str]) -> np.ndarray:
         """Return which images it was trained on, bool [N].
@@ -174,11 +182,16 @@ def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
     counts: dict[str, Any] = {"images": len(files) or None}
     if samples is not None and held_out is not None:
         counts = _counts(samples, held_out)
+    endless = samples is not None and bool(samples["cell"].str.startswith(ENDLESS).all())
+    if endless:
+        files = {}  # every epoch had others
     tuned_from = str(parent) if facts.get("approach") == FINE_TUNED else ""
     task = str(facts.get("task", ""))
     source = Source(dataset=dataset, task=task, held_out=held_out, tuned_from=tuned_from, epochs=epochs, **counts)
     return TrainedOn(
-        (*before.sources, source), before.digests | set(files.values()), before.files_known and bool(files)
+        (*before.sources, source),
+        before.digests | set(files.values()),
+        before.files_known and (bool(files) or endless),
     )
 
 
@@ -217,4 +230,5 @@ def _counts(samples: pd.DataFrame, held_out: Sequence[str]) -> dict[str, Any]:
         "cells": sum(1 for _ in named("cell")),
         "patients": sum(1 for _ in named("patient")),
         "stain": ", ".join(sorted(named("stain"))),
+        "drawn": bool(len(kept)) and all(name.startswith(DRAWN_SOURCE) for name in kept["source"]),
     }

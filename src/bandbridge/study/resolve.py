@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from bandbridge.dataset.contents import Contents, contents_of
-from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
+from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.joined import join
 from bandbridge.dataset.prepare import BASES, Preparation
 from bandbridge.dataset.splits import Split, in_order_of, make_split, read_split, strictest_scheme
@@ -23,7 +23,7 @@ from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import Architecture, find_architecture
 from bandbridge.study.spec import StudySpec, TaskSpec
-from bandbridge.synthetic.sets import DRAWN, open_drawn
+from bandbridge.synthetic.sets import DRAWN, open_named
 
 #: Environment variable that names the folder of the datasets when no ``--data-dir`` is given.
 DATA_VARIABLE = "BANDBRIDGE_DATA"
@@ -136,7 +136,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             continue
         key = tuple(found)
         if key not in opened:  # reading every file takes longest: a set of several tasks is read once
-            sets = [_open(place) for place in found]
+            sets = [open_named(place) for place in found]
             dataset = sets[0] if len(sets) == 1 else join(dict(zip(_short_names(task.datasets), sets, strict=True)))
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
@@ -146,11 +146,6 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)
     return tasks
-
-
-def _open(place: Path) -> ImageFolder:
-    name = place.as_posix()
-    return open_drawn(name) if name.startswith(DRAWN) else open_dataset(place)
 
 
 def _short_names(datasets: Sequence[str]) -> list[str]:

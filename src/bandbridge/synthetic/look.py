@@ -140,6 +140,8 @@ def usual_look(stain: Stain) -> Look:
 def read_look(path: Path) -> Look:
     """Return the look in the file ``path``. Raises :class:`UserError` where there is none."""
     remedy = "bandbridge data look IMAGES FILE writes one."
+    if not path.is_file():
+        raise UserError(f"{path} is no file", remedy)
     try:
         return Look.model_validate(load_json(path))
     except ValueError as fault:

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from bandbridge.dataset.ideogram import Stain, check_stain
-from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder
+from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import csv_lines, is_present, load_json, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
@@ -26,6 +26,10 @@ __all__ = ["DrawnCells", "draw_cells", "write_synthetic_set"]
 
 #: The file that says how a synthetic set was drawn; a set is complete when metadata.csv is there too.
 PARAMETERS = "synthetic.json"
+#: How the name of every cell begins that stands for all that could be drawn.
+ENDLESS = "endless-"
+#: How the source of every drawn image begins.
+DRAWN_SOURCE = "Bandbridge synthetic"
 #: Raised when the same arguments draw other pixels.
 _VERSION = 2
 #: Cells that are worth the start of processes.
@@ -111,6 +115,12 @@ class EndlessCells(DrawnCells):
         return np.flatnonzero(counts)
 
 
+def open_named(place: Path) -> ImageFolder:
+    """Return the dataset at ``place``, or the drawn one that it names. Raises :class:`UserError` as either does."""
+    name = place.as_posix()
+    return open_drawn(name) if name.startswith(DRAWN) else open_dataset(place)
+
+
 def open_drawn(name: str) -> EndlessCells:
     """Return the drawn set that a study calls ``name``: ``synth:STAIN``, then ``:CELLS``, then ``:SEED``.
 
@@ -123,7 +133,7 @@ def open_drawn(name: str) -> EndlessCells:
     cells, seed = (int(number) for number in [*numbers, *(str(_USUAL_CELLS), "0")[len(numbers) :]])
     drawn = draw_cells(check_stain(parts[0]), cells, seed=seed)
     samples = drawn.samples.assign(
-        **{key: "endless-" + drawn.samples[key].str.removeprefix("synthetic-") for key in ("cell", "patient")}
+        **{key: ENDLESS + drawn.samples[key].str.removeprefix("synthetic-") for key in ("cell", "patient")}
     )
     return EndlessCells(Path(name.replace(":", "-")), samples, contents=drawn.contents, cells=cells, seed=seed)
 
@@ -160,7 +170,7 @@ def write_synthetic_set(
     stopped.
 
     Raises :class:`UserError` for a destination that holds anything else, a set drawn otherwise included, and
-    :class:`EnvironmentFault` when files cannot be written.
+    :class:`EnvironmentFault` when files cannot be written. A whole set that an earlier version drew is left as it is.
     """
     destination, stain, drawing = Path(destination), check_stain(stain), drawing or Drawing()
     check_counts(seed=seed)
@@ -174,6 +184,9 @@ def write_synthetic_set(
         "drawing": {name: float(value) for name, value in asdict(drawing).items()},
         "look": (look or usual_look(stain)).model_dump(mode="json"),
     }
+    if _was_drawn_earlier(destination, parameters):
+        note(f"{destination} is whole, and was drawn by an earlier version: it is kept as it is")
+        return destination
     _claim(destination, parameters)
     wanted = [cell for cell in range(cells) if not _is_complete(destination, stain, seed, cell)]
     if len(wanted) < cells:
@@ -185,6 +198,18 @@ def write_synthetic_set(
             _write_cell(destination / "images" / _cell_name(stain, cell), files)
     write_text(destination / "metadata.csv", _metadata(stain, cells, seed))
     return destination
+
+
+def _was_drawn_earlier(destination: Path, parameters: dict[str, object]) -> bool:
+    """Whether ``destination`` is the whole set of these parameters, by a version that drew it otherwise."""
+    try:
+        found = load_json(destination / PARAMETERS)
+    except (OSError, ValueError):
+        return False
+    if not isinstance(found, dict) or found.get("version") not in range(1, _VERSION):
+        return False
+    alike = all(found.get(key) == parameters[key] for key in ("kind", "stain", "cells", "seed"))
+    return alike and (destination / "metadata.csv").is_file()
 
 
 def _claim(destination: Path, parameters: dict[str, object]) -> None:
@@ -240,7 +265,7 @@ def _metadata(stain: Stain, cells: int, seed: int) -> str:
 
 
 def _rows(stain: Stain, cells: int, seed: int) -> Iterator[tuple[str, ...]]:
-    source = f"Bandbridge synthetic {stain}-band"
+    source = f"{DRAWN_SOURCE} {stain}-band"
     for cell in range(cells):
         name, patient = (
             _cell_name(stain, cell),
