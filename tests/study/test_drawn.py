@@ -88,5 +88,5 @@ def test_a_drawn_set_is_divided_by_whole_cells():
     "name", ["synth:", "synth:R", "synth:G:", "synth:G:x", "synth:G:3:4:5", "synth:G:-3", "synth:G:0"]
 )
 def test_names_that_name_no_drawn_set(tmp_path, name):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"drawn\.yaml: task G: "):
         study(tmp_path, dataset=name)

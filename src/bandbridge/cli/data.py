@@ -147,7 +147,9 @@ def synth(
 
 @app.command("look")
 def look_(
-    images: Path = typer.Argument(..., help="Cells: a dataset, or a folder or zip with a folder for each cell."),
+    images: Path = typer.Argument(
+        ..., metavar="IMAGES", help="Cells: a dataset, or a folder or zip with a folder for each cell."
+    ),
     out: Path = typer.Argument(..., metavar="FILE", help="Where the look is written, as JSON.", callback=given_file),
     stain: Stain = typer.Option(Stain.G, help="G: dark bands on white; Q: bright bands on black."),
     bit_depth: BitDepth = None,

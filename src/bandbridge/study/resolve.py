@@ -136,7 +136,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             continue
         key = tuple(found)
         if key not in opened:  # reading every file takes longest: a set of several tasks is read once
-            sets = [open_named(place) for place in found]
+            sets = [_open(place, f"{path}: task {name}") for place in found]
             dataset = sets[0] if len(sets) == 1 else join(dict(zip(_short_names(task.datasets), sets, strict=True)))
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
@@ -146,6 +146,16 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
         raise ManyErrors("datasets not found:", problems, remedy)
     return tasks
+
+
+def _open(place: Path, where: str) -> ImageFolder:
+    """The dataset at ``place``; a name that is of no drawn set is a mistake of the study, and said to be ``where``."""
+    try:
+        return open_named(place)
+    except UserError as error:
+        if not place.as_posix().startswith(DRAWN):
+            raise
+        raise UserError(f"{where}: {error.message}", error.remedy) from error
 
 
 def _short_names(datasets: Sequence[str]) -> list[str]:

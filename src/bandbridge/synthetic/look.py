@@ -141,7 +141,7 @@ def read_look(path: Path) -> Look:
     """Return the look in the file ``path``. Raises :class:`UserError` where there is none."""
     remedy = "bandbridge data look IMAGES FILE writes one."
     if not path.is_file():
-        raise UserError(f"{path} is no file", remedy)
+        raise UserError(f"{path} does not exist", remedy)
     try:
         return Look.model_validate(load_json(path))
     except ValueError as fault:
