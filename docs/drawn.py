@@ -1,6 +1,6 @@
 """Draw docs/images/synthetic.png: two drawn cells of each stain, a row each, at the same scale.
 
-    python docs/drawn.py
+python docs/drawn.py
 """
 
 from __future__ import annotations

@@ -1,10 +1,16 @@
-"""Which process this is, so that what a killed one left can be told from what a living one holds."""
+"""Which process this is, so that what a killed one left is told from what a living one holds; helpers that end with it."""
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import signal
 import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,3 +93,36 @@ def _link(path: str) -> str:
 
 def _digits(*facts: str) -> str:
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:8]
+
+
+def end_with_the_command() -> None:
+    """End this process at once, and without a word, when the command dies and at Ctrl-C.
+
+    A command that a script started in the background ignores Ctrl-C, and would miss the process: then so does this one.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    command = multiprocessing.parent_process()
+    assert command is not None
+
+    def follow() -> None:
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="command", daemon=True).start()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back from the processes that are started inside, until they see to it themselves: pressed while they
+    import, it would have each of them print a traceback."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,36 +142,3 @@ def portable(error: UserError) -> UserError:
     plain = kind(error.message, error.remedy)
     plain.exit_code = error.exit_code
     return plain
-
-
-def end_with_the_command() -> None:
-    """End this process at once, and without a word, when the command dies and at Ctrl-C.
-
-    A command that a script started in the background ignores Ctrl-C, and would miss the process: then so does this one.
-    """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    command = multiprocessing.parent_process()
-    assert command is not None
-
-    def follow() -> None:
-        command.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, name="command", daemon=True).start()
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back from the processes that are started inside, until they see to it themselves: pressed while they
-    import, it would have each of them print a traceback."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

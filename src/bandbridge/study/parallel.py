@@ -21,7 +21,8 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.model.device import keep_freed_memory
-from bandbridge.study.apart import Errand, end_with_the_command, interrupts_held, portable
+from bandbridge.processes import end_with_the_command, interrupts_held
+from bandbridge.study.apart import Errand, portable
 from bandbridge.study.execute import Executor, Training
 from bandbridge.study.run import PlannedRun
 from bandbridge.training.device import open_fabric

@@ -27,7 +27,8 @@ from bandbridge.machine import available_memory, let_threads_sleep, usable_cores
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.complexity import macs_at
 from bandbridge.model.device import find_device
-from bandbridge.study.apart import Errand, Report, Watch, end_with_the_command, interrupts_held, portable
+from bandbridge.processes import end_with_the_command, interrupts_held
+from bandbridge.study.apart import Errand, Report, Watch, portable
 from bandbridge.study.execute import Clock, Executor, Outcome, Work
 from bandbridge.study.ledger import CHECKPOINT
 from bandbridge.study.rounds import in_rounds

@@ -15,6 +15,7 @@ from bandbridge.dataset.ideogram import Stain
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
+from bandbridge.processes import end_with_the_command, interrupts_held
 from bandbridge.synthetic.cells import draw_cell
 from bandbridge.synthetic.look import Look
 
@@ -74,10 +75,11 @@ class DrawnAhead:
         if number in self._waiting:
             return
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"))
+            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), end_with_the_command)
         cells = (self._cells + (number + 1) * self._period).tolist()
         blocks = [cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE)]
-        self._waiting[number] = deque(self._pool.submit(_prepared, block, *self._what) for block in blocks)
+        with interrupts_held():
+            self._waiting[number] = deque(self._pool.submit(_prepared, block, *self._what) for block in blocks)
 
 
 def _prepared(

@@ -12,6 +12,7 @@ from typing import Any
 
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
+from bandbridge.processes import end_with_the_command, interrupts_held
 
 #: Calls work with each of many values; results come in their order.
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -28,9 +29,14 @@ def all_cores(worth: bool = True) -> Iterator[Each]:
     if cores == 1 or not worth or current_process().daemon:
         yield lambda work, values: map(work, values)
         return
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn"), end_with_the_command) as pool:
+
+        def each(work: Callable[[Any], Any], values: Sequence[Any]) -> Iterable[Any]:
+            with interrupts_held():  # until the processes see to it themselves
+                return pool.map(work, values)
+
         try:
-            yield pool.map
+            yield each
         except BrokenProcessPool as fault:
             raise EnvironmentFault("a process that draws cells was killed", "Is there enough memory?") from fault
         except BaseException:

@@ -1,0 +1,69 @@
+"""Work on many cells by all cores: in order, here where that is all there is; nothing is left when the command dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bandbridge.synthetic import cores
+from bandbridge.synthetic.cores import all_cores
+
+
+def square(value: int) -> tuple[int, int]:
+    return value * value, os.getpid()
+
+
+def test_results_come_in_order_from_other_processes(monkeypatch):
+    monkeypatch.setattr(cores, "usable_cores", lambda: 2)
+    with all_cores() as each:
+        found = list(each(square, range(20)))
+    assert [value for value, _ in found] == [value * value for value in range(20)]
+    assert os.getpid() not in {process for _, process in found}
+
+
+@pytest.mark.parametrize(("here", "worth"), [(1, True), (4, False)])
+def test_one_core_and_small_work_stay_here(monkeypatch, here, worth):
+    monkeypatch.setattr(cores, "usable_cores", lambda: here)
+    with all_cores(worth) as each:
+        assert {process for _, process in each(square, range(3))} == {os.getpid()}
+
+
+AHEAD = """
+import os, sys, time
+from bandbridge.dataset.prepare import BASES, Preparation
+from bandbridge.synthetic.ahead import DrawnAhead
+if __name__ == "__main__":
+    ahead = DrawnAhead("G", 0, list(range(4000)), 4000, Preparation(size=32, **BASES["by-cell"]), processes=1)
+    ahead._begin(0)
+    while not ahead._waiting[0][0].done():
+        time.sleep(0.05)
+    print(*ahead._pool._processes, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as on Unix")
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_draws_ends_with_the_command(tmp_path, end):
+    script = tmp_path / "ahead.py"
+    script.write_text(AHEAD)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as command:
+        drawing = int(command.stdout.readline())
+        command.send_signal(end)
+    assert _ends(drawing)
+
+
+def _ends(process: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.kill(process, signal.SIGKILL)
+    return False
