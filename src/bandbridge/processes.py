@@ -1,4 +1,4 @@
-"""Which process this is, so that what a killed one left is told from what a living one holds; helpers that end with it."""
+"""Which process this is, to tell what a killed one left from what a living one holds; and helpers that end with it."""
 
 from __future__ import annotations
 
