@@ -67,3 +67,16 @@ def _ends(process: int) -> bool:
         time.sleep(0.1)
     os.kill(process, signal.SIGKILL)
     return False
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    script = tmp_path / "plain.py"
+    script.write_text(
+        "import bandbridge as bb\n"
+        "from bandbridge.synthetic import cores, sets\n"
+        "sets._WORTH_PROCESSES, cores.usable_cores = 2, lambda: 2\n"
+        "print('once')\n"
+        "print(bb.draw_cells('Q', 3, seed=1))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.stdout == "once\nDrawnCells(drawn-q: 138 images, 3 cells, 1 patient, stain Q)\n", done.stderr

@@ -11,15 +11,13 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import EnvironmentFault, UserError
@@ -27,7 +25,7 @@ from bandbridge.machine import available_memory, let_threads_sleep, usable_cores
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.complexity import macs_at
 from bandbridge.model.device import find_device
-from bandbridge.processes import end_with_the_command, interrupts_held
+from bandbridge.processes import end_with_the_command, interrupts_held, without_main
 from bandbridge.study.apart import Errand, Report, Watch, portable
 from bandbridge.study.execute import Clock, Executor, Outcome, Work
 from bandbridge.study.ledger import CHECKPOINT
@@ -236,7 +234,7 @@ class _Yard:
         # The pool first: it starts multiprocessing's tracker, which would let Ctrl-C through.
         pool = ProcessPoolExecutor(1, mp_context=self.context, initializer=end_with_the_command)
         before = set(multiprocessing.active_children())
-        with interrupts_held(), _without_main():
+        with interrupts_held(), without_main():
             future = pool.submit(_carry_out, errand, run, self.watch.labels[run.id])
         processes = [process for process in multiprocessing.active_children() if process not in before]
         return _Place(run, pool, future, processes, threads, memory)
@@ -320,17 +318,3 @@ def _carry_out(errand: Errand, run: PlannedRun, label: str) -> Report:
         raise RuntimeError(f"{label} failed:\n{traceback.format_exc()}") from fault
     report.outcome.failed = {name: portable(error) for name, error in report.outcome.failed.items()}
     return report
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not run the user's script again, which has no need of ``if __name__ == "__main__"``.
-
-    A new process imports the file that ``__main__`` came from, for functions that may be defined there. Ours are not.
-    """
-    script = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script

@@ -15,7 +15,7 @@ from bandbridge.dataset.ideogram import Stain
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
-from bandbridge.processes import end_with_the_command, interrupts_held
+from bandbridge.processes import end_with_the_command, interrupts_held, without_main
 from bandbridge.synthetic.cells import draw_cell
 from bandbridge.synthetic.look import Look
 
@@ -78,7 +78,7 @@ class DrawnAhead:
             self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), end_with_the_command)
         cells = (self._cells + (number + 1) * self._period).tolist()
         blocks = [cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE)]
-        with interrupts_held():
+        with interrupts_held(), without_main():
             self._waiting[number] = deque(self._pool.submit(_prepared, block, *self._what) for block in blocks)
 
 

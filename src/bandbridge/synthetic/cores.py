@@ -12,7 +12,7 @@ from typing import Any
 
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
-from bandbridge.processes import end_with_the_command, interrupts_held
+from bandbridge.processes import end_with_the_command, interrupts_held, without_main
 
 #: Calls work with each of many values; results come in their order.
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -32,7 +32,7 @@ def all_cores(worth: bool = True) -> Iterator[Each]:
     with ProcessPoolExecutor(cores, get_context("spawn"), end_with_the_command) as pool:
 
         def each(work: Callable[[Any], Any], values: Sequence[Any]) -> Iterable[Any]:
-            with interrupts_held():  # until the processes see to it themselves
+            with interrupts_held(), without_main():  # until the processes see to it themselves
                 return pool.map(work, values)
 
         try:
