@@ -131,6 +131,6 @@ def _move_statistics(model: nn.Module, images: Tensor, generator: torch.Generato
 def chromosomes(side: int, count: int = 16) -> Tensor:
     """Return float [count, 3, side, side], normalised, of the chromosomes of a drawn cell."""
     tidy = Drawing(variation=0.4, neighbours=0, overlaps=0, cut=0)
-    drawn = draw_cell("G", 0, 0, tidy)[:: 46 // count][:count]
+    drawn = draw_cell("G", 0, 3, tidy)[:: 46 // count][:count]
     images = np.stack([prepare_image(one.image, Preparation(size=side)) for one in drawn])
     return ((torch.from_numpy(images)[:, None].float() / 255 - 0.45) / 0.22).expand(-1, 3, -1, -1)

@@ -51,7 +51,7 @@ def test_every_tensor_reaches_the_logits_which_keep_their_range(name: str, size:
     with torch.inference_mode():
         logits = model(images)
     spread = float(logits.max() - logits.min())
-    assert 1 < spread < 100, "neither vanished nor exploded"
+    assert 1 < spread < 50, "neither vanished nor exploded"
     assert float((logits[0] - logits[1]).abs().max()) > 0.02 * spread, "images differ"
     assert logits.softmax(1).max() < 0.999, "and no class is all"
     tried, every = reaching(model), {**dict(model.named_buffers()), **model.state_dict()}
