@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -80,8 +79,3 @@ def _is_rich(label: str, band: Band) -> bool:
 
 def _width(label: str, arm: str, stain: str) -> float:
     return _NARROW.get(stain, 1.0) if label in ACROCENTRIC and arm == "p" else 1.0
-
-
-def positions(classes: Sequence[str]) -> np.ndarray:
-    """Return where each of ``classes`` stands in the karyotype's order, int64."""
-    return np.array([CLASSES.index(label) for label in classes], dtype=np.int64)

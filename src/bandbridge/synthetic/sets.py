@@ -48,13 +48,17 @@ class DrawnCells(ImageFolder):
     drawing: Drawing = field(default_factory=Drawing)
     look: Look | None = None
 
+    @property
+    def stain(self) -> Stain:
+        """The band pattern."""
+        return check_stain(self.samples["stain"].iloc[0])
+
     def save(self, folder: str | Path) -> Path:
         """Write the set as ``bandbridge data synth`` does, the same bytes, and return ``folder``.
 
         Raises as :func:`write_synthetic_set` does.
         """
-        stain = check_stain(self.samples["stain"].iloc[0])
-        return write_synthetic_set(Path(folder), stain, self.cells, self.seed, self.drawing, self.look)
+        return write_synthetic_set(Path(folder), self.stain, self.cells, self.seed, self.drawing, self.look)
 
 
 def draw_cells(
@@ -94,11 +98,6 @@ _USUAL_CELLS = 400
 @dataclass(frozen=True, eq=False, repr=False)
 class EndlessCells(DrawnCells):
     """A drawn set whose cells stand for all that could be drawn: whoever trains on it draws new ones each epoch."""
-
-    @property
-    def stain(self) -> Stain:
-        """The band pattern."""
-        return check_stain(self.samples["stain"].iloc[0])
 
     def cell_numbers(self, rows: np.ndarray) -> np.ndarray:
         """Return the numbers of the cells that ``rows`` of the samples, int64, are of.
