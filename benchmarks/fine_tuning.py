@@ -26,7 +26,8 @@ from bandbridge.dataset.imagefolder import METADATA, ImageFolder, open_dataset
 from bandbridge.dataset.store import build_store
 from bandbridge.files import write_text
 from bandbridge.study.execute import Executor
-from bandbridge.study.fine_tune import BaseModel, Settings, open_base, original_logits, plan_tuning
+from bandbridge.study.fine_tune import Settings, original_logits, plan_tuning
+from bandbridge.study.given import BaseModel, open_base
 from bandbridge.study.plan import open_study
 
 BASE, SITE = "pki3.zip", "gband65.zip"

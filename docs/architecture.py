@@ -51,7 +51,7 @@ FLOORS = (
     Floor(
         "ground",
         "both",
-        "errors, extras, disk, filenames, files, holding, karyotype, machine, terminal, progress, seal",
+        "errors, extras, disk, files, holding, karyotype, machine, terminal, progress, seal, models in the box",
         (
             *(
                 "errors",
@@ -62,6 +62,7 @@ FLOORS = (
                 "leftovers",
                 "holding",
                 "processes",
+                "boxes",
                 "karyotype",
                 "machine",
             ),

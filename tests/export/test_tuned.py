@@ -17,7 +17,8 @@ from bandbridge.predict.confidence import read_confidence
 from bandbridge.predict.likeness import read_likeness
 from bandbridge.predict.trained_on import TrainedOn, keep_trained_on, read_trained_on
 from bandbridge.study.execute import Executor
-from bandbridge.study.fine_tune import Settings, open_base, plan_tuning
+from bandbridge.study.fine_tune import Settings, plan_tuning
+from bandbridge.study.given import open_base
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 

@@ -22,7 +22,8 @@ from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.files import write_json
 from bandbridge.karyotype import CLASSES
 from bandbridge.study.execute import Executor
-from bandbridge.study.fine_tune import Settings, Tuning, open_base, plan_tuning, tuning_recipe, tuning_split
+from bandbridge.study.fine_tune import Settings, Tuning, plan_tuning, tuning_recipe, tuning_split
+from bandbridge.study.given import open_base
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 from bandbridge.study.run import Init, RunRecord

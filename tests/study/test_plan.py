@@ -86,6 +86,45 @@ def test_folds_of_the_strict_protocol_keep_cells_together(study_file):
     assert open_study(study_file(split={"folds": 2}, protocol="paper")).tasks["Q"].split.scheme == "image"
 
 
+def test_fewer_cells_are_some_of_more_and_what_is_held_out_stays(study_file):
+    """As many as asked for, whole, the same for all approaches; without the setting ids are what they were."""
+    plain = open_study(study_file())
+    tasks = {f"Q{n}": {"dataset": "q4-0", "intermediates": ["G"], "cells": n} for n in (1, 2)}
+    study = open_study(study_file(tasks={**tasks, "G": {"dataset": "g4-0", "target": False}}))
+    samples = plain.tasks["Q"].dataset.samples
+    for fold in (0, 1):
+        trained, held_out = plain.tasks["Q"].rows(fold, samples)
+        kept = {}
+        for n in (1, 2):
+            rows, rest = study.tasks[f"Q{n}"].rows(fold, samples)
+            kept[n] = set(samples["cell"].iloc[rows])
+            assert len(kept[n]) == n and len(rows) == 46 * n and set(rows) <= set(trained)
+            assert rest.tolist() == held_out.tolist()
+        assert kept[1] < kept[2]
+    ids = {run.id for run in plain.runs}
+    assert not ids & {run.id for run in study.runs if run.task != "G"}
+    assert {run.id for run in study.runs if run.task == "G"} < ids
+    assert all("cells" not in run.record.model_dump() for run in plain.runs)
+
+
+def test_cells_that_are_not_there_or_not_known_are_refused(study_file):
+    def asking(**task):
+        return study_file(tasks={"Q": {"dataset": "q4-0", **task}}, approaches=["scratch"])
+
+    with pytest.raises(UserError, match="cells: 3 are more than the 2 that a fold trains on"):
+        open_study(asking(cells=3))
+    with pytest.raises(UserError, match="needs the cell of every image"):
+        open_study(asking(cells=1, scheme="image"))
+
+
+def test_a_task_may_have_a_recipe_of_its_own(study_file):
+    own = {"base": "laboratory", "epochs": 2, "steps": 5}
+    tasks = {"Q": {"dataset": "q4-0", "intermediates": ["G"], "recipe": own}, "G": {"dataset": "g4-0", "target": False}}
+    recipes = {run.task: run.record.recipe for run in open_study(study_file(tasks=tasks)).runs}
+    assert (recipes["Q"].name, recipes["Q"].epochs, recipes["Q"].steps) == ("laboratory", 2, 5)
+    assert (recipes["G"].name, recipes["G"].epochs, recipes["G"].steps) == ("fast", 3, None)
+
+
 def test_a_domain_that_is_no_target_needs_no_cells(study_file, chromosome_set):
     natural = chromosome_set("G", seed=7)
     table = pd.read_csv(natural / "metadata.csv", dtype=str)

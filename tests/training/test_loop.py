@@ -137,6 +137,20 @@ def test_averaged_weights_are_kept_and_scored_in_place_of_the_last(tmp_path):
         torch.testing.assert_close(last.logits, network.eval()(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [2, 11])
+def test_of_stated_steps_every_image_is_seen_once_before_any_is_seen_twice(tmp_path, steps):
+    """There are 72 images and batches of 16: two steps see a part, eleven see all twice and some three times."""
+    plain = job()
+    stated = replace(plain, recipe=plain.recipe.model_copy(update={"steps": steps}))
+    for epoch in range(2):
+        times = np.bincount(stated.order(epoch).numpy(), minlength=72)
+        assert times.sum() == 16 * steps and np.ptp(times) <= 1
+    assert not torch.equal(stated.order(0), stated.order(1))
+    _, state, _ = run(tmp_path, stated)
+    assert state.history[0]["images_per_second"] > 0 and np.isfinite(state.history[-1]["training_loss"])
+    assert torch.equal(plain.order(3)[:32], replace(stated, recipe=plain.recipe).order(3)[:32])
+
+
 def test_kept_statistics_are_those_of_the_initial_weights_and_the_weights_are_trained(tmp_path):
     """The gradients are those of batch norm in evaluation mode: one step by hand gives the same weights."""
     phase = Phase(optimiser="sgd", epochs=1, learning_rate=0.1, momentum=0, schedule="constant")

@@ -71,7 +71,7 @@ def test_settings_that_are_not_used_leave_no_trace_in_the_record():
     """The ids of runs made before there were such settings stay as they were."""
     plain = RecipeSpec(base="paper", averaging=False, growth=False)
     facts = recipe_for(plain, "resnet50", pretrained=True).model_dump(mode="json")
-    assert not {"averaging", "growth", "keep_statistics"} & facts.keys()
+    assert not {"averaging", "growth", "keep_statistics", "steps"} & facts.keys()
     used = recipe_for(RecipeSpec(base="paper", averaging=0.9), "resnet50", pretrained=True)
     assert used.model_dump()["averaging"] == 0.9 and "growth" not in used.model_dump()
     assert type(used).model_validate(used.model_dump()) == used
@@ -90,3 +90,11 @@ def test_the_recipe_for_other_laboratories_is_one_cycle_with_images_changed_as_t
     changes = recipe.augmentation
     assert changes.flip_vertical == 0.1 and min(changes.aspect, changes.rotation, changes.bend, changes.tone) > 0
     assert changes.cell_scale == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "images", "expected"), [(None, 100, (32, 3)), (None, 20, (20, 1)), (7, 100, (32, 7)), (7, 20, (20, 7))]
+)
+def test_an_epoch_has_as_many_steps_as_the_recipe_says_or_as_there_are_full_batches(steps, images, expected):
+    recipe = recipe_for(RecipeSpec(steps=steps), "resnet50", pretrained=True)
+    assert (recipe.batch_of(images), recipe.steps_of(images)) == expected

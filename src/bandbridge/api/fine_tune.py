@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bandbridge.api.places import Place, opened_dataset
 from bandbridge.api.study import parse_duration, time_limit
+from bandbridge.boxes import at_home
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
 from bandbridge.extras import asking
@@ -116,7 +117,8 @@ def fine_tune(
     from bandbridge.export.tuned import doubts, measure_tuning, unseen_images, write_tuned
     from bandbridge.predict.trained_on import keep_trained_on, read_trained_on
     from bandbridge.study.execute import Executor
-    from bandbridge.study.fine_tune import Settings, open_base, plan_tuning
+    from bandbridge.study.fine_tune import Settings, plan_tuning
+    from bandbridge.study.given import open_base
     from bandbridge.study.side_by_side import run_shared, share_out
 
     limit = None if max_time is None else parse_duration(max_time)
@@ -151,12 +153,12 @@ def fine_tune(
 
 def _folder_of(model: Any) -> Path:
     if isinstance(model, str | Path):
-        return Path(model)
+        return at_home(Path(model))
     folders = tuple(getattr(model, "folders", ()))
     if len(folders) != 1:
         problem = f"{len(folders)} models cannot be tuned as one" if folders else f"{type(model).__name__} is no model"
         raise UserError(problem, "Give one model, or its folder.")
-    return Path(folders[0])
+    return at_home(Path(folders[0]))
 
 
 def _unfinished(outcome: Outcome) -> str:

@@ -151,7 +151,9 @@ def load_model(
     coverage: float = Promise.coverage,
     wanted_error: float = Promise.wanted_error,
 ) -> Model:
-    """Open a run, an exported model folder, an ONNX file, or a list of these as one model.
+    """Open a run, an exported model folder, an ONNX file, "box:G" or "box:Q", or a list of these as one model.
+
+    The last two come with the package and were trained on drawn cells alone.
 
     checkpoint: which weights of a run, "last" or "best". device: "auto", "cpu", "cuda" or "mps". coverage,
     wanted_error: what is asked of a run's prediction sets and flags, shares in 0..1; an exported model keeps the

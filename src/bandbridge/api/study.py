@@ -359,6 +359,7 @@ class Study:
 
     def _executor(self, device: str, deadline: float | None, devices: int) -> Executor:
         arguments = (self._planned, self._ledger.root, device, self._weights_dir, deadline)
+        self._keep_given()
         if devices > 1:
             from bandbridge.study.parallel import ParallelExecutor
 
@@ -366,6 +367,14 @@ class Study:
         from bandbridge.study.execute import Executor
 
         return Executor(*arguments)
+
+    def _keep_given(self) -> None:
+        """Keep beside the runs what the models from elsewhere that they start from were trained on."""
+        from bandbridge.predict.trained_on import keep_trained_on, read_trained_on
+
+        given = {run.given.identity: run.given.folder for run in self._planned.runs if run.given is not None}
+        for identity, folder in given.items():
+            keep_trained_on(read_trained_on(folder), self._ledger.root, identity)
 
     def _carry_out(
         self, executor: Executor, selected: Sequence[PlannedRun], sharing: Sharing | None, ray: Any

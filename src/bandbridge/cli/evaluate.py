@@ -20,7 +20,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="MODEL... DATASET",
-            help="Models (runs, exported models or graphs; several are averaged), then a labelled dataset.",
+            help="Models (runs, exported models, graphs, box:G or box:Q; several are averaged), "
+            "then a labelled dataset.",
         ),
     ],
     out: Annotated[

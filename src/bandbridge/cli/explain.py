@@ -39,7 +39,7 @@ BitDepth = Annotated[
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, runs/<task>/<architecture>/...")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, a model folder, box:G or box:Q.")],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, folders, datasets, set.zip/images/1a.png.")
     ],

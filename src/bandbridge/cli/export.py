@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandbridge.boxes import at_home
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.errors import UserError, first_few
@@ -32,7 +33,7 @@ class Kind(StrEnum):
 
 
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or a model folder.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, a model folder, box:G or box:Q.")],
     kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
     out: Annotated[
         Path | None,
@@ -89,6 +90,7 @@ def open_exportable(folder: Path, checkpoint: str) -> tuple[Exportable, Classifi
     from bandbridge.predict.confidence import without_errors
     from bandbridge.predict.ensemble import open_models
 
+    folder = at_home(folder)
     ensemble = open_models([folder], checkpoint, "cpu", graphs=False)
     classifier, confidence = ensemble.members[0], ensemble.confidence
     if not isinstance(classifier, Classifier):

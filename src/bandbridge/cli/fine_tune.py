@@ -14,7 +14,7 @@ from bandbridge.terminal import say
 
 
 def fine_tune(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, or an exported model.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, an exported model, box:G or box:Q.")],
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Labelled cells: a folder or zip with metadata.csv.")
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bandbridge.boxes import at_home
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.outputs import given_folder, output_folder
 from bandbridge.cli.predict import Coverage, WantedError
@@ -65,6 +66,7 @@ def export_model(
     from bandbridge.seal import read_run
     from bandbridge.synthetic.sets import open_named
 
+    run = at_home(run)
     read_config(run)  # a folder that is no run is said to be none before a name is made of it
     facts = read_run(run)
     default = "-".join(str(facts.get(key, "")) for key in ("task", "architecture", "id")).lower().replace("/", "-")
@@ -92,7 +94,7 @@ def complete(
     problems = []
     for folder in folders:
         try:
-            note(f"{folder}: completed" if complete_folder(folder) else f"{folder}: complete already")
+            note(f"{folder}: completed" if complete_folder(at_home(folder)) else f"{folder}: complete already")
         except UserError as error:
             if len(folders) == 1:
                 raise

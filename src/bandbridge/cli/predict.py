@@ -31,7 +31,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="MODEL... IMAGES",
-            help="Models (runs or exported models; several are averaged), then a folder, zip or dataset of images.",
+            help="Models (runs, exported models, box:G or box:Q that come with the program; several are averaged), "
+            "then a folder, zip or dataset of images.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.", callback=given_folder)] = Path(
@@ -65,7 +66,7 @@ def predict(
     from bandbridge.predict.intake import hand_over
 
     if len(places) < 2:
-        raise UserError("name a model and images", "For example: bandbridge predict MODEL IMAGES --out results/predict")
+        raise UserError("name a model and images", "For example: bandbridge predict box:G IMAGES --out results/predict")
     require_apart(out, places)
     *models, images = places
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once

@@ -29,7 +29,9 @@ _OLD_KEY = "key"
 
 
 def review(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained run's folder, or an exported model's.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A run's folder, an exported model's, box:G or box:Q.")
+    ],
     cells: Annotated[
         Path | None, typer.Argument(metavar="[CELLS]", help="Images to begin with: a folder or zip, a folder a cell.")
     ] = None,

@@ -24,8 +24,13 @@ TEXT_COLUMNS = ("image", "cell", "patient", "label", "checkpoint")
 CHECKPOINTS = ("best", "last")
 #: What is so of an image, whoever predicts it.
 FACTS = ("image", "cell", "patient", "label")
-#: The four training approaches: ImageNet no/yes x intermediate domain no/yes. "domain" is not in the paper.
-APPROACHES = ("scratch", "imagenet", "two-step", "domain")
+#: The training approaches: ImageNet no/yes x intermediate domain no/yes ("domain" is not in the paper), and two that
+#: start from the model in the box, ImageNet and then drawn cells, without and with an intermediate domain.
+APPROACHES = ("scratch", "imagenet", "two-step", "domain", "boxed", "boxed-two-step")
+#: Those that pass through an intermediate domain of the study.
+DETOURS = ("two-step", "domain", "boxed-two-step")
+#: Those that begin with random weights.
+RANDOM_STARTS = ("scratch", "domain")
 #: What the runs of a fine-tuning have in place of an approach; studies do not compare them.
 FINE_TUNED = "fine-tuned"
 _LOGIT = "logit_"
@@ -36,7 +41,7 @@ class RunPredictions:
     """The predictions of one run, and which run of the study it is.
 
     ``band`` is what a reader calls the task ("Q-band"; "" to show ``task``); ``intermediate`` is the task or
-    dataset that the approaches "two-step" and "domain" pass through, "" for the others. Raises
+    dataset that the approaches of :data:`DETOURS` pass through, "" for the others. Raises
     :class:`ValueError` for an unknown approach.
     """
 

@@ -29,7 +29,7 @@ from bandbridge.disk import flush, flush_folder, rename
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.metrics import score_predictions
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.export.graph import drawn_images, exportable, write_beside_weights
+from bandbridge.export.graph import drawn_images, exportable, licence_of_weights, write_beside_weights
 from bandbridge.export.half import halve
 from bandbridge.files import folder_beside, is_present, markdown_text, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
@@ -62,6 +62,8 @@ _APPROACHES = {
     "imagenet": "ImageNet weights, then the target images",
     "two-step": "ImageNet weights, then the intermediate domain, then the target images",
     "domain": "random weights, then the intermediate domain, then the target images",
+    "boxed": "the model in the box (ImageNet weights, then drawn cells), then the target images",
+    "boxed-two-step": "the model in the box, then the intermediate domain, then the target images",
 }
 
 
@@ -329,7 +331,7 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         scores=_scores(worth.folds, classifier.checkpoint),
         worth=worth,
         confidence=worth.confidence,
-        licence=weights.get("licence") or "not known",
+        licence=licence_of_weights(classifier),
         pretrained=weights.get("architecture"),
     )
 

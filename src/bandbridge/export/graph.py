@@ -25,6 +25,7 @@ from bandbridge import __version__
 from bandbridge.dataset.by_cell import prepare_images
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.evaluation.predictions import APPROACHES, RANDOM_STARTS
 from bandbridge.explain.layers import find_cam_layer
 from bandbridge.export import example
 from bandbridge.export.evidence import write_evidence
@@ -38,6 +39,7 @@ from bandbridge.files import replacing_folder, write_json, write_text
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.channels import as_channels, as_views
 from bandbridge.model.classifier import Classifier
+from bandbridge.model.complexity import weights_licence
 from bandbridge.predict.confidence import FILE as CONFIDENCE
 from bandbridge.predict.confidence import Confidence, write_confidence
 from bandbridge.predict.evidence import FILE as EVIDENCE
@@ -105,7 +107,6 @@ def exportable(
     trained: TrainedOn | None = None,
 ) -> Exportable:
     """Return ``classifier``, opened on the CPU, as what is exported; ``confidence`` gives temperature and threshold."""
-    weights = read_product(classifier.folder / "environment.json").get("imagenet_weights") or {}
     return Exportable(
         classifier.model.eval(),
         tuple(classifier.mean.flatten().tolist()),
@@ -115,11 +116,26 @@ def exportable(
         classifier.facts,
         confidence.temperature if confidence is not None else 1.0,
         confidence.review_below if confidence is not None else None,
-        str(weights.get("licence") or "not known"),
+        licence_of_weights(classifier),
         confidence,
         likeness,
         trained,
     )
+
+
+def licence_of_weights(classifier: Classifier) -> str:
+    """Return the licence of the weights that the first training behind ``classifier`` began with, in words.
+
+    A run that began with another's weights has no record of them itself: they are then as timm has them.
+    """
+    weights = read_product(classifier.folder / "environment.json").get("imagenet_weights") or {}
+    approach = classifier.facts.get("approach")
+    if approach in RANDOM_STARTS:
+        return "none, it began with random ones"
+    known = weights.get("licence")
+    if not known and approach in APPROACHES:
+        known = weights_licence(classifier.architecture)
+    return str(known or "not known")
 
 
 @dataclass(frozen=True)

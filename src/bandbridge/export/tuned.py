@@ -21,7 +21,8 @@ from bandbridge.predict.ensemble import confidence_of_folds, is_run, sibling_fol
 from bandbridge.predict.likeness import Likeness
 from bandbridge.predict.trained_on import TrainedOn, read_trained_on
 from bandbridge.study.execute import Executor
-from bandbridge.study.fine_tune import CHECKPOINT, BaseModel, Tuning, original_logits
+from bandbridge.study.fine_tune import Tuning, original_logits
+from bandbridge.study.given import CHECKPOINT, BaseModel
 
 
 @dataclass(frozen=True, eq=False)

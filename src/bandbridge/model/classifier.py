@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bandbridge.boxes import at_home
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
 from bandbridge.evaluation.metrics import class_probabilities
@@ -101,6 +102,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
+    folder = at_home(folder)
     (name, classes, preparation, mean, std), weights = read_config(folder), folder / f"{checkpoint}.safetensors"
     exported = exported_facts(folder)
     if exported:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from scipy.special import softmax
 
+from bandbridge.boxes import at_home
 from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_nothing
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
@@ -221,6 +222,7 @@ def open_models(
     """
     if not folders:
         raise UserError("no model is named", "Name a run, an exported model or a graph.")
+    folders = [at_home(folder) for folder in folders]
     members: list[Member] = []
     confidences: list[Confidence | None] = []
     problems: list[UserError] = []

@@ -10,7 +10,14 @@ import pandas as pd
 
 from bandbridge.evaluation.predictions import APPROACHES
 
-APPROACH_TITLES = {"scratch": "Scratch", "imagenet": "ImageNet", "two-step": "Two-step", "domain": "Domain"}
+APPROACH_TITLES = {
+    "scratch": "Scratch",
+    "imagenet": "ImageNet",
+    "two-step": "Two-step",
+    "domain": "Domain",
+    "boxed": "Boxed",
+    "boxed-two-step": "Boxed two-step",
+}
 FAMILY_TITLES = {"traditional": "Traditional CNNs", "modern": "Modern architectures", "other": "Other"}
 
 

@@ -17,8 +17,14 @@ from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, perce
 from bandbridge.report.scores import KEY
 from bandbridge.report.tables.published import reported
 
-#: (approach, reference): the paper's question, and the same question without ImageNet.
-COMPARISONS = (("two-step", "imagenet"), ("domain", "scratch"))
+#: (approach, reference): the paper's question, the same question without ImageNet, and what the model in the box gains
+#: alone and as a beginning.
+COMPARISONS = (
+    ("two-step", "imagenet"),
+    ("domain", "scratch"),
+    ("boxed", "imagenet"),
+    ("boxed-two-step", "two-step"),
+)
 
 
 def differences_table(scores: pd.DataFrame, context: TableContext, checkpoint: str | None = None) -> Table:

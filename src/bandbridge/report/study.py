@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.evaluation.predictions import DETOURS, RunPredictions
 from bandbridge.model.complexity import Complexity, complexity_table
 from bandbridge.report.caution import Caution
 from bandbridge.report.context import ArchitectureLabel, Arm, TableContext, TaskLabel
@@ -61,7 +61,7 @@ def table_context(study: Study) -> TableContext:
         Arm(task.name, approach, intermediate)
         for task in targets
         for approach in spec.approaches
-        for intermediate in (task.spec.intermediates if approach in ("two-step", "domain") else ("",))
+        for intermediate in (task.spec.intermediates if approach in DETOURS else ("",))
     ]
     return TableContext(
         title=spec.name,
@@ -94,8 +94,8 @@ def protocol_text(study: Study) -> str:
     """Return the sentences that say how the numbers came about."""
     spec = study.spec
     schemes = "; ".join(f"{task.name}: {_division(task)}" for task in study.tasks.values() if task.spec.target)
-    recipes = {name: spec.recipe_spec(name) for name in spec.architectures}
-    bases = ", ".join(sorted({recipe.base for recipe in recipes.values()}))
+    recipes = [spec.recipe_spec(name, task) for name in spec.architectures for task in spec.tasks]
+    bases = ", ".join(sorted({recipe.base for recipe in recipes}))
     return (
         f"Protocol {spec.protocol}: {spec.split.folds}-fold cross-validation ({schemes}), "
         f"{len(spec.folds)} of the folds trained; reported is {_RULES[spec.protocol]}. "

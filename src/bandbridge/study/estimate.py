@@ -86,15 +86,16 @@ def estimate(
 def _seconds_left(study: Study, run: PlannedRun, ledger: Ledger, rate: Rate) -> float:
     epochs = run.record.recipe.epochs - ledger.state(run).epochs
     training, held_out = _images(study, run)
-    training -= training % min(run.record.recipe.batch_size, training)  # an epoch is of whole batches
+    recipe = run.record.recipe
+    training = recipe.steps_of(training) * recipe.batch_of(training)
     return epochs * (training + _EVALUATION_SHARE * held_out) / rate.images_per_second + rate.overhead
 
 
 def _images(study: Study, run: PlannedRun) -> tuple[int, int]:
     """How many images ``run`` trains on, and how many it holds out."""
-    split = study.tasks[run.task].split
-    if split is not None:
-        training, rest = split.rows(run.fold)
+    task = study.tasks[run.task]
+    if task.split is not None and task.dataset is not None:
+        training, rest = task.rows(run.fold, task.dataset.samples)
         return len(training), len(rest)
     counts = [len(task.dataset.samples) for task in study.tasks.values() if task.dataset is not None]
     images = max(counts, default=_USUAL_IMAGES)

@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from bandbridge.dataset.census import require_one_patient
 from bandbridge.dataset.contents import contents_of
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
-from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.splits import Scheme, Split, make_split
 from bandbridge.dataset.store import Store
 from bandbridge.errors import UserError
@@ -29,34 +25,15 @@ from bandbridge.files import file_stems
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import find_architecture
 from bandbridge.model.classifier import open_classifier
-from bandbridge.model.config import exported_facts, read_config
-from bandbridge.seal import EXPORTED_WEIGHTS, file_hash, read_run
+from bandbridge.study.given import CHECKPOINT, BaseModel
 from bandbridge.study.resolve import TaskData
-from bandbridge.study.run import GivenModel, Init, PlannedRun, RunRecord
+from bandbridge.study.run import Init, PlannedRun, RunRecord
 from bandbridge.study.spec import TaskSpec
 from bandbridge.training.recipe import Augmentation, Recipe, RecipeSpec, recipe_for
 
-#: Of a run, the weights that are gone on with: those that a study's strict protocol reports.
-CHECKPOINT: Literal["last"] = "last"
 DEFAULT_EPOCHS = 16
 _RATE, _BATCH = 0.25, 16
 _FEWEST_IMAGES = 2
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """The model that is tuned, read from its folder.
-
-    architecture: as a run's record has it. augmentation: that it was trained with, None where it does not say. facts:
-    what its ``run.json`` holds.
-    """
-
-    given: GivenModel
-    architecture: str
-    classes: tuple[str, ...]
-    preparation: Preparation
-    augmentation: Augmentation | None
-    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -106,40 +83,6 @@ class Tuning:
         pairs = () if split is None else zip(split.file_names, split.assignment.tolist(), strict=True)
         wanted = {fold for name, fold in pairs if name in files}
         return replace(self, folds=tuple(run for run in self.folds if run.fold in wanted))
-
-
-def open_base(folder: Path) -> BaseModel:
-    """Read what a tuning needs to know of the run, or the exported model, in ``folder``.
-
-    Raises :class:`UserError` for a folder that is neither, or holds no weights, and for damaged files.
-    """
-    architecture, classes, preparation, _, _ = read_config(folder)
-    exported = exported_facts(folder)
-    said = exported.get("run") if exported else read_run(folder)
-    facts = said if isinstance(said, dict) else {}
-    weights = folder / (EXPORTED_WEIGHTS if exported else f"{CHECKPOINT}.safetensors")
-    if not weights.is_file():
-        remedy = "Export the model again." if exported else "Run its study again; it goes on."
-        raise UserError(f"{folder} holds no {weights.name}: it is no finished model", remedy)
-    identity = f"sha256:{file_hash(weights)[:16]}" if exported else str(facts.get("id", ""))
-    if not exported and not identity.isalnum():
-        raise UserError(f"{folder / 'run.json'} does not say which run it is", f"Delete {folder} and train it again.")
-    given = GivenModel(folder, weights, identity)
-    return BaseModel(given, architecture, classes, preparation, _augmentation(facts, folder), facts)
-
-
-def _augmentation(facts: dict[str, Any], folder: Path) -> Augmentation | None:
-    try:
-        said = facts["record"]["recipe"]["augmentation"]
-    except (KeyError, TypeError):
-        return None
-    try:
-        return Augmentation.model_validate(said)
-    except ValidationError as fault:
-        reason = fault.errors()[0]["msg"]
-        raise UserError(
-            f"the record of the model in {folder} is damaged: {reason}", "Export the model again."
-        ) from fault
 
 
 def plan_tuning(base: BaseModel, dataset: ImageFolder, settings: Settings) -> Tuning:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from bandbridge.model.architectures import Architecture
+from bandbridge.boxes import BOX
+from bandbridge.boxes import STAINS as BOXES
+from bandbridge.dataset.prepare import described
+from bandbridge.errors import UserError
+from bandbridge.evaluation.predictions import DETOURS
+from bandbridge.model.architectures import Architecture, find_architecture
+from bandbridge.study.given import BaseModel, open_base
 from bandbridge.study.resolve import ABSENT, Resolved, TaskData, resolve
-from bandbridge.study.run import Init, PlannedRun, RunRecord
+from bandbridge.study.run import GivenModel, Init, PlannedRun, RunRecord
 from bandbridge.study.spec import StudySpec, read_study
 from bandbridge.training.recipe import recipe_for
 
@@ -74,6 +81,11 @@ def plan_runs(found: Resolved) -> Iterator[PlannedRun]:
                         yield needed
 
 
+@cache
+def _in_the_box(stain: str) -> BaseModel:
+    return open_base(Path(f"{BOX}{stain}"))
+
+
 @dataclass(frozen=True, eq=False)
 class _Planner:
     spec: StudySpec
@@ -81,10 +93,10 @@ class _Planner:
     architectures: dict[str, Architecture]
 
     def runs(self, task: TaskData, architecture: str, approach: str, fold: int) -> Iterator[PlannedRun]:
-        if approach in ("scratch", "imagenet"):
+        if approach not in DETOURS:
             yield self._from_outside(task, architecture, approach, fold)
             return
-        first_step = "imagenet" if approach == "two-step" else "scratch"
+        first_step = {"two-step": "imagenet", "domain": "scratch", "boxed-two-step": "boxed"}[approach]
         for name in task.spec.intermediates:
             rows = fold if self.spec.intermediate_rows == "fold" else None
             parent = self._from_outside(self.tasks[name], architecture, first_step, rows)
@@ -99,9 +111,37 @@ class _Planner:
             yield self._planned(task, architecture, approach, fold, init, parent, name)
 
     def _from_outside(self, task: TaskData, architecture: str, approach: str, fold: int | None) -> PlannedRun:
+        if approach == "boxed":
+            box = self._box(task, architecture)
+            init = Init(kind="run", run=box.given.identity, head="keep" if box.classes == task.classes else "new")
+            return self._planned(task, architecture, approach, fold, init, given=box.given)
         weights = self.architectures[architecture].pinned_name if approach == "imagenet" else None
         init = Init(kind="imagenet", weights=weights, head="new") if weights else Init(kind="scratch")
         return self._planned(task, architecture, approach, fold, init)
+
+    def _box(self, task: TaskData, architecture: str) -> BaseModel:
+        """The model in the box that ``task`` starts from. Raises :class:`UserError` where none fits."""
+        seen = set() if task.dataset is None else set(task.dataset.samples["stain"])
+        stains = {task.spec.box} if task.spec.box else seen
+        if len(stains) != 1 or not stains <= BOXES.keys():
+            raise UserError(
+                f"task {task.name}: its images do not say that they are all of one stain that a box is of",
+                f"Write box: {' or box: '.join(BOXES)} beside its dataset.",
+            )
+        box = _in_the_box(next(iter(stains)))
+        found = self.architectures[architecture]
+        if found.timm_name != find_architecture(box.architecture).timm_name:
+            raise UserError(
+                f"approaches: boxed: the box holds {box.architecture}, and this study trains {architecture}",
+                f"Write architectures: [{box.architecture}], or train on drawn cells of your own: a task with dataset: "
+                "synth:G and target: false as intermediate.",
+            )
+        if box.preparation.model_copy(update={"size": 16}) != task.preparation.model_copy(update={"size": 16}):
+            raise UserError(
+                f"approaches: boxed: the box was trained on images prepared otherwise than those of task {task.name}",
+                f"Write preparation: {described(box.preparation)}.",
+            )
+        return box
 
     def _planned(
         self,
@@ -112,6 +152,7 @@ class _Planner:
         init: Init,
         parent: PlannedRun | None = None,
         intermediate: str = "",
+        given: GivenModel | None = None,
     ) -> PlannedRun:
         found = self.architectures[architecture]
         options = "".join(f"+{key}={value}" for key, value in found.options)
@@ -123,12 +164,16 @@ class _Planner:
             fold=fold,
             architecture=found.timm_name + options,
             init=init,
-            recipe=recipe_for(self.spec.recipe_spec(architecture), found.timm_name, pretrained=init.kind != "scratch"),
+            recipe=recipe_for(
+                self.spec.recipe_spec(architecture, task.name), found.timm_name, pretrained=init.kind != "scratch"
+            ),
             precision=self.spec.precision,
             seed=self.spec.seed,
+            cells=task.spec.cells,
         )
         several = bool(intermediate) and len(task.spec.intermediates) > 1
-        return PlannedRun(task.name, architecture, found.slug, approach, intermediate, several, fold, record, parent)
+        place = (task.name, architecture, found.slug, approach, intermediate, several, fold)
+        return PlannedRun(*place, record, parent, given)
 
 
 def with_parents(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

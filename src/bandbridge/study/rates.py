@@ -237,7 +237,7 @@ def measure_speed(architecture: str, size: int, fabric: Fabric, recipe: Recipe, 
     phase = recipe.phases[0].model_copy(update={"epochs": _MOST_STEPS})
     job = TrainingJob(
         run_id="speed",
-        recipe=recipe.model_copy(update={"phases": (phase,), "growth": None, "batch_size": batch}),
+        recipe=recipe.model_copy(update={"phases": (phase,), "growth": None, "batch_size": batch, "steps": None}),
         images=np.random.default_rng(0).integers(0, 256, (batch, size, size), dtype=np.uint8),
         targets=np.zeros(batch, dtype=np.int64),
         training_rows=np.arange(batch),

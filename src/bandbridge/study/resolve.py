@@ -67,7 +67,10 @@ class TaskData:
         is no such division.
         """
         if self.split is not None:
-            return in_order_of(self.split, samples).rows(fold)
+            training, held_out = in_order_of(self.split, samples).rows(fold)
+            if self.spec.cells is not None:
+                training = training[among_first_cells(samples["cell"].iloc[training], self.spec.cells, self.split.seed)]
+            return training, held_out
         if fold is not None:
             raise ValueError(f"task {self.name} is not divided into folds")
         return np.arange(len(samples)), np.empty(0, dtype=np.int64)
@@ -141,6 +144,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
         split = _require_two_to_train_on(_split_of(task, dataset, spec, path), name)
+        _require_cells(task, split, dataset, name)
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
@@ -215,6 +219,34 @@ def _require_two_to_train_on(split: Split, name: str) -> Split:
         few = f"fold {int(left.argmin())} leaves {int(left.min())} image to train on, and two are the fewest"
         raise UserError(f"task {name}: {few}", "Add images to its dataset.")
     return split
+
+
+def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, name: str) -> None:
+    """Raise :class:`UserError` where ``task`` asks for more cells than some fold trains on, or cells are not known."""
+    if task.cells is None:
+        return
+    cells = dataset.samples["cell"].to_numpy()
+    if (cells == "").any() or split.scheme == "image":
+        raise UserError(
+            f"task {name}: cells: {task.cells} needs the cell of every image, and folds that divide none",
+            "Fill in the cell column of metadata.csv and divide by scheme: cell, or take cells away.",
+        )
+    fewest = min(len(np.unique(cells[split.rows(fold)[0]])) for fold in range(split.folds))
+    if fewest < task.cells:
+        raise UserError(
+            f"task {name}: cells: {task.cells} are more than the {fewest} that a fold trains on",
+            f"Write {fewest} or fewer.",
+        )
+
+
+def among_first_cells(cells: pd.Series, count: int, seed: int) -> np.ndarray:
+    """Return which of the images of ``cells``, their names, are of ``count`` of them: bool [N].
+
+    The cells are put in an order that ``seed`` draws, and the first are taken; the order of the images does not matter.
+    """
+    names = np.unique(cells.to_numpy())
+    order = np.random.default_rng(seed).permutation(len(names))
+    return np.isin(cells.to_numpy(), names[order[:count]])
 
 
 def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[Path]:

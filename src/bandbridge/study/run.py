@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.files import content_hash
@@ -36,7 +36,10 @@ class Init(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What is hashed. ``fold`` None means trained on every image; ``split`` is then of no account and empty."""
+    """What is hashed. ``fold`` None means trained on every image; ``split`` is then of no account and empty.
+
+    cells: how many of the cells of the fold's training part are trained on; None: all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +53,13 @@ class RunRecord(BaseModel):
     recipe: Recipe
     precision: Literal["auto", "fp32", "bf16"]
     seed: int
+    cells: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier records did not have, where it is as it was: their ids stay."""
+        value: dict[str, Any] = handler(self)
+        return {key: item for key, item in value.items() if key != "cells" or item is not None}
 
     @property
     def id(self) -> str:

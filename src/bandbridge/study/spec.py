@@ -14,13 +14,14 @@ from pydantic_core import ErrorDetails
 
 from bandbridge.dataset.claims import MAX_SIDE
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.predictions import DETOURS
 from bandbridge.filenames import fault_of_file_name, folded
 from bandbridge.files import read_regular
 from bandbridge.study.written import MAX_BYTES, read_yaml
 from bandbridge.training.recipe import NO_YES, RecipeSpec
 
 Scheme = Literal["auto", "image", "cell", "patient", "source"]
-Approach = Literal["scratch", "imagenet", "two-step", "domain"]
+Approach = Literal["scratch", "imagenet", "two-step", "domain", "boxed", "boxed-two-step"]
 
 
 class _Frozen(BaseModel):
@@ -61,8 +62,12 @@ class TaskSpec(_Frozen):
     dataset: folder or zip, looked for in the data folder, then beside the study file, then in the current folder; or
     several, which are joined. scheme: how this task is divided into folds, where not as the study says.
     band: what tables call the task ("Q-band"); its name by default.
-    intermediates: names of the tasks whose models the ``two-step`` and ``domain`` approaches start from.
+    intermediates: names of the tasks whose models the ``two-step``, ``domain`` and ``boxed-two-step`` approaches start
+    from. box: stain of the model in the box that ``boxed`` ones start from; that of the images by default.
     split_file: a split written by ``bandbridge study split``, beside the study file, instead of a new division.
+    cells: train on so many cells of each fold's training part, as if no more were labelled; those of a smaller number
+    are among those of a larger one. What is held out stays the same. recipe: of this task's own trainings, where it is
+    not that of the study.
     """
 
     dataset: str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -71,6 +76,9 @@ class TaskSpec(_Frozen):
     split_file: str | None = None
     intermediates: tuple[str, ...] = ()
     target: bool = True
+    box: Literal["G", "Q"] | None = None
+    cells: Annotated[int, NO_YES] | None = Field(default=None, ge=1)
+    recipe: RecipeSpec | None = None
     preparation: PreparationSpec = PreparationSpec()
 
     @field_validator("dataset", mode="before")
@@ -150,7 +158,7 @@ class StudySpec(_Frozen):
     def _task_problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
         if not any(task.target for task in self.tasks.values()):
             yield ("tasks",), "none of them is a target; take away target: false where models are wanted"
-        needs = sorted({"two-step", "domain"} & set(self.approaches))
+        needs = sorted(set(DETOURS) & set(self.approaches))
         for name, task in self.tasks.items():
             if not name.replace("-", "").replace("_", "").isalnum():
                 yield ("tasks", name), f"{name!r} must be letters, digits, '-' and '_': it names a folder"
@@ -209,8 +217,11 @@ class StudySpec(_Frozen):
         """The folds that are trained."""
         return self.run_folds if self.run_folds is not None else tuple(range(self.split.folds))
 
-    def recipe_spec(self, architecture: str) -> RecipeSpec:
-        """The recipe settings of one architecture."""
+    def recipe_spec(self, architecture: str, task: str | None = None) -> RecipeSpec:
+        """The recipe settings of one architecture; on ``task``, where it has none of its own."""
+        own = self.tasks[task].recipe if task is not None else None
+        if own is not None:
+            return own
         return self.recipes.get(architecture, self.recipe)
 
 

@@ -89,12 +89,21 @@ class TrainingJob:
     @property
     def batch_size(self) -> int:
         """Images in a step: the recipe's, or all training images where there are fewer."""
-        return min(self.recipe.batch_size, len(self.training_rows))
+        return self.recipe.batch_of(len(self.training_rows))
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the images left over differ from epoch to epoch."""
-        return len(self.training_rows) // self.batch_size
+        """Batches in an epoch: the recipe's, or the full ones; the images left over differ from epoch to epoch."""
+        return self.recipe.steps_of(len(self.training_rows))
+
+    def order(self, epoch: int) -> Tensor:
+        """Return which training images make up the batches of ``epoch``, int64 [steps x batch size], below N.
+
+        Every image is there once before any is there twice.
+        """
+        draws, wanted = run_generator(self.run_id, "order", epoch), self.steps_per_epoch * self.batch_size
+        passes = -(-wanted // len(self.training_rows))
+        return torch.cat([torch.randperm(len(self.training_rows), generator=draws) for _ in range(passes)])[:wanted]
 
 
 def run_generator(run_id: str, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -296,7 +305,7 @@ class _Session:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         job, device = self.job, self.fabric.device
-        order = torch.randperm(len(job.training_rows), generator=run_generator(job.run_id, "order", epoch))
+        order = job.order(epoch)
         draws = run_generator(job.run_id, "augmentation", epoch, device)
         bank, known, training_rows = self.bank, self.targets, job.training_rows
         if job.renewal is not None:
@@ -307,7 +316,7 @@ class _Session:
         rows = torch.from_numpy(training_rows)[order].to(bank.rows_device)
         targets = known[rows.to(device)]
         mine = share(job.batch_size, self.rank, self.world)
-        own = rows[: job.steps_per_epoch * job.batch_size].view(-1, job.batch_size)[:, mine].reshape(-1)
+        own = rows.view(-1, job.batch_size)[:, mine].reshape(-1)
         # Each device its own noise, for other images; the first, or only, as ever.
         noise = f"layers of device {self.rank}" if self.rank else "layers"
         side = image_side(job.recipe, epoch, bank.size)

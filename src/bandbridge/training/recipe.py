@@ -117,6 +117,8 @@ class Recipe(_Frozen):
     averaging: decay per step of an exponential moving average of weights and statistics, which is then what is scored
     and kept (Polyak and Juditsky 1992). growth: of the image size. keep_statistics: batch norm keeps the means and
     variances that come with the initial weights, also while training; a few dozen images would give it worse ones.
+    steps: of an epoch, however many images there are: a few are passed several times, of many each epoch sees a part.
+    Trainings on sets of different sizes then take equally long. None passes every image once.
     """
 
     name: str
@@ -128,18 +130,27 @@ class Recipe(_Frozen):
     averaging: float | None = Field(default=None, gt=0, lt=1)
     growth: Growth | None = None
     keep_statistics: bool = False
+    steps: int | None = Field(default=None, ge=1)
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
         value: dict[str, Any] = handler(self)
-        later = ("averaging", "growth", "keep_statistics")
+        later = ("averaging", "growth", "keep_statistics", "steps")
         return {key: item for key, item in value.items() if key not in later or item not in (None, False)}
 
     @property
     def epochs(self) -> int:
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
+
+    def batch_of(self, images: int) -> int:
+        """Images in a step of a training on ``images`` of them: ``batch_size``, or all where there are fewer."""
+        return min(self.batch_size, images)
+
+    def steps_of(self, images: int) -> int:
+        """Steps in an epoch of a training on ``images`` of them: ``steps``, or as many as there are full batches."""
+        return self.steps or images // self.batch_of(images)
 
     def phase_of(self, epoch: int) -> tuple[int, int]:
         """Return (index of the phase that holds 0-based ``epoch``, first epoch of that phase)."""
@@ -160,6 +171,7 @@ class RecipeSpec(_Frozen):
     base: Literal["paper", "fast", "laboratory"] = "fast"
     epochs: Annotated[int, NO_YES] | None = Field(default=None, ge=1, le=100_000)
     batch_size: Annotated[int, NO_YES] | None = Field(default=None, ge=2, le=2**20)
+    steps: Annotated[int, NO_YES] | None = Field(default=None, ge=1, le=1_000_000)
     learning_rate: Annotated[float, NO_YES] | None = Field(default=None, ge=1e-9, le=1e36, allow_inf_nan=False)
     augmentation: Augmentation | None = None
     label_smoothing: Annotated[float, NO_YES] | None = Field(default=None, ge=0, lt=1)
@@ -225,7 +237,7 @@ def recipe_for(spec: RecipeSpec, timm_name: str, *, pretrained: bool) -> Recipe:
 def _changed(recipe: Recipe, spec: RecipeSpec) -> Recipe:
     changes: dict[str, object] = {
         key: value
-        for key in ("batch_size", "augmentation", "label_smoothing", "averaging", "growth")
+        for key in ("batch_size", "steps", "augmentation", "label_smoothing", "averaging", "growth")
         if (value := getattr(spec, key)) is not None
     }
     if spec.averaging == 0:

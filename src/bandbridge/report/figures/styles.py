@@ -74,12 +74,15 @@ class Style:
         }
 
 
-#: Colours that any colour vision tells apart (Okabe & Ito 2008), of theirs those that have 3:1 against both pages.
+#: Colours that any colour vision tells apart (Okabe & Ito 2008), of theirs those that have 3:1 against both pages. What
+#: comes from the box has the colour of the same from ImageNet, and broken lines.
 APPROACH_STYLES = {
     "scratch": Style("#CC79A7", "o"),
     "imagenet": Style("#0072B2", "s"),
     "two-step": Style("#D55E00", "^"),
     "domain": Style("#009E73", "D"),
+    "boxed": Style("#0072B2", "v", "--", "none"),
+    "boxed-two-step": Style("#D55E00", "P", "--", "none"),
 }
 #: Of architectures in one panel; with a second line style enough for a dozen. None is an approach's.
 _COLOURS = ("#7A6BC8", "#A07D1C", "#1B9E9E", "#EE6677", "#808080", "#AA4499")
@@ -102,6 +105,7 @@ def arm_style(arm: Arm, context: TableContext) -> Style:
     arms = context.arms_of(arm.task, arm.approach)
     place = arms.index(arm) if arm in arms else 0
     style = APPROACH_STYLES[arm.approach]
+    place += _LINES.index(style.line)
     return Style(style.colour, style.marker, _LINES[place % len(_LINES)], _FILLS[place % len(_FILLS)])
 
 

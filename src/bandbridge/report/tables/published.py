@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bandbridge.errors import UserError
-from bandbridge.evaluation.predictions import APPROACHES
+from bandbridge.evaluation.predictions import APPROACHES, RANDOM_STARTS
 from bandbridge.report.context import APPROACH_TITLES, FAMILY_TITLES, Arm, TableContext
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent
 from bandbridge.report.scores import METRICS, summarise, unfinished_notes
@@ -115,7 +115,7 @@ def table4(context: TableContext) -> Table:
     for task in context.tasks:
         for index, arm in enumerate(context.arms_of(task.name)):
             steps = {
-                "pretraining": "ImageNet" if arm.approach in ("imagenet", "two-step") else "",
+                "pretraining": "" if arm.approach in RANDOM_STARTS else "ImageNet",
                 "intermediate": context.data_title(arm.intermediate) if arm.intermediate else "",
                 "target": task.data,
             }
