@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from bandbridge.errors import UserError
-from bandbridge.evaluation.cluster_intervals import Units
+from bandbridge.evaluation.cluster_intervals import Estimate, Units
 from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.evaluation.pack import Pack, read_pack
 from bandbridge.evaluation.pooled import grouping_unit
@@ -32,27 +32,38 @@ from bandbridge.progress import format_duration
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
 from bandbridge.report.contrasts import interval_text
 from bandbridge.report.effects import Effects, measure_effects
+from bandbridge.report.figures.few_cells import Panel, draw_few_cells
 from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.styles import APPROACH_STYLES
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed, to_markdown
 from bandbridge.report.scores import fold_scores
 from bandbridge.report.sections.answer import Answer, answer_study
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 FOLDER = Path(__file__).resolve().parent
 _BEGIN, _END = "<!-- answers: python docs/results/answer.py -->", "<!-- end of answers -->"
 _APPROACHES = ("scratch", "imagenet", "domain", "two-step")
 _MIXED, _MODERATED = ("low_pp", "high_pp"), ("moderated_low_pp", "moderated_high_pp")
-#: The comparison that question 1 is about.
+#: The comparison that question 1 is about, and those of question 3.
 _DETOUR = {"approach": "two-step", "reference": "imagenet"}
+_BOXED = {"approach": "boxed", "reference": "imagenet"}
+_BOXED_DETOUR = {"approach": "boxed-two-step", "reference": "two-step"}
+_FEW_CELLS = ("scratch", "imagenet", "boxed", "two-step", "boxed-two-step")
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its place among the others, and the studies that answer it with what is different in each."""
+    """A question, its place among the others, and the studies that answer it with what is different in each.
+
+    kind: whether it is what a detour gains, or what is gained over numbers of labelled cells.
+    """
 
     number: int
     text: str
     studies: Mapping[str, str]
+    kind: Literal["detour", "few-cells"] = "detour"
 
     @property
     def figure(self) -> str:
@@ -65,6 +76,16 @@ QUESTIONS = (
         1,
         "Does an intermediate domain help?",
         {"1a-by-cell": "images prepared by the cell", "1a-published": "images prepared as published"},
+    ),
+    Question(
+        3,
+        "What does the model in the box gain with few labelled cells?",
+        {
+            "3-curve-q": "BioImLab, Q-band",
+            "3-curve-g": "65 cells, G-band",
+            "3-curve-p": "Pki-3, G-band",
+        },
+        "few-cells",
     ),
 )
 
@@ -107,10 +128,18 @@ class Evidence:
         found = answer_study(self.scores, self.effects, self.context)
         return [one for one in found if one.reference == titles[1] and one.approach.startswith(titles[0])]
 
-    def gains(self) -> list[dict[str, Any]]:
-        """The rows of the comparison of two-step with ImageNet."""
+    def gains(self, compared: Mapping[str, str] = _DETOUR) -> list[dict[str, Any]]:
+        """The rows of the comparison of two-step with ImageNet, or of another."""
         rows = self.effects.comparisons
-        return rows.loc[(rows[list(_DETOUR)] == pd.Series(_DETOUR)).all(axis=1)].to_dict("records") if len(rows) else []
+        if not len(rows):
+            return []
+        return rows.loc[(rows[list(compared)] == pd.Series(compared)).all(axis=1)].to_dict("records")
+
+    @cached_property
+    def cells(self) -> dict[str, int]:
+        """How many labelled cells each task trains on, of the tasks that say so."""
+        stated = {run.task: run.record.get("cells") for run in self.pack.facts.runs if run.checkpoints}
+        return dict(sorted(((task, n) for task, n in stated.items() if n), key=lambda item: item[1]))
 
     @property
     def how_far(self) -> str:
@@ -140,16 +169,94 @@ def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
         if not there:
             parts.append(f"Not answered yet: no pack of {' or '.join(missing)} is there.")
             continue
-        parts.append(_short(there))
-        parts.append("\n".join(_sentences(there)))
-        if missing:
-            parts.append(f"No pack of {' or '.join(missing)} is there yet.")
-        drawn = _figure(there, question.figure)
+        write = _answer_few_cells if question.kind == "few-cells" else _answer_detour
+        told, drawn = write(there, question, f"No pack of {' or '.join(missing)} is there yet." if missing else "")
+        parts += told
         if drawn:
             figures[question.figure] = drawn
-            parts.append(f"![Two-step minus ImageNet, fold by fold, with intervals](images/{question.figure})")
-        parts.append("#" + to_markdown(_table(there, question)).strip())
     return "\n\n".join(parts) + "\n", figures
+
+
+def _answer_detour(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
+    drawn = _figure(evidence, question.figure)
+    parts = [_short(evidence), "\n".join(_sentences(evidence))]
+    parts += [missing] * bool(missing)
+    if drawn:
+        parts.append(f"![Two-step minus ImageNet, fold by fold, with intervals](images/{question.figure})")
+    return [*parts, "#" + to_markdown(_table(evidence, question)).strip()], drawn
+
+
+def _answer_few_cells(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
+    panels = [Panel(one.varied, _curves(one)) for one in evidence]
+    drawn = _as_svg(draw_few_cells(panels), question.figure)
+    parts = [_short_of_few(evidence), *[missing] * bool(missing)]
+    parts.append(f"![Held-out images right over the number of labelled cells](images/{question.figure})")
+    return [*parts, "#" + to_markdown(_table_of_few(evidence, question)).strip()], drawn
+
+
+def _short_of_few(evidence: Sequence[Evidence]) -> str:
+    """One line: what the box gains over ImageNet with the fewest and with the most labelled cells of each set."""
+    parts = []
+    for one in evidence:
+        state = f" ({one.how_far})" if one.how_far else ""
+        gains = {one.cells[row["task"]]: row for row in one.gains(_BOXED) if row["task"] in one.cells}
+        known = sorted(cells for cells, row in gains.items() if not math.isnan(row["accuracy_pooled_pp"]))
+        told = [f"{_gained(gains[n])} with {n}" for n in dict.fromkeys([*known[:1], *known[-1:]])]
+        parts.append(f"{one.varied}{state}: {' and '.join(told) or 'nothing to compare yet'}")
+    told = "; ".join(parts)
+    return f"**In short:** the box in place of ImageNet alone gains, in points of accuracy, {told} labelled cells."
+
+
+def _gained(row: Mapping[str, Any]) -> str:
+    span = interval_text(row["accuracy_pooled_low_pp"], row["accuracy_pooled_high_pp"], 1)
+    return signed(row["accuracy_pooled_pp"], 1) + ("" if span == MISSING else f" [{span}]")
+
+
+def _curves(one: Evidence) -> dict[str, dict[int, Estimate]]:
+    """The share right, by approach and number of labelled cells."""
+    found: dict[str, dict[int, Estimate]] = {}
+    (architecture,) = one.context.architecture_names()
+    for task, cells in one.cells.items():
+        for approach, shares in _shares(one, task, architecture).items():
+            for share in shares:
+                found.setdefault(approach, {})[cells] = share.right
+    return found
+
+
+def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
+    there = {arm.approach for one in evidence for arm in one.context.arms}
+    approaches = [name for name in _FEW_CELLS if name in there]
+    columns = [Column("Labelled cells"), Column("Held out")]
+    columns += [Column(APPROACH_TITLES[name], "Accuracy") for name in approaches]
+    columns += [Column("over ImageNet", "Gain of the box"), Column("before the other stain", "Gain of the box")]
+    rows = []
+    for one in evidence:
+        heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+        (architecture,) = one.context.architecture_names()
+        for task, cells in one.cells.items():
+            units, shown = _accuracies(one, task, architecture, approaches)
+            gains = [_gain_of(one, compared, task) for compared in (_BOXED, _BOXED_DETOUR)]
+            rows.append(Row(tuple(map(Cell, [str(cells), units, *shown, *gains])), heading))
+            heading = ""
+    return Table(
+        name=f"question-{question.number}",
+        title="The numbers",
+        sentence=(
+            "Accuracy on the held-out images in percent, each chromosome by itself, with its 95% interval by whole "
+            "cells, or patients where every image names one. The gains of the model in the box, in points: in place of "
+            "ImageNet alone, and before the set of the other stain in place of ImageNet before it. Intervals are for "
+            "new cells, with the models as trained, all on the same labelled cells."
+        ),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        data=pd.DataFrame(),
+        notes=("Of fewer than 20 patients or cells there is no interval for new ones, only a p value.",),
+    )
+
+
+def _gain_of(one: Evidence, compared: Mapping[str, str], task: str) -> str:
+    found = [row for row in one.gains(compared) if row["task"] == task]
+    return "; ".join(_gain_cells(row)[0] for row in found) or MISSING
 
 
 def _short(evidence: Sequence[Evidence]) -> str:
@@ -254,28 +361,47 @@ def _rows(evidence: Evidence) -> Iterator[list[str]]:
             yield [task.shown, architecture, units, *accuracies, *gain, f"{len(own)}", some + time]
 
 
-def _accuracies(evidence: Evidence, task: str, architecture: str) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class _Share:
+    """What is right of the images that ``folds`` hold out, and how many cells or patients they are of."""
+
+    right: Estimate
+    units: int
+    unit: str
+    folds: int
+
+
+def _shares(evidence: Evidence, task: str, architecture: str) -> dict[str, list[_Share]]:
+    """The accuracy of each approach, of each intermediate where there are several."""
+    found: dict[str, list[_Share]] = {}
+    for arm in evidence.context.arms_of(task):
+        runs = [run for run in evidence.runs if run.arm == (task, architecture, arm.approach, arm.intermediate)]
+        if not runs:
+            continue
+        rows = pool_folds(runs)
+        rows = rows.loc[rows["checkpoint"] == evidence.context.checkpoint]
+        truth, logits, _ = logits_of(rows, evidence.context.checkpoint)
+        unit = grouping_unit(rows)
+        groups = Units.named(rows[unit])
+        right = groups.share(logits.argmax(axis=1) == truth, truth == truth)
+        found.setdefault(arm.approach, []).append(_Share(right, groups.count, unit, len(runs)))
+    return found
+
+
+def _accuracies(
+    evidence: Evidence, task: str, architecture: str, approaches: Sequence[str] = _APPROACHES
+) -> tuple[str, list[str]]:
     """How many cells or patients were held out, and the accuracy of each approach."""
-    planned, shown, units = len(evidence.context.folds), [], ""
-    for approach in _APPROACHES:
-        texts = []
-        for arm in evidence.context.arms_of(task, approach):
-            key = (task, architecture, approach, arm.intermediate)
-            runs = [run for run in evidence.runs if run.arm == key]
-            if not runs:
-                continue
-            rows = pool_folds(runs)
-            rows = rows.loc[rows["checkpoint"] == evidence.context.checkpoint]
-            truth, logits, _ = logits_of(rows, evidence.context.checkpoint)
-            unit = grouping_unit(rows)
-            groups = Units.named(rows[unit])
-            found = groups.share(logits.argmax(axis=1) == truth, truth == truth)
-            units = max(units, f"{groups.count} {unit}s", key=lambda text: int(text.partition(" ")[0] or 0))
-            text = percent(found.value, 2)
-            text += f" ({percent(found.low, 1)} to {percent(found.high, 1)})" if found.bounded else ""
-            texts.append(text + (f" ({len(runs)}/{planned})" if len(runs) < planned else ""))
-        shown.append("; ".join(texts) or MISSING)
-    return units, shown
+    planned, found = len(evidence.context.folds), _shares(evidence, task, architecture)
+
+    def text(share: _Share) -> str:
+        told = percent(share.right.value, 2)
+        told += f" ({percent(share.right.low, 1)} to {percent(share.right.high, 1)})" if share.right.bounded else ""
+        return told + (f" ({share.folds}/{planned})" if share.folds < planned else "")
+
+    most = max((share for shares in found.values() for share in shares), key=lambda share: share.units, default=None)
+    shown = ["; ".join(map(text, found.get(approach, ()))) or MISSING for approach in approaches]
+    return "" if most is None else f"{most.units} {most.unit}s", shown
 
 
 def _gain_cells(row: dict[str, Any]) -> list[str]:
@@ -296,8 +422,6 @@ def _gain_cells(row: dict[str, Any]) -> list[str]:
 
 def _figure(evidence: Sequence[Evidence], name: str) -> bytes:
     """The forest of gains in Macro-F1 as SVG; b"" where no fold can be compared."""
-    from matplotlib import rc_context
-
     gains = []
     for one in evidence:
         for row in one.gains():
@@ -320,10 +444,16 @@ def _figure(evidence: Sequence[Evidence], name: str) -> bytes:
     if not gains:
         return b""
     label = "Two-step minus ImageNet, Macro-F1 in points (broad: new cells, thin: new trainings)"
+    return _as_svg(draw_forest(gains, label), name)
+
+
+def _as_svg(figure: Figure, name: str) -> bytes:
+    """Return ``figure`` as SVG, the same bytes at any time."""
+    from matplotlib import rc_context
+
     drawn = io.BytesIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        metadata = {"Date": None, "Creator": "docs/results/answer.py"}
-        draw_forest(gains, label).savefig(drawn, format="svg", metadata=metadata)
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": "docs/results/answer.py"})
     return drawn.getvalue()
 
 
