@@ -23,7 +23,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.predictions import logits_of, read_predictions
 from bandbridge.holding import claimed
 from bandbridge.model.architectures import create_model, find_architecture
-from bandbridge.study.execute import Executor
+from bandbridge.study.execute import Executor, dealt_out
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.plan import open_study
 from bandbridge.training import loop
@@ -53,6 +53,25 @@ def imagenet_folder(tmp_path) -> Path:
     """A weights folder with random weights under the name of a tiny model."""
     write_moved(tmp_path / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     return tmp_path / "weights"
+
+
+def test_shuffled_labels_are_those_of_the_training_images_in_another_order():
+    targets, rows = np.arange(40) % 7, np.arange(0, 40, 2)
+    dealt = dealt_out(targets, rows, seed=0)
+    assert sorted(dealt[rows]) == sorted(targets[rows]) and (dealt[rows] != targets[rows]).any()
+    assert (dealt[1::2] == targets[1::2]).all() and (targets == np.arange(40) % 7).all()
+    assert (dealt == dealt_out(targets, rows, seed=0)).all() and (dealt != dealt_out(targets, rows, seed=1)).any()
+
+
+def test_shuffled_labels_are_what_is_trained_on_and_true_ones_what_is_held_out(study_file, tmp_path):
+    changes = {"approaches": ["scratch"], "run_folds": [0], "recipe": SHORT}
+    jobs = []
+    for labels in ("as-is", "shuffled"):
+        runner = executor(study_file(tasks={"Q": {"dataset": "q4-0", "labels": labels}}, **changes), tmp_path / "runs")
+        jobs.append(runner.prepare(runner.study.runs[0]).job)
+    plain, shuffled = jobs
+    moved = plain.targets != shuffled.targets
+    assert moved[plain.training_rows].mean() > 0.8 and not moved[plain.held_out_rows].any()
 
 
 def test_four_approaches_leave_whole_products(study_file, imagenet_folder, tmp_path):

@@ -117,6 +117,20 @@ def test_cells_that_are_not_there_or_not_known_are_refused(study_file):
         open_study(asking(cells=1, scheme="image"))
 
 
+def test_shuffled_labels_are_another_training_and_not_for_cells_that_are_drawn_anew(study_file):
+    tasks = {
+        "Q": {"dataset": "q4-0", "intermediates": ["G", "S"]},
+        "G": {"dataset": "g4-0", "target": False},
+        "S": {"dataset": "g4-0", "target": False, "labels": "shuffled"},
+    }
+    study = open_study(study_file(tasks=tasks))
+    parents = {run.task: run for run in study.runs if run.task != "Q" and run.fold == 0}
+    assert parents["G"].id != parents["S"].id
+    assert "labels" not in parents["G"].record.model_dump() and parents["S"].record.model_dump()["labels"] == "shuffled"
+    with pytest.raises(UserError, match="cannot be shuffled"):
+        open_study(study_file(tasks={"D": {"dataset": "synth:G:4", "labels": "shuffled"}}, approaches=["scratch"]))
+
+
 def test_a_task_may_have_a_recipe_of_its_own(study_file):
     own = {"base": "laboratory", "epochs": 2, "steps": 5}
     tasks = {"Q": {"dataset": "q4-0", "intermediates": ["G"], "recipe": own}, "G": {"dataset": "g4-0", "target": False}}

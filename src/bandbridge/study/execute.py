@@ -322,6 +322,8 @@ class Executor:
             clear_head(model)
         training, held_out = data.rows(record.fold, store.samples)
         targets = store.targets_among(data.classes)
+        if record.labels == "shuffled":
+            targets = dealt_out(targets, training, record.seed)
         renewal = Drawn.of(data.dataset, training, store, data.classes)
         job = TrainingJob(run.id, record.recipe, store.images, targets, training, held_out, mean, std, renewal)
         return Training(store, data.classes, model, job, weights, begun_with)
@@ -362,6 +364,13 @@ class Executor:
     def record_failure(self, run: PlannedRun, error: UserError) -> None:
         """Leave in the folder of ``run`` why it failed."""
         write_json(self.ledger.folder(run) / FAILED, {"message": error.message, "remedy": error.remedy})
+
+
+def dealt_out(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Return ``targets``, int64 [N], with those of ``rows``, int64 positions, in an order that ``seed`` draws."""
+    shuffled = targets.copy()
+    shuffled[rows] = np.random.default_rng(seed).permutation(targets[rows])
+    return shuffled
 
 
 def predictions_frame(

@@ -170,6 +170,7 @@ class _Planner:
             precision=self.spec.precision,
             seed=self.spec.seed,
             cells=task.spec.cells,
+            labels=task.spec.labels,
         )
         several = bool(intermediate) and len(task.spec.intermediates) > 1
         place = (task.name, architecture, found.slug, approach, intermediate, several, fold)

@@ -23,7 +23,7 @@ from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import Architecture, find_architecture
 from bandbridge.study.spec import StudySpec, TaskSpec
-from bandbridge.synthetic.sets import DRAWN, open_named
+from bandbridge.synthetic.sets import DRAWN, EndlessCells, open_named
 
 #: Environment variable that names the folder of the datasets when no ``--data-dir`` is given.
 DATA_VARIABLE = "BANDBRIDGE_DATA"
@@ -222,7 +222,15 @@ def _require_two_to_train_on(split: Split, name: str) -> Split:
 
 
 def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, name: str) -> None:
-    """Raise :class:`UserError` where ``task`` asks for more cells than some fold trains on, or cells are not known."""
+    """Raise :class:`UserError` where ``task`` asks for more cells than some fold trains on, or cells are not known.
+
+    Also where it asks for shuffled labels of images that are drawn anew.
+    """
+    if task.labels == "shuffled" and isinstance(dataset, EndlessCells):
+        raise UserError(
+            f"task {name}: the labels of cells that are drawn anew in every epoch cannot be shuffled",
+            "Draw a set to keep with bandbridge data synth, and name its folder.",
+        )
     if task.cells is None:
         return
     cells = dataset.samples["cell"].to_numpy()

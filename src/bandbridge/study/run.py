@@ -38,7 +38,8 @@ class Init(BaseModel):
 class RunRecord(BaseModel):
     """What is hashed. ``fold`` None means trained on every image; ``split`` is then of no account and empty.
 
-    cells: how many of the cells of the fold's training part are trained on; None: all.
+    cells: how many of the cells of the fold's training part are trained on; None: all. labels: ``shuffled``: those of the
+    images that are trained on are dealt out among them at random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,12 +55,14 @@ class RunRecord(BaseModel):
     precision: Literal["auto", "fp32", "bf16"]
     seed: int
     cells: int | None = None
+    labels: Literal["as-is", "shuffled"] = "as-is"
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier records did not have, where it is as it was: their ids stay."""
         value: dict[str, Any] = handler(self)
-        return {key: item for key, item in value.items() if key != "cells" or item is not None}
+        later = {"cells": None, "labels": "as-is"}
+        return {key: item for key, item in value.items() if key not in later or item != later[key]}
 
     @property
     def id(self) -> str:
