@@ -38,8 +38,8 @@ class Init(BaseModel):
 class RunRecord(BaseModel):
     """What is hashed. ``fold`` None means trained on every image; ``split`` is then of no account and empty.
 
-    cells: how many of the cells of the fold's training part are trained on; None: all. labels: ``shuffled``: those of the
-    images that are trained on are dealt out among them at random.
+    cells: how many of the cells of the fold's training part are trained on; None: all. labels: ``shuffled``: those of
+    the images that are trained on are dealt out among them at random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

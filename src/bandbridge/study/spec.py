@@ -66,9 +66,9 @@ class TaskSpec(_Frozen):
     from. box: stain of the model in the box that ``boxed`` ones start from; that of the images by default.
     split_file: a split written by ``bandbridge study split``, beside the study file, instead of a new division.
     cells: train on so many cells of each fold's training part, as if no more were labelled; those of a smaller number
-    are among those of a larger one. What is held out stays the same. labels: ``shuffled`` deals the labels of the images
-    that are trained on out among them at random, a control: what an intermediate domain still gains then, it gains by
-    its pictures alone. recipe: of this task's own trainings, where it is not that of the study.
+    are among those of a larger one. What is held out stays the same. labels: ``shuffled`` deals the labels of the
+    images that are trained on out among them at random, a control: what an intermediate domain still gains then, it
+    gains by its pictures alone. recipe: of this task's own trainings, where it is not that of the study.
     """
 
     dataset: str | Annotated[tuple[str, ...], Field(min_length=1)]
