@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from tests.made_up import images
 from tests.scripts import load_script
 
@@ -17,6 +18,8 @@ TASKS = {
     "Q": {"dataset": "q", "intermediates": ["G"], "band": "Q-band"},
     "G": {"dataset": "g", "intermediates": ["Q"], "band": "G-band"},
 }
+#: How the publication's statements of gains begin.
+STATED = {"Q": "gain of two-step over ImageNet on Q-band", "G": "the same on G-band"}
 SETS = {"q": images(32), "g": images(24)}
 APPROACHES = ["scratch", "imagenet", "domain", "two-step"]
 
@@ -79,6 +82,18 @@ def test_answers_of_a_finished_study(made_up, folder):
             row = effects.loc[(task, "imagenet")]
             low, high = row[f"{name}_low_pp"], row[f"{name}_high_pp"]
             assert cell.endswith(f"({low:+.2f} to {high:+.2f})"), "the numbers of the study's own report"
+        # Two one-sided tests, by scipy, of differences scaled so that its plain test is the corrected one.
+        folds = np.array([row[f"fold_{fold}_pp"] for fold in range(4)])
+        scaled = (folds - folds.mean()) * np.sqrt(1 + 4 / 3) + folds.mean()
+        sides = (ttest_1samp(scaled, -0.5, alternative="greater"), ttest_1samp(scaled, 0.5, alternative="less"))
+        p = max(side.pvalue for side in sides)
+        found = re.search(rf"- {band}, images prepared by the cell, test_resnet: .*\(P = (\S+)\)\.", page)
+        assert float(found[1]) == pytest.approx(p, abs=6e-4)
+        gain = effects.loc[(task, "imagenet"), "mean_pp"]
+        stated = re.search(rf"\| {STATED[task]}.*", page)[0].split("|")
+        assert float(stated[3]) == pytest.approx(gain, rel=0.01) and stated[4].strip() in ("met", "missed")
+        low, high = map(float, stated[2].split(" to "))
+        assert (stated[4].strip() == "met") == (low <= round(gain, 1) <= high)
     assert (folder / "images" / "question-1.svg").read_text(encoding="utf-8").count("Q-band, images prepared") == 1
 
 

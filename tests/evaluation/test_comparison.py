@@ -6,6 +6,7 @@ Probable Error of a Mean, Biometrika 6:1-25), and scikit-learn's "Statistical co
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,9 @@ from bandbridge.evaluation.comparison import (
     Interval,
     corrected_resampled_t,
     detectable_difference,
+    equivalence_p,
+    equivalence_power,
+    folds_for_equivalence,
     holm,
     paired_differences,
     percentile_bootstrap,
@@ -205,3 +209,42 @@ def test_nothing_is_detectable_without_a_variance() -> None:
     ).all()
     with pytest.raises(ValueError, match="power"):
         detectable_difference(1.0, 5, power=0.04)
+
+
+@pytest.mark.parametrize(("mean", "deviation", "folds"), [(0.1, 0.4, 10), (-0.3, 0.2, 5), (0.6, 0.3, 8)])
+def test_two_one_sided_tests_are_those_of_scipy(mean: float, deviation: float, folds: int) -> None:
+    values = np.random.default_rng(0).normal(size=folds)
+    values = (values - values.mean()) / values.std(ddof=1) * deviation + mean
+    above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
+    below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
+    found = equivalence_p(mean, deviation**2 / folds, folds - 1, 0.5)
+    assert found == pytest.approx(max(above, below), rel=1e-9)
+
+
+def test_nothing_is_equivalent_without_a_margin_or_a_scatter() -> None:
+    assert math.isnan(equivalence_p(0, 0, 4, 0.5)) and math.isnan(equivalence_p(0, math.nan, 4, 0.5))
+    with pytest.raises(ValueError, match="margin"):
+        equivalence_p(0, 1, 4, 0)
+
+
+@pytest.mark.parametrize(("deviation", "folds", "share"), [(0.3, 10, 0.0), (0.25, 5, 0.25), (0.2, 6, 0.1)])
+def test_the_power_of_equivalence_is_how_often_it_is_shown(deviation: float, folds: int, share: float) -> None:
+    """Means whose variance is (1 / J + share) sigma², deviations of J normal draws: 20,000 of them."""
+    generator = np.random.default_rng(1)
+    means = generator.normal(0, deviation * math.sqrt(1 / folds + share), 20_000)
+    scatter = generator.normal(0, deviation, (20_000, folds)).var(axis=1, ddof=1) * (1 / folds + share)
+    shown = [
+        equivalence_p(mean, variance, folds - 1, 0.5) < 0.01 for mean, variance in zip(means, scatter, strict=True)
+    ]
+    assert equivalence_power(deviation, folds, share, 0.5, 0.01) == pytest.approx(np.mean(shown), abs=0.012)
+
+
+def test_as_many_folds_as_reach_the_power_and_no_fewer_or_none_at_all() -> None:
+    folds = folds_for_equivalence(0.5, 0.0, 0.5, 0.01)
+    assert folds is not None and equivalence_power(0.5, folds, 0.0, 0.5, 0.01) >= 0.8
+    assert equivalence_power(0.5, folds - 1, 0.0, 0.5, 0.01) < 0.8
+    assert folds_for_equivalence(0.5, 0.25, 0.5, 0.01) is None, (
+        "shared images leave a scatter that no repeat takes away"
+    )
+    with pytest.raises(ValueError, match="above 0"):
+        folds_for_equivalence(0, 0.25, 0.5, 0.01)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 #: Differences that agree to this part of their size differ by rounding alone.
 _ROUNDING = 1e-9
@@ -167,6 +167,66 @@ def detectable_difference(
     while shortfall(upper) > 0:
         upper *= 2
     return deviation * math.sqrt(1 / folds + test_share) * float(brentq(shortfall, 0.0, upper, xtol=1e-10))
+
+
+def equivalence_p(mean: float, variance: float, df: float, margin: float) -> float:
+    """Return the p value of two one-sided t tests (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657-680).
+
+    The null hypothesis is that the true difference is ``margin`` or more either way; ``mean`` is its estimate, whose
+    own ``variance`` has ``df`` degrees of freedom. Below alpha, that the two differ by less than ``margin`` is shown.
+    NaN where the variance is zero or NaN. Raises :class:`ValueError` unless ``margin`` is above 0.
+    """
+    if not margin > 0:
+        raise ValueError("a margin of equivalence is above 0")
+    if not variance > 0:
+        return math.nan
+    error = math.sqrt(variance)
+    return float(max(stdtr(df, (mean - margin) / error), stdtr(df, (-margin - mean) / error)))
+
+
+def equivalence_power(deviation: float, folds: int, test_share: float, margin: float, alpha: float) -> float:
+    """Return the chance that two one-sided t tests over ``folds`` folds show equivalence where there is no difference.
+
+    ``deviation`` is the true standard deviation of the fold differences, ``test_share`` as in
+    :func:`detectable_difference`. Given the sample's own deviation, the mean has to lie within what is left of the
+    margin; that is averaged over the law of the sample's deviation.
+    """
+    from scipy.integrate import quad
+    from scipy.stats import chi
+
+    df, error = folds - 1, deviation * math.sqrt(1 / folds + test_share)
+    critical = float(stdtrit(df, 1 - alpha)) * error / math.sqrt(df)  # for each unit of a chi variable
+
+    def shown(value: float) -> float:
+        left = margin - critical * value
+        return (2 * float(ndtr(left / error)) - 1) * float(chi.pdf(value, df)) if left > 0 else 0.0
+
+    low, high = (float(chi.ppf(tail, df)) for tail in (1e-9, 1 - 1e-9))
+    high = min(high, margin / critical)
+    return float(quad(shown, low, high, limit=200)[0]) if low < high else 0.0
+
+
+def folds_for_equivalence(
+    deviation: float, test_share: float, margin: float, alpha: float, power: float = 0.8, most: int = 100_000
+) -> int | None:
+    """Return the fewest folds, repeats counted, with which :func:`equivalence_power` reaches ``power``.
+
+    None where ``most`` do not: folds that share images agree by more than their number makes up for. Raises
+    :class:`ValueError` for a deviation that is not above 0.
+    """
+    if not deviation > 0:
+        raise ValueError("a standard deviation is above 0")
+
+    def enough(folds: int) -> bool:
+        return equivalence_power(deviation, folds, test_share, margin, alpha) >= power
+
+    if not enough(most):
+        return None
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def _row_of_differences(differences: np.ndarray, purpose: str) -> np.ndarray:
