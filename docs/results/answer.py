@@ -25,18 +25,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from bandbridge.errors import UserError
-from bandbridge.evaluation.cluster_intervals import Estimate, Units
+from bandbridge.evaluation.cluster_intervals import Estimate
 from bandbridge.evaluation.comparison import equivalence_p, folds_for_equivalence
 from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.evaluation.pack import Pack, read_pack
-from bandbridge.evaluation.pooled import grouping_unit
-from bandbridge.evaluation.predictions import RunPredictions, logits_of, pool_folds
+from bandbridge.evaluation.predictions import RunPredictions
 from bandbridge.files import replacing, write_text
 from bandbridge.progress import format_duration
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
 from bandbridge.report.contrasts import interval_text
 from bandbridge.report.effects import Effects, measure_effects
-from bandbridge.report.figures.few_cells import Panel, draw_few_cells
+from bandbridge.report.figures.few_cells import Panel, draw_few_cells, share_right
 from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.styles import APPROACH_STYLES
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed, to_markdown
@@ -475,13 +474,8 @@ def _shares(evidence: Evidence, task: str, architecture: str) -> dict[str, list[
         runs = [run for run in evidence.runs if run.arm == (task, architecture, arm.approach, arm.intermediate)]
         if not runs:
             continue
-        rows = pool_folds(runs)
-        rows = rows.loc[rows["checkpoint"] == evidence.context.checkpoint]
-        truth, logits, _ = logits_of(rows, evidence.context.checkpoint)
-        unit = grouping_unit(rows)
-        groups = Units.named(rows[unit])
-        right = groups.share(logits.argmax(axis=1) == truth, truth == truth)
-        found.setdefault(arm.approach, []).append(_Share(right, groups.count, unit, len(runs)))
+        right, units, unit = share_right(runs, evidence.context.checkpoint)
+        found.setdefault(arm.approach, []).append(_Share(right, units, unit, len(runs)))
     return found
 
 

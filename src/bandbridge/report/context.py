@@ -23,11 +23,15 @@ FAMILY_TITLES = {"traditional": "Traditional CNNs", "modern": "Modern architectu
 
 @dataclass(frozen=True)
 class TaskLabel:
-    """A classification task: its name in the study, what a reader calls it, and the dataset it trains on."""
+    """A classification task: its name in the study, what a reader calls it, and the dataset it trains on.
+
+    cells: how many labelled cells of it, None for all.
+    """
 
     name: str
     title: str = ""
     dataset: str = ""
+    cells: int | None = None
 
     @property
     def shown(self) -> str:

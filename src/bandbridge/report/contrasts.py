@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bandbridge.evaluation.comparison import paired_differences, percentile_bootstrap
-from bandbridge.evaluation.predictions import CHECKPOINTS
+from bandbridge.evaluation.predictions import CHECKPOINTS, DETOURS
 from bandbridge.files import content_hash
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed
@@ -117,12 +117,19 @@ def selection_table(scores: pd.DataFrame, context: TableContext) -> Table | None
 
 def comparisons_of(context: TableContext, task: str) -> list[tuple[Arm, Arm]]:
     """Return (arm, reference) of every comparison of a task, in the order of the tables."""
+    there = context.arms_of(task)
     return [
         (arm, reference)
         for approach, against in COMPARISONS
-        for reference in context.arms_of(task, against)
         for arm in context.arms_of(task, approach)
+        for reference in [reference_of(arm, against)]
+        if reference in there
     ]
+
+
+def reference_of(arm: Arm, approach: str) -> Arm:
+    """Return what ``arm`` is compared with, by its ``approach``: over the same intermediate where it has one."""
+    return Arm(arm.task, approach, arm.intermediate if approach in DETOURS else "")
 
 
 def comparison_title(context: TableContext, arm: Arm, reference: Arm) -> str:

@@ -87,7 +87,7 @@ def laboratories_of(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _label(task: TaskData) -> TaskLabel:
-    return TaskLabel(task.name, task.spec.band, task.spec.named)
+    return TaskLabel(task.name, task.spec.band, task.spec.named, task.spec.cells)
 
 
 def protocol_text(study: Study) -> str:

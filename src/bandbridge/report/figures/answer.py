@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.cluster_intervals import FEWEST_RESAMPLED
 from bandbridge.evaluation.moderation import fewest_folds
-from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext
+from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
+from bandbridge.report.contrasts import reference_of
 from bandbridge.report.effects import Effects
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import (
@@ -87,7 +88,8 @@ def answer_steps(scores: pd.DataFrame, effects: Effects, context: TableContext) 
     for row in effects.comparisons.to_dict("records"):
         if not 0 < row["folds"] == len(context.folds):
             continue
-        arm, reference = (Arm(row["task"], row["approach"], row["intermediate"]), Arm(row["task"], row["reference"]))
+        arm = Arm(row["task"], row["approach"], row["intermediate"])
+        reference = reference_of(arm, row["reference"])
         start, end = (
             100 * means[one.task, row["architecture"], one.approach, one.intermediate] for one in (reference, arm)
         )
@@ -100,13 +102,27 @@ def answer_steps(scores: pd.DataFrame, effects: Effects, context: TableContext) 
 def answer_sentence(steps: Sequence[Step], context: TableContext) -> str:
     """Return one sentence for each target: what the detour does to ImageNet's weights, else to random ones.
 
-    "" without steps.
+    And what the model in the box does in their place. Of targets that differ in the number of labelled cells alone, the
+    fewest and the most are told of. "" without steps.
     """
     return " ".join(
         _sentence([step for step in steps if step.arm == arm], context)
-        for task in dict.fromkeys(step.arm.task for step in steps)
+        for task in _told([context.task(name) for name in dict.fromkeys(step.arm.task for step in steps)])
         for arm in _asked([step.arm for step in steps if step.arm.task == task])
     )
+
+
+def _told(tasks: Sequence[TaskLabel]) -> list[str]:
+    """The names of ``tasks``; of those of one dataset with numbers of labelled cells, the fewest and the most."""
+    numbers: dict[str, list[int]] = {}
+    for task in tasks:
+        if task.cells is not None:
+            numbers.setdefault(task.data, []).append(task.cells)
+    return [task.name for task in tasks if task.cells is None or task.cells in _ends(numbers[task.data])]
+
+
+def _ends(numbers: Sequence[int]) -> tuple[int, int]:
+    return min(numbers), max(numbers)
 
 
 def answer_figure(steps: Sequence[Step], context: TableContext) -> Illustration | None:
@@ -124,20 +140,29 @@ def answer_figure(steps: Sequence[Step], context: TableContext) -> Illustration 
 
 
 def _asked(arms: Sequence[Arm]) -> list[Arm]:
-    """The paper's question where it was measured, else the same without ImageNet."""
+    """The paper's question where it was measured, else the same without ImageNet; and the model in the box."""
     distinct = list(dict.fromkeys(arms))
-    return [arm for arm in distinct if arm.approach == "two-step"] or distinct
+    boxed = [arm for arm in distinct if arm.approach == "boxed"]
+    detours = [arm for arm in distinct if arm.approach in ("two-step", "domain")]
+    return [*([arm for arm in detours if arm.approach == "two-step"] or detours), *boxed] or distinct
 
 
 def _sentence(steps: Sequence[Step], context: TableContext) -> str:
     start, end = (sum(values) / len(steps) for values in zip(*((one.start, one.end) for one in steps), strict=True))
-    arm, weights = steps[0].arm, _WEIGHTS[steps[0].reference.approach]
-    gain = round(end - start, 1)
+    arm, gain = steps[0].arm, round(end - start, 1)
+    numbers = f"({start:.1f} → {end:.1f}%), {', '.join(_grounds(steps, len(context.folds)))}."
+    on = f"On {context.task(arm.task).shown},"
+    if arm.approach in ("boxed", "boxed-two-step"):
+        then = f" before {_shown(arm.intermediate, context)}" if arm.intermediate else ""
+        does = (
+            f"{'gains' if gain > 0 else 'loses'} {abs(gain):.1f} points of accuracy" if gain else "changes no accuracy"
+        )
+        return f"{on} the box in place of ImageNet{then} {does} {numbers}"
     does = f"adds {gain:.1f} points of accuracy to" if gain > 0 else f"takes {-gain:.1f} points of accuracy from"
     return (
-        f"On {context.task(arm.task).shown}, the detour by way of {_shown(arm.intermediate, context)} "
-        f"{does if gain else 'neither adds accuracy to nor takes it from'} {weights} ({start:.1f} → {end:.1f}%), "
-        f"{', '.join(_grounds(steps, len(context.folds)))}."
+        f"{on} the detour by way of {_shown(arm.intermediate, context)} "
+        f"{does if gain else 'neither adds accuracy to nor takes it from'} {_WEIGHTS[steps[0].reference.approach]} "
+        f"{numbers}"
     )
 
 
@@ -164,7 +189,7 @@ def _grounds(steps: Sequence[Step], folds: int) -> Iterator[str]:
 
 def _caption(steps: Sequence[Step], architectures: int, context: TableContext) -> str:
     parts = [
-        "Accuracy in percent of the first weights alone and of the same after the detour, as in Table 2 "
+        "Accuracy in percent of what each arrow begins with and of what it leads to, as in Table 2 "
         f"({context.checkpoint} checkpoint, protocol: {context.protocol}); beside each arrow its gain in points."
     ]
     units = {step.unit for step in steps if not math.isnan(step.low)}

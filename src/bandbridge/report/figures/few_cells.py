@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bandbridge.evaluation.cluster_intervals import Estimate
-from bandbridge.report.context import APPROACH_TITLES
+from bandbridge.evaluation.cluster_intervals import Estimate, Units
+from bandbridge.evaluation.pooled import Unit, grouping_unit
+from bandbridge.evaluation.predictions import RunPredictions, logits_of, pool_folds
+from bandbridge.report.context import APPROACH_TITLES, TableContext
+from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import APPROACH_STYLES, LABEL, TITLE, legend_below, panel_grid
 
 #: Points of one number of cells stand side by side, that their intervals can be told apart: by this factor each.
@@ -23,6 +26,57 @@ class Panel:
 
     title: str
     curves: Mapping[str, Mapping[int, Estimate]]
+
+
+def few_cells_figures(runs: Sequence[RunPredictions], context: TableContext) -> list[Illustration]:
+    """Return the figure of the datasets of which several numbers of labelled cells were trained on; none without.
+
+    Shares are of all held-out images of the finished folds that every number and approach of a panel has.
+    """
+    panels = [
+        Panel(f"{data}, {architecture}" if len(context.architectures) > 1 else data, curves)
+        for data in dict.fromkeys(task.data for task in context.tasks if task.cells is not None)
+        for architecture in context.architecture_names()
+        if len(numbers := {task.name: task.cells for task in context.tasks if task.cells and task.data == data}) > 1
+        if (curves := _curves([run for run in runs if run.architecture == architecture], numbers, context.checkpoint))
+    ]
+    if not panels:
+        return []
+    sentence = (
+        "Share of the held-out images that is right, each chromosome by itself, over the number of labelled cells that "
+        "were trained on; bars are 95% intervals by whole patients or cells, where there are enough of them."
+    )
+    return [Illustration("few-cells", "What few labelled cells are enough for", sentence, draw_few_cells(panels))]
+
+
+def _curves(
+    runs: Sequence[RunPredictions], numbers: Mapping[str, int], checkpoint: str
+) -> dict[str, dict[int, Estimate]]:
+    found: dict[tuple[str, int], list[RunPredictions]] = {}
+    for run in runs:
+        if run.task in numbers:
+            found.setdefault((run.approach, numbers[run.task]), []).append(run)
+    folds = set.intersection(*({run.fold for run in each} for each in found.values())) if found else set()
+    curves: dict[str, dict[int, Estimate]] = {}
+    for (approach, cells), each in found.items():
+        shared = [run for run in each if run.fold in folds]
+        # Over several intermediates there is no one curve.
+        if shared and len({run.intermediate for run in shared}) == 1:
+            curves.setdefault(approach, {})[cells] = share_right(shared, checkpoint)[0]
+    return curves
+
+
+def share_right(runs: Sequence[RunPredictions], checkpoint: str) -> tuple[Estimate, int, Unit]:
+    """Return the share of the images held out by ``runs``, folds of one arm, that is right, by what units of how many.
+
+    Each chromosome by itself, with its 95% interval over whole patients where every image names one, else cells.
+    """
+    rows = pool_folds(runs)
+    rows = rows.loc[rows["checkpoint"] == checkpoint]
+    truth, logits, _ = logits_of(rows, checkpoint)
+    unit = grouping_unit(rows)
+    groups = Units.named(rows[unit])
+    return groups.share(logits.argmax(axis=1) == truth, truth == truth), groups.count, unit
 
 
 def draw_few_cells(panels: Sequence[Panel]) -> Figure:

@@ -107,15 +107,23 @@ def _answer(scores: pd.DataFrame, effects: Effects, context: TableContext, arm: 
         sentence = _so_far(means, context, title, against)
     else:
         verdict = _verdict(evidence)
-        sentence = " ".join(_sentences(evidence, complete, title, against, verdict))
-    claim = _claim(verdict, via, reference, evidence, len(complete) > 0)
+        alone = "" if reference.intermediate else " alone"
+        sentence = " ".join(_sentences(evidence, complete, title, against + alone, verdict))
+    claim = _claim(verdict, _change(arm, via, reference), evidence, len(complete) > 0)
     return Answer(context.task(arm.task).shown, title, against, verdict, claim, sentence)
 
 
-def _claim(verdict: Verdict, via: str, reference: Arm, evidence: _Evidence | None, whole: bool) -> str:
-    """The verdict in words; ``whole``: some architecture has all planned folds."""
-    start = "after ImageNet" if reference.approach == "imagenet" else "without ImageNet"
-    detour = f"the detour over {via}, {start},"
+def _change(arm: Arm, via: str, reference: Arm) -> str:
+    """What ``arm`` does that ``reference`` does not, in words."""
+    if arm.approach == "boxed":
+        return "the model in the box, in place of ImageNet alone,"
+    if arm.approach == "boxed-two-step":
+        return f"the model in the box, in place of ImageNet before the detour over {via},"
+    return f"the detour over {via}, {'after' if reference.approach == 'imagenet' else 'without'} ImageNet,"
+
+
+def _claim(verdict: Verdict, detour: str, evidence: _Evidence | None, whole: bool) -> str:
+    """The verdict on ``detour`` in words; ``whole``: some architecture has all planned folds."""
     # All folds without evidence: there was no second patient or cell to compare with.
     unknown = (
         f"Not known: {detour} was measured on {counted(evidence.groups, evidence.unit)}, too few to tell of others."
@@ -215,7 +223,7 @@ def _sentences(
     of = f"mean of {count} architectures" if count > 1 else str(complete.index[0])
     means = 100 * complete[["approach", "reference"]].mean()
     yield (
-        f"{title} reaches a Macro-F1 of {means['approach']:.1f}%, {against} alone {means['reference']:.1f}% ({of}): "
+        f"{title} reaches a Macro-F1 of {means['approach']:.1f}%, {against} {means['reference']:.1f}% ({of}): "
         f"a difference of {_points(evidence.mean)}{_cells(evidence)}{_trainings(evidence, count)}."
     )
     yield from _withheld(evidence)

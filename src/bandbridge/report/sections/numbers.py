@@ -8,6 +8,7 @@ from bandbridge.progress import note
 from bandbridge.report.contrasts import differences_table, selection_table
 from bandbridge.report.figures.class_scores import class_f1_figures, class_f1_table
 from bandbridge.report.figures.confusion import confusion_figures, confusions_table
+from bandbridge.report.figures.few_cells import few_cells_figures
 from bandbridge.report.figures.gains import difference_figures
 from bandbridge.report.figures.learning_curves import learning_figures, read_histories
 from bandbridge.report.figures.reliability import calibration_table, reliability_figures
@@ -24,6 +25,7 @@ def performance_section(made: Material) -> Section:
     blocks: list[Block | None] = [
         table2(made.scores, made.context),
         laboratories_table(made.scores, made.context),
+        *few_cells_figures(made.runs, whole),
         *difference_figures(made.effects, whole, made.parameters),
         differences_table(made.scores, made.context),
         comparison_table(made.effects, whole),
