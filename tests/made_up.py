@@ -108,7 +108,10 @@ def _finish(study: Study, run, folder: Path, machine: dict) -> None:
         _, held_out = task.split.rows(run.fold)
         samples = task.dataset.samples.iloc[held_out]
         # "two-step" and "imagenet" are words of one length.
-        rng = np.random.default_rng([run.fold, len(run.approach), *[1] * (run.approach == "two-step")])
+        told_apart = sum(map(ord, run.intermediate)) if run.several else 0
+        rng = np.random.default_rng(
+            [run.fold, len(run.approach), *[1] * (run.approach == "two-step"), *[told_apart] * bool(told_apart)]
+        )
         parts = []
         for checkpoint, skill in (("best", 1.5), ("last", 1.0)):
             logits = rng.normal(size=(len(samples), len(task.classes))).astype(np.float32)

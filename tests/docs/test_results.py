@@ -1,5 +1,6 @@
 """The page of questions and answers says what the packs beside it say."""
 
+import json
 import re
 import shutil
 
@@ -198,3 +199,42 @@ def test_packs_that_cannot_be_read_leave_the_page_alone(made_up, folder, capsys)
     (folder / "README.md").write_text("no marks")
     assert ANSWER.main([], folder) == 2 and "has no marks" in capsys.readouterr().err
     assert (folder / "README.md").read_text() == "no marks"
+
+
+def test_which_set_gains_what_is_told_with_what_was_changed_in_it_apart(made_up, folder):
+    """Gains are counted from the runs' own predictions; the order of pairs from them and measures.json."""
+    found = made_up(
+        name="4-why-q",
+        tasks={
+            "B": {"dataset": "q", "intermediates": ["G", "P", "P-shuffled"], "band": "Q-band", "cells": 5},
+            "G": {"dataset": "g", "target": False, "band": "sixty-five"},
+            "P": {"dataset": "h", "target": False, "band": "Pki"},
+            "P-shuffled": {"dataset": "h", "target": False, "band": "Pki shuffled", "labels": "shuffled"},
+        },
+        approaches=["imagenet", "two-step"],
+        sets={**SETS, "h": images(24)},
+        seed=5,
+    )
+    pack_study(found.study, found.runs, folder / "packs" / "why.zip")
+    assert ANSWER.main([], folder) == 0
+    section = (folder / "README.md").read_text(encoding="utf-8").partition("## 4. ")[2]
+    right: dict[str, list[np.ndarray]] = {}
+    for run in found.study.runs:
+        if run.task == "B":
+            frame = read_predictions(run.folder(found.runs) / "predictions.parquet")
+            frame = frame.loc[frame["checkpoint"] == "last"]
+            guess = frame.filter(like="logit_").idxmax(axis=1).str.removeprefix("logit_")
+            right.setdefault(run.intermediate, []).append((guess == frame["label"]).to_numpy())
+    share = {name: 100 * np.concatenate(parts).mean() for name, parts in right.items()}
+    gains = {name: share[name] - share[""] for name in ("G", "P", "P-shuffled")}
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in section.splitlines() if "| " in line]
+    told = {row[0]: float(row[1].split()[0]) for row in rows if row[0] in ("sixty-five", "Pki", "Pki shuffled")}
+    named = {"sixty-five": "G", "Pki": "P", "Pki shuffled": "P-shuffled"}
+    assert told == {title: pytest.approx(gains[name], abs=0.06) for title, name in named.items()}
+    assert list(told)[-1] == "Pki shuffled", "what was changed comes last"
+    measures = json.loads((ANSWER.FOLDER / "measures.json").read_text(encoding="utf-8"))["measures"]
+    values = measures["mmd2"]["values"]["4-why-q"]
+    assert gains["G"] != gains["P"]
+    agrees = (values["G"] < values["P"]) == (gains["G"] > gains["P"])
+    assert f"MMD² {int(agrees)} of 1" in section
+    assert (folder / "images" / "question-4.svg").read_text(encoding="utf-8").count("Pki shuffled") == 1
