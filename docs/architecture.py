@@ -62,6 +62,7 @@ FLOORS = (
                 "leftovers",
                 "holding",
                 "processes",
+                "workers",
                 "boxes",
                 "karyotype",
                 "machine",

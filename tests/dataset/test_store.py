@@ -3,9 +3,8 @@
 import json
 import pickle
 import shutil
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
 from bandbridge.karyotype import CLASSES
 from bandbridge.machine import usable_cores
 from bandbridge.seal import AlteredError
+from bandbridge.workers import Workers
 
 
 def test_rows_are_the_prepared_images_in_the_order_of_the_samples(chromosome_set, tmp_path):
@@ -206,14 +206,14 @@ def processes(monkeypatch):
     """Make processes worth their start for any set, on any machine; return the pools that are opened."""
     opened = []
 
-    class Noted(ProcessPoolExecutor):
-        def __init__(self, *arguments, **options):
+    class Noted(Workers):
+        def __init__(self, processes, prepare):
             opened.append(self)
-            super().__init__(2, *arguments[1:], **options)
+            super().__init__(2, prepare)
 
     monkeypatch.setattr(store_module, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(store_module, "_CORES_OF_THREADS", 0)
-    monkeypatch.setattr(store_module, "ProcessPoolExecutor", Noted)
+    monkeypatch.setattr(store_module, "Workers", Noted)
     return opened
 
 
@@ -237,7 +237,7 @@ def test_processes_give_the_same_bytes_and_the_same_errors(chromosome_set, tmp_p
 
 
 def test_no_process_is_started_for_a_small_set(chromosome_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(store_module, "Workers", None)
     assert len(build_store(open_dataset(chromosome_set("Q", cells=1)), Preparation(size=32), tmp_path).images) == 46
 
 
@@ -260,11 +260,3 @@ def test_what_waits_to_be_written_is_bounded(monkeypatch):
     assert next(outcomes) == (0, (0,))
     assert sum(map(len, submitted)) <= 32 * (4 * usable_cores() + 1)
     assert list(outcomes) == [(number, (number,)) for number in range(1, 100_000)]
-
-
-def test_no_more_processes_are_asked_for_than_windows_waits_for(monkeypatch):
-    monkeypatch.setattr(store_module, "usable_cores", lambda: 128)
-    for system, most in (("win32", 61), ("linux", 128)):
-        monkeypatch.setattr(store_module, "sys", SimpleNamespace(platform=system))
-        with store_module._open_pool(10**6, False) as pool:
-            assert isinstance(pool, ProcessPoolExecutor) and pool._max_workers == most

@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from tests.ended import ends
 
 from bandbridge.synthetic import cores
 from bandbridge.synthetic.cores import all_cores
@@ -43,7 +43,10 @@ if __name__ == "__main__":
     while not ahead._waiting[0][0].done():
         time.sleep(0.05)
     print(*ahead._pool._processes, flush=True)
-    time.sleep(60)
+    try:
+        time.sleep(60)
+    finally:
+        ahead.close()
 """
 
 
@@ -55,18 +58,7 @@ def test_a_process_that_draws_ends_with_the_command(tmp_path, end):
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as command:
         drawing = int(command.stdout.readline())
         command.send_signal(end)
-    assert _ends(drawing)
-
-
-def _ends(process: int) -> bool:
-    for _ in range(100):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    os.kill(process, signal.SIGKILL)
-    return False
+    assert ends(drawing)
 
 
 def test_a_script_needs_no_guard(tmp_path):

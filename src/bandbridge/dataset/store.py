@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +32,7 @@ from bandbridge.leftovers import clear_leftovers
 from bandbridge.machine import usable_cores
 from bandbridge.progress import note, track
 from bandbridge.seal import STORE, AlteredError, hashes_of, parsed, read_sealed, require_unaltered, write_sealed
+from bandbridge.workers import Workers
 
 T = TypeVar("T")
 #: Cores that threads can keep busy: eight asked for 2.8, as a third of the work on a crop holds the interpreter's lock.
@@ -87,10 +87,9 @@ def build_store(dataset: ImageFolder, preparation: Preparation, root: Path, fing
     """Return the store of ``dataset`` under ``root``, building it first where it is not there yet.
 
     The folder's name is the hash of the content and the preparation, so a store is never out of date and a built one
-    is shared; one process builds it, and others wait. Large sets are prepared in processes that are spawned: a script
-    that calls this needs its ``if __name__ == "__main__"``. Raises :class:`ManyErrors` naming every image that cannot
-    be read, or that is another than when the fingerprint was taken; nothing is kept then. Raises :class:`UserError` for
-    a store that is not as it was built.
+    is shared; one process builds it, and others wait. Raises :class:`ManyErrors` naming every image that cannot be
+    read, or that is another than when the fingerprint was taken; nothing is kept then. Raises :class:`UserError` for a
+    store that is not as it was built.
     """
     fingerprint = fingerprint or dataset_fingerprint(dataset)
     folder = _store_folder(root, fingerprint, preparation)
@@ -254,11 +253,7 @@ def _open_pool(images: int, by_cell: bool) -> Executor:
     cores = usable_cores()
     if images < _WORTH_PROCESSES or cores <= _CORES_OF_THREADS or multiprocessing.current_process().daemon:
         return ThreadPoolExecutor(1 if by_cell else cores)
-    # Not forked: torch's threads and locks do not survive that.
-    most = 61 if sys.platform == "win32" else cores  # as many as Windows waits for at a time, less the pool's own two
-    return ProcessPoolExecutor(
-        min(cores, most), multiprocessing.get_context("spawn"), initializer=_ignore_pillow_warnings
-    )
+    return Workers(cores, _ignore_pillow_warnings)
 
 
 def _ignore_pillow_warnings() -> None:

@@ -38,5 +38,9 @@ class Drawn:
         """Return the images of epoch ``number`` and their targets."""
         images, labels = self._ahead.epoch(number, last)
         if last:
-            self._ahead.close()
+            self.close()
         return images, np.array([self._index[label] for label in labels], dtype=np.int64)
+
+    def close(self) -> None:
+        """Let the processes that draw go."""
+        self._ahead.close()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from bandbridge.dataset.ideogram import Stain
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
-from bandbridge.processes import end_with_the_command, interrupts_held, without_main
 from bandbridge.synthetic.cells import draw_cell
 from bandbridge.synthetic.look import Look
+from bandbridge.workers import Workers
 
 #: Cells that a process draws at a time.
 _AT_ONCE = 4
@@ -44,7 +43,7 @@ class DrawnAhead:
         self._what = (stain, seed, preparation, look)
         self._cells, self._period = np.asarray(cells), period
         self._processes = processes or max(1, usable_cores() // 2)
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Workers | None = None
         self._waiting: dict[int, deque[Future[tuple[np.ndarray, list[str]]]]] = {}
 
     def epoch(self, number: int, last: bool = False) -> tuple[np.ndarray, list[str]]:
@@ -67,19 +66,22 @@ class DrawnAhead:
 
     def close(self) -> None:
         """Let the processes go."""
+        # One by one: a pool that nobody holds any more forgets that it was told to.
+        for part in (part for parts in self._waiting.values() for part in parts):
+            part.cancel()
+        self._waiting.clear()
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=False)
             self._pool = None
 
     def _begin(self, number: int) -> None:
         if number in self._waiting:
             return
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), end_with_the_command)
+            self._pool = Workers(self._processes)
         cells = (self._cells + (number + 1) * self._period).tolist()
         blocks = [cells[start : start + _AT_ONCE] for start in range(0, len(cells), _AT_ONCE)]
-        with interrupts_held(), without_main():
-            self._waiting[number] = deque(self._pool.submit(_prepared, block, *self._what) for block in blocks)
+        self._waiting[number] = deque(self._pool.submit(_prepared, block, *self._what) for block in blocks)
 
 
 def _prepared(

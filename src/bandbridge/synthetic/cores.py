@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import current_process, get_context
+from multiprocessing import current_process
 from typing import Any
 
 from bandbridge.errors import EnvironmentFault
 from bandbridge.machine import usable_cores
-from bandbridge.processes import end_with_the_command, interrupts_held, without_main
+from bandbridge.workers import Workers
 
 #: Calls work with each of many values; results come in their order.
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -25,18 +23,13 @@ def all_cores(worth: bool = True) -> Iterator[Each]:
     Here and one after the other where there is one core, where it is not ``worth`` the second that processes take to
     start, and in a process that may have none. Raises :class:`EnvironmentFault` where one is killed.
     """
-    cores = min(usable_cores(), 61) if sys.platform == "win32" else usable_cores()
+    cores = usable_cores()
     if cores == 1 or not worth or current_process().daemon:
         yield lambda work, values: map(work, values)
         return
-    with ProcessPoolExecutor(cores, get_context("spawn"), end_with_the_command) as pool:
-
-        def each(work: Callable[[Any], Any], values: Sequence[Any]) -> Iterable[Any]:
-            with interrupts_held(), without_main():  # until the processes see to it themselves
-                return pool.map(work, values)
-
+    with Workers(cores) as pool:
         try:
-            yield each
+            yield pool.map
         except BrokenProcessPool as fault:
             raise EnvironmentFault("a process that draws cells was killed", "Is there enough memory?") from fault
         except BaseException:

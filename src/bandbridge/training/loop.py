@@ -66,6 +66,10 @@ class Renewal(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Leave off whatever is being made for epochs to come."""
+        ...
+
 
 @dataclass(frozen=True)
 class TrainingJob:
@@ -140,6 +144,22 @@ def train(
     checkpoint. Raises :class:`TrainingDiverged`, and :class:`UserError` for a checkpoint that is damaged or another
     run's, or a batch with fewer than two images for each device.
     """
+    try:
+        return _train(model, job, fabric, checkpoint, deadline, report, checkpoint_interval)
+    finally:
+        if job.renewal is not None:  # at Ctrl-C, all that was asked for would be waited for
+            job.renewal.close()
+
+
+def _train(
+    model: nn.Module,
+    job: TrainingJob,
+    fabric: Fabric,
+    checkpoint: Path,
+    deadline: float | None,
+    report: Callable[[dict[str, float]], None],
+    checkpoint_interval: float,
+) -> tuple[TrainingState, Snapshot | None]:
     require_shares(job, fabric.world_size)
     state = load_state(checkpoint, job.run_id) or TrainingState()
     state.run = job.run_id
