@@ -36,15 +36,30 @@ def stain(request) -> str:
     return request.param
 
 
-@pytest.mark.parametrize("name", ["box:X", "box:", "box:g", "box:G/more"])
+@pytest.mark.parametrize("name", ["box:X", "box:", "BOX:GQ", "box:G/more"])
 def test_another_name_is_answered_with_those_that_there_are(name):
-    with pytest.raises(UserError, match=r"there is no box:") as caught:
+    with pytest.raises(UserError, match=r"there is no (box|BOX):") as caught:
         at_home(Path(name))
     assert all(f"box:{stain}" in caught.value.remedy for stain in STAINS)
 
 
 def test_a_path_is_left_as_it_is(tmp_path):
     assert at_home(tmp_path) == tmp_path and not is_box(tmp_path) and not is_box(Path("boxes/G"))
+
+
+def test_capital_letters_do_not_matter_and_a_folder_of_that_name_is_not_guessed_about(tmp_path, monkeypatch):
+    assert at_home(Path("BOX:g")) == box("G")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "box:G").mkdir()
+    with pytest.raises(UserError, match="and a folder that lies here") as caught:
+        at_home(Path("box:G"))
+    assert str(tmp_path / "box:G") in caught.value.remedy and at_home(tmp_path / "box:G") == tmp_path / "box:G"
+
+
+def test_a_box_in_the_place_of_images_is_a_mistake(bandbridge):
+    for command in ("predict", "evaluate"):
+        done = bandbridge(command, "box:G", "box:Q")
+        assert done.code == 2 and "box:Q is a model, and no images are named" in done.err
 
 
 def test_an_installation_without_them_says_so(monkeypatch, tmp_path):
@@ -128,7 +143,11 @@ def test_a_study_whose_images_name_no_stain_says_which_box(boxed_study):
 @pytest.mark.parametrize(
     ("change", "message", "remedy"),
     [
-        ({"architectures": ["resnet18"]}, "the box holds tf_efficientnet_lite0", "tf_efficientnet_lite0"),
+        (
+            {"architectures": ["resnet18"]},
+            "the box holds tf_efficientnet_lite0, and resnet18 cannot",
+            "tf_efficientnet_lite0",
+        ),
         ({"preparation": "published"}, "prepared otherwise", "Write preparation: by-cell"),
     ],
 )
@@ -138,6 +157,14 @@ def test_what_does_not_fit_the_box_is_refused_with_what_would(boxed_study, chang
     assert remedy in caught.value.remedy
 
 
+def test_images_of_the_other_stain_are_named_where_their_set_says_so(chromosome_set, bandbridge):
+    told = bandbridge("evaluate", "box:G", chromosome_set("Q"))
+    assert told.code == 0 and "images are said to be of stain Q, and the model was trained on G" in told.out + told.err
+    assert "trained on drawn chromosomes alone" in told.out + told.err
+    told = bandbridge("evaluate", "box:G", chromosome_set("G"))
+    assert told.code == 0 and "are said to be" not in told.out + told.err
+
+
 def test_a_site_tunes_the_box_by_its_name(chromosome_set, bandbridge, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = chromosome_set("G")
@@ -145,6 +172,7 @@ def test_a_site_tunes_the_box_by_its_name(chromosome_set, bandbridge, tmp_path, 
     assert done.code == 0, done.err
     trained = read_trained_on(tmp_path / "mine")
     assert [source.tuned_from for source in trained.sources] == ["", f"sha256:{_identity('G')}"]
+    assert "(box:G) was trained further" in (tmp_path / "mine" / "README.md").read_text()
 
 
 def _identity(stain: str) -> str:

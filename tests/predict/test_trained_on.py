@@ -21,6 +21,7 @@ from bandbridge.predict.trained_on import (
     Source,
     TrainedOn,
     keep_trained_on,
+    notes_on_training,
     read_trained_on,
     write_trained_on,
 )
@@ -215,3 +216,20 @@ def test_whether_all_of_it_was_drawn_is_known_and_told(folders, tmp_path):
     assert first.startswith("trained on drawn chromosomes alone, no real one was seen")
     both = load_model([folder, folders["G/imagenet"]]).notes()
     assert any(line.startswith("1 of the models") or line.startswith("trained on drawn") for line in both)
+
+
+def test_notes_name_other_stains_and_what_was_drawn_of_several():
+    def model(stain, drawn=False):
+        return TrainedOn(
+            (Source(dataset="first", stain="Q"), Source(dataset=stain, stain=stain, drawn=drawn)), frozenset(), True
+        )
+
+    drawn = TrainedOn((Source(dataset="d", stain="G", drawn=True),), frozenset(), True)
+    assert list(notes_on_training([model("G")], {"G", ""})) == []
+    (strange,) = notes_on_training([model("G")], {"Q"})
+    assert strange == "warning: these images are said to be of stain Q, and the model was trained on G"
+    (mixed,) = notes_on_training([model("G"), model("Q")], {"G"})
+    assert "different stains, G and Q" in mixed
+    (some,) = notes_on_training([drawn, model("G")])
+    assert some.startswith("1 of the models were trained on drawn")
+    assert list(notes_on_training([model("")], {"Q"})) == [], "it is not known what it was trained on"

@@ -14,8 +14,7 @@ from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
 from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
-from bandbridge.predict.trained_on import FILE as TRAINED_ON
-from bandbridge.predict.trained_on import read_trained_on
+from bandbridge.predict.trained_on import notes_on_training, trained_of
 from bandbridge.progress import Listener, listening
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Model:
 
     def notes(self) -> list[str]:
         """Return what to know of the model's probabilities and flags, a sentence each."""
-        confidence, found = self._ensemble.confidence, [*self._unreal()]
+        confidence, found = self._ensemble.confidence, [*self._of_training()]
         if len(self._ensemble.members) > 1:
             found.append(f"{len(self._ensemble.members)} models; their probabilities are averaged")
         if confidence is None:
@@ -85,14 +84,8 @@ class Model:
             found.append(f"{known}; flagged are probabilities below {_below_one(below)}, {rest}")
         return found + [text for text in [without_errors(confidence)] if text]
 
-    def _unreal(self) -> Iterator[str]:
-        """That members have seen drawn chromosomes alone."""
-        homes = [member.folder for member in self._ensemble.members]
-        drawn = [(home / TRAINED_ON).is_file() and read_trained_on(home).drawn_alone for home in homes]
-        if any(drawn):
-            who = "trained" if all(drawn) else f"{sum(drawn)} of the models were trained"
-            known = "what its probabilities and flags promise holds for drawn ones"
-            yield f"{who} on drawn chromosomes alone, no real one was seen: {known} (bandbridge fine-tune knows yours)"
+    def _of_training(self) -> Iterator[str]:
+        return notes_on_training(trained_of(member.folder for member in self._ensemble.members))
 
     def predict(
         self,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.explain import Checkpoint
 from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.errors import UserError
@@ -44,6 +45,7 @@ def evaluate(
         raise UserError("name a model and a dataset", "For example: bandbridge evaluate models/mine sets/other")
     if out is not None:
         require_apart(out, places)
+    refuse_as_images(places[-1])
     *models, dataset = places
     cells = bb.open_dataset(dataset)  # before the models: what is wrong with it is then said at once
     model = bb.load_model(models, checkpoint=checkpoint.value, device=device)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.explain import BitDepth, Checkpoint
 from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.errors import ManyErrors, UserError
@@ -68,6 +69,7 @@ def predict(
     if len(places) < 2:
         raise UserError("name a model and images", "For example: bandbridge predict box:G IMAGES --out results/predict")
     require_apart(out, places)
+    refuse_as_images(places[-1])
     *models, images = places
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     model = bb.load_model(

@@ -94,6 +94,7 @@ def review(
 
 def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
+    from bandbridge.predict.trained_on import notes_on_training, trained_of
     from bandbridge.review.actions import Review
     from bandbridge.review.analyst import open_analyst
     from bandbridge.review.database import Store
@@ -102,6 +103,8 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     from bandbridge.review.worker import Worker
 
     analyst, described = open_analyst([model], device)
+    for line in notes_on_training(trained_of(member.folder for member in analyst.ensemble.members)):
+        note(line)
     warn_of_upright_training(analyst.ensemble, "turn them first, or train with more flips,")
     store = Store(work)
     bits = analyst.ensemble.bits

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from bandbridge import __version__
+from bandbridge.boxes import name_of
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
@@ -315,7 +316,7 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         autoescape=False,
         finalize=_plain,
     )
-    environment_.globals["counted"] = counted
+    environment_.globals |= {"counted": counted, "box_of": name_of}
     return environment_.get_template("card.md.j2").render(
         version=__version__,
         name=f"{facts.get('task', '')} {facts.get('architecture', '')}".strip(),

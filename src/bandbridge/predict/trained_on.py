@@ -6,7 +6,7 @@ Both name the datasets and hold a digest of every image, which is known again in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +125,32 @@ def read_trained_on(folder: Path) -> TrainedOn:
     # An earlier build wrote it: which images were held out, and what came before, it does not say.
     sources = (Source(dataset=str(dataset), task=str(facts.get("task", ""))),) if dataset else ()
     return TrainedOn(sources, frozenset(), files_known=False)
+
+
+def trained_of(folders: Iterable[Path]) -> list[TrainedOn]:
+    """Return what those of the models in ``folders`` were trained on that have a record of it beside them."""
+    return [read_trained_on(folder) for folder in folders if (folder / FILE).is_file()]
+
+
+def notes_on_training(trained: Sequence[TrainedOn], stains: Collection[str] = ()) -> Iterator[str]:
+    """Say what whoever believes these models' answers should know of their training.
+
+    That they, or some of them, have seen drawn chromosomes alone; that they were trained on different stains; that the
+    images to be judged are of other ``stains``, where both are known.
+    """
+    drawn = [one.drawn_alone for one in trained]
+    if any(drawn):
+        who = "trained" if all(drawn) else f"{sum(drawn)} of the models were trained"
+        known = "what its probabilities and flags promise holds for drawn ones"
+        yield f"{who} on drawn chromosomes alone, no real one was seen: {known} (bandbridge fine-tune knows yours)"
+    last = [one.sources[-1].stain if one.sources else "" for one in trained]  # what came before is left behind
+    of = sorted({stain for stain in last if stain})
+    if len(of) > 1:
+        yield f"the models were trained on different stains, {' and '.join(of)}: their average is of no use on either"
+    strange = sorted(set(stains) - {"", *of})
+    if strange and of and all(last):
+        said = ", ".join(strange)
+        yield f"warning: these images are said to be of stain {said}, and the model was trained on {' and '.join(of)}"
 
 
 def write_trained_on(trained: TrainedOn, path: Path) -> None:

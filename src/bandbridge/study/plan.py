@@ -51,7 +51,11 @@ def open_study(path: Path, data_dir: Path | None = None, *, need_data: bool = Tr
     :class:`UserError` for mistakes in the file and for absent or broken datasets, all at once.
     """
     found = resolve(read_study(path), path, data_dir, need_data=need_data)
-    return Study(path, found.spec, found.tasks, found.architectures, tuple(plan_runs(found)))
+    try:
+        runs = tuple(plan_runs(found))
+    except UserError as error:  # of what the study wants to begin with
+        raise UserError(f"{path}: {error.message}", error.remedy) from error
+    return Study(path, found.spec, found.tasks, found.architectures, runs)
 
 
 def plan_runs(found: Resolved) -> Iterator[PlannedRun]:
@@ -121,7 +125,8 @@ class _Planner:
 
     def _box(self, task: TaskData, architecture: str) -> BaseModel:
         """The model in the box that ``task`` starts from. Raises :class:`UserError` where none fits."""
-        seen = set() if task.dataset is None else set(task.dataset.samples["stain"])
+        # Of a set that is not at hand the runs are counted alone.
+        seen = {next(iter(BOXES))} if task.dataset is None else set(task.dataset.samples["stain"])
         stains = {task.spec.box} if task.spec.box else seen
         if len(stains) != 1 or not stains <= BOXES.keys():
             raise UserError(
@@ -132,9 +137,9 @@ class _Planner:
         found = self.architectures[architecture]
         if found.timm_name != find_architecture(box.architecture).timm_name:
             raise UserError(
-                f"approaches: boxed: the box holds {box.architecture}, and this study trains {architecture}",
-                f"Write architectures: [{box.architecture}], or train on drawn cells of your own: a task with dataset: "
-                "synth:G and target: false as intermediate.",
+                f"approaches: boxed: the box holds {box.architecture}, and {architecture} cannot begin with it",
+                f"Write architectures: [{box.architecture}] alone, or train on drawn cells of your own: a task with "
+                "dataset: synth:G and target: false as intermediate.",
             )
         if box.preparation.model_copy(update={"size": 16}) != task.preparation.model_copy(update={"size": 16}):
             raise UserError(

@@ -144,7 +144,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
         split = _require_two_to_train_on(_split_of(task, dataset, spec, path), name)
-        _require_cells(task, split, dataset, name)
+        _require_cells(task, split, dataset, f"{path}: task {name}")
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
         remedy = f"Name their folder with --data-dir or {DATA_VARIABLE}, or correct the dataset paths in {path}."
@@ -221,14 +221,14 @@ def _require_two_to_train_on(split: Split, name: str) -> Split:
     return split
 
 
-def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, name: str) -> None:
+def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, where: str) -> None:
     """Raise :class:`UserError` where ``task`` asks for more cells than some fold trains on, or cells are not known.
 
     Also where it asks for shuffled labels of images that are drawn anew.
     """
     if task.labels == "shuffled" and isinstance(dataset, EndlessCells):
         raise UserError(
-            f"task {name}: the labels of cells that are drawn anew in every epoch cannot be shuffled",
+            f"{where}: the labels of cells that are drawn anew in every epoch cannot be shuffled",
             "Draw a set to keep with bandbridge data synth, and name its folder.",
         )
     if task.cells is None:
@@ -236,13 +236,13 @@ def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, name: str
     cells = dataset.samples["cell"].to_numpy()
     if (cells == "").any() or split.scheme == "image":
         raise UserError(
-            f"task {name}: cells: {task.cells} needs the cell of every image, and folds that divide none",
+            f"{where}: cells: {task.cells} needs the cell of every image, and folds that divide none",
             "Fill in the cell column of metadata.csv and divide by scheme: cell, or take cells away.",
         )
     fewest = min(len(np.unique(cells[split.rows(fold)[0]])) for fold in range(split.folds))
     if fewest < task.cells:
         raise UserError(
-            f"task {name}: cells: {task.cells} are more than the {fewest} that a fold trains on",
+            f"{where}: cells: {task.cells} are more than the {fewest} that a fold trains on",
             f"Write {fewest} or fewer.",
         )
 

@@ -109,13 +109,17 @@ def fold_table(scores: pd.DataFrame, context: TableContext, checkpoint: str | No
     )
 
 
+#: What comes before the study's own data, where it is not ImageNet alone.
+_BEFORE = dict.fromkeys(RANDOM_STARTS, "") | dict.fromkeys(("boxed", "boxed-two-step"), "ImageNet, drawn cells")
+
+
 def table4(context: TableContext) -> Table:
     """Return which data each approach of each task trains on, step by step (the paper's Table 4)."""
     data, rows = [], []
     for task in context.tasks:
         for index, arm in enumerate(context.arms_of(task.name)):
             steps = {
-                "pretraining": "" if arm.approach in RANDOM_STARTS else "ImageNet",
+                "pretraining": _BEFORE.get(arm.approach, "ImageNet"),
                 "intermediate": context.data_title(arm.intermediate) if arm.intermediate else "",
                 "target": task.data,
             }
