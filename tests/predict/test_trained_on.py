@@ -21,6 +21,7 @@ from bandbridge.predict.trained_on import (
     Source,
     TrainedOn,
     keep_trained_on,
+    notes_on_stain,
     notes_on_training,
     read_trained_on,
     write_trained_on,
@@ -225,11 +226,11 @@ def test_notes_name_other_stains_and_what_was_drawn_of_several():
         )
 
     drawn = TrainedOn((Source(dataset="d", stain="G", drawn=True),), frozenset(), True)
-    assert list(notes_on_training([model("G")], {"G", ""})) == []
-    (strange,) = notes_on_training([model("G")], {"Q"})
+    assert list(notes_on_training([model("G")])) == list(notes_on_stain([model("G")], {"G", ""})) == []
+    (strange,) = notes_on_stain([model("G")], {"Q"})
     assert strange == "warning: these images are said to be of stain Q, and the model was trained on G"
-    (mixed,) = notes_on_training([model("G"), model("Q")], {"G"})
+    (mixed,) = notes_on_training([model("G"), model("Q")])
     assert "different stains, G and Q" in mixed
     (some,) = notes_on_training([drawn, model("G")])
     assert some.startswith("1 of the models were trained on drawn")
-    assert list(notes_on_training([model("")], {"Q"})) == [], "it is not known what it was trained on"
+    assert list(notes_on_stain([model("")], {"Q"})) == [], "it is not known what it was trained on"

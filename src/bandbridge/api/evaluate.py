@@ -18,7 +18,7 @@ from bandbridge.evaluation.appraisal import COLUMNS, FINDING_COLUMNS, Evaluation
 from bandbridge.predict.classify import Classified, classify, is_placed_whole
 from bandbridge.predict.confidence import Confidence
 from bandbridge.predict.intake import hand_over_dataset
-from bandbridge.predict.trained_on import TrainedOn, notes_on_training, read_trained_on
+from bandbridge.predict.trained_on import TrainedOn, notes_on_stain, notes_on_training, read_trained_on
 
 if TYPE_CHECKING:
     from bandbridge.api.model import Model
@@ -52,7 +52,8 @@ def evaluate(model: Model, dataset: Place, *, flips: bool = False) -> Evaluation
         raise ManyErrors("images that could not be read:", lines, "Mend these or take them out of metadata.csv.")
     rows, probabilities = _rows(result, samples, ensemble.thresholds is not None)
     findings = pd.DataFrame(_findings(result), columns=list(FINDING_COLUMNS))
-    told = notes_on_training(known, set(images.samples["stain"]))
+    stains = set(images.samples["stain"])
+    told = [*notes_on_training(known), *notes_on_stain(known, stains)]
     notes = [*told, *_notes(model, known, contents.fingerprint, samples), *result.notes]
     of_own = seen.any() or any(source.dataset == contents.fingerprint for one in known for source in one.sources)
     own = {} if of_own else _known_of(ensemble.confidence)

@@ -115,7 +115,7 @@ def fine_tune(
     """
     from bandbridge.export.folder import require_place
     from bandbridge.export.tuned import doubts, measure_tuning, unseen_images, write_tuned
-    from bandbridge.predict.trained_on import keep_trained_on, notes_on_training, read_trained_on
+    from bandbridge.predict.trained_on import keep_trained_on, notes_on_stain, read_trained_on
     from bandbridge.study.execute import Executor
     from bandbridge.study.fine_tune import Settings, plan_tuning
     from bandbridge.study.given import open_base
@@ -138,8 +138,7 @@ def fine_tune(
         states = [executor.ledger.state(run).kind for run in tuning.runs]
         sharing = share_out(tuning.runs, device, jobs)
         note(f"{counted(len(states), 'run')}, {states.count('done')} of them done; {sharing}")
-        stains = set(images.samples["stain"])
-        for line in (*(line for line in notes_on_training([known], stains) if "warning" in line), *time_limit(limit)):
+        for line in (*notes_on_stain([known], set(images.samples["stain"])), *time_limit(limit)):
             note(line)
         with status("preparing") as update:
             executor.show, executor.live = update, update if in_place() else None

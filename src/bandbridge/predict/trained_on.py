@@ -132,25 +132,33 @@ def trained_of(folders: Iterable[Path]) -> list[TrainedOn]:
     return [read_trained_on(folder) for folder in folders if (folder / FILE).is_file()]
 
 
-def notes_on_training(trained: Sequence[TrainedOn], stains: Collection[str] = ()) -> Iterator[str]:
+def notes_on_training(trained: Sequence[TrainedOn]) -> Iterator[str]:
     """Say what whoever believes these models' answers should know of their training.
 
-    That they, or some of them, have seen drawn chromosomes alone; that they were trained on different stains; that the
-    images to be judged are of other ``stains``, where both are known.
+    That they, or some of them, have seen drawn chromosomes alone; that they were trained on different stains.
     """
     drawn = [one.drawn_alone for one in trained]
     if any(drawn):
         who = "trained" if all(drawn) else f"{sum(drawn)} of the models were trained"
         known = "what its probabilities and flags promise holds for drawn ones"
         yield f"{who} on drawn chromosomes alone, no real one was seen: {known} (bandbridge fine-tune knows yours)"
-    last = [one.sources[-1].stain if one.sources else "" for one in trained]  # what came before is left behind
-    of = sorted({stain for stain in last if stain})
-    if len(of) > 1:
-        yield f"the models were trained on different stains, {' and '.join(of)}: their average is of no use on either"
-    strange = sorted(set(stains) - {"", *of})
-    if strange and of and all(last):
-        said = ", ".join(strange)
-        yield f"warning: these images are said to be of stain {said}, and the model was trained on {' and '.join(of)}"
+    stains = sorted(set(_last_stains(trained)) - {""})
+    if len(stains) > 1:
+        yield f"the models were trained on different stains, {' and '.join(stains)}: their average is of use on neither"
+
+
+def notes_on_stain(trained: Sequence[TrainedOn], stains: Collection[str]) -> Iterator[str]:
+    """Say that images are of other ``stains`` than the models were trained on, where both are known."""
+    known = _last_stains(trained)
+    strange = sorted(set(stains) - {"", *known})
+    if strange and known and all(known):
+        told = (" and ".join(sorted(set(each))) for each in (strange, known))
+        yield "warning: these images are said to be of stain {}, and the model was trained on {}".format(*told)
+
+
+def _last_stains(trained: Sequence[TrainedOn]) -> list[str]:
+    """The stain of each model's last training, "" where it is not known; what came before is left behind."""
+    return [one.sources[-1].stain if one.sources else "" for one in trained]
 
 
 def write_trained_on(trained: TrainedOn, path: Path) -> None:
