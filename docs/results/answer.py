@@ -14,7 +14,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -385,14 +385,13 @@ def _measures_line(vias: Mapping[str, Sequence[_Via]]) -> str:
 def _table_of_which(evidence: Sequence[Evidence], vias: Mapping[str, Sequence[_Via]], question: Question) -> Table:
     measures = json.loads((FOLDER / "measures.json").read_text(encoding="utf-8"))["measures"]
     shown = [name for name in ("mmd2", "logme") if name in measures]
-    rows = []
-    for one in evidence:
-        study, heading = one.pack.facts.study, f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+
+    def lines(study: str) -> Iterator[list[str]]:
         for via in vias[study]:
             values = [measures[name]["values"].get(study, {}).get(via.name) for name in shown]
-            cells = [via.title, via.told, *(MISSING if value is None else f"{value:.4f}" for value in values)]
-            rows.append(Row(tuple(map(Cell, cells)), heading))
-            heading = ""
+            yield [via.title, via.told, *(MISSING if value is None else f"{value:.4f}" for value in values)]
+
+    rows = [row for one in evidence for row in _headed(one, lines(one.pack.facts.study))]
     return Table(
         name=f"question-{question.number}",
         title="The numbers",
@@ -474,15 +473,14 @@ def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
     columns = [Column("Labelled cells"), Column("Held out")]
     columns += [Column(APPROACH_TITLES[name], "Accuracy") for name in approaches]
     columns += [Column("over ImageNet", "Gain of the box"), Column("before the other stain", "Gain of the box")]
-    rows = []
-    for one in evidence:
-        heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+
+    def lines(one: Evidence) -> Iterator[list[str]]:
         (architecture,) = one.context.architecture_names()
         for task, cells in one.cells.items():
             units, shown = _accuracies(one, task, architecture, approaches)
-            gains = [_gain_of(one, compared, task) for compared in (_BOXED, _BOXED_DETOUR)]
-            rows.append(Row(tuple(map(Cell, [str(cells), units, *shown, *gains])), heading))
-            heading = ""
+            yield [str(cells), units, *shown, *(_gain_of(one, compared, task) for compared in (_BOXED, _BOXED_DETOUR))]
+
+    rows = [row for one in evidence for row in _headed(one, lines(one))]
     return Table(
         name=f"question-{question.number}",
         title="The numbers",
@@ -563,12 +561,7 @@ def _table(evidence: Sequence[Evidence], question: Question) -> Table:
     columns += [Column("new cells", "Gain in accuracy"), Column("new cells", "Gain in Macro-F1")]
     columns += [Column(f"{kind} t", "Gain in Macro-F1") for kind in ("corrected", "moderated")]
     columns += [Column("Trainings"), Column("Computing")]
-    rows = []
-    for one in evidence:
-        heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
-        for cells in _rows(one):
-            rows.append(Row(tuple(map(Cell, cells)), heading))
-            heading = ""
+    rows = [row for one in evidence for row in _headed(one, _rows(one))]
     return Table(
         name=f"question-{question.number}",
         title="The numbers",
@@ -588,6 +581,14 @@ def _table(evidence: Sequence[Evidence], question: Question) -> Table:
             "the other.",
         ),
     )
+
+
+def _headed(one: Evidence, lines: Iterable[Sequence[str]]) -> Iterator[Row]:
+    """A row of a table for each of ``lines``, the first under what is different in this study."""
+    heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+    for cells in lines:
+        yield Row(tuple(map(Cell, cells)), heading)
+        heading = ""
 
 
 def _rows(evidence: Evidence) -> Iterator[list[str]]:
