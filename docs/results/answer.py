@@ -16,7 +16,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,7 +37,7 @@ from bandbridge.progress import format_duration
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
 from bandbridge.report.contrasts import interval_text
 from bandbridge.report.effects import Effects, measure_effects
-from bandbridge.report.figures.few_cells import Panel, draw_few_cells, share_right
+from bandbridge.report.figures.few_cells import Panel, draw_few_cells, share_right, shares_by_cells
 from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.styles import APPROACH_STYLES, GREY, LABEL, TITLE, panel_grid
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed, to_markdown
@@ -180,10 +180,12 @@ class Evidence:
         return dict(sorted(((task, n) for task, n in stated.items() if n), key=lambda item: item[1]))
 
     @property
-    def how_far(self) -> str:
-        """How many trainings are in, "" where all are."""
+    def titled(self) -> str:
+        """What is different, and how many trainings are in where some are not."""
         facts = self.pack.facts
-        return "" if facts.complete else f"incomplete: {len(facts.run_ids)} of {facts.planned} trainings are in"
+        if facts.complete:
+            return self.varied
+        return f"{self.varied} (incomplete: {len(facts.run_ids)} of {facts.planned} trainings are in)"
 
 
 def read_packs(folder: Path) -> dict[str, Pack]:
@@ -349,18 +351,24 @@ def _short_of_which(evidence: Sequence[Evidence], vias: Mapping[str, Sequence[_V
     parts = []
     for one in evidence:
         found = vias[one.pack.facts.study]
-        state = f" ({one.how_far})" if one.how_far else ""
         sets = [via for via in found if not via.control]
         told = [f"{via.title} {via.told}" for via in dict.fromkeys([*sets[:1], *sets[-1:]])]
         told += [f"{via.title} {via.told}" for via in found if via.name.endswith("-shuffled")]
-        parts.append(f"{one.varied}{state}: {', '.join(told) or 'nothing to compare yet'}")
+        parts.append(f"{one.titled}: {', '.join(told) or 'nothing to compare yet'}")
     told = "; ".join(parts)
     return f"**In short:** gains over ImageNet alone in points of accuracy, the best and the worst set. {told}."
 
 
+@cache
+def _measures() -> dict[str, dict[str, Any]]:
+    """What ``advise`` says of pairs of sets, by measure."""
+    found: dict[str, dict[str, Any]] = json.loads((FOLDER / "measures.json").read_text(encoding="utf-8"))["measures"]
+    return found
+
+
 def _measures_line(vias: Mapping[str, Sequence[_Via]]) -> str:
     """How many pairs of sets each measure of ``advise`` puts in the order of their gains, over all targets."""
-    measures = json.loads((FOLDER / "measures.json").read_text(encoding="utf-8"))["measures"]
+    measures = _measures()
     told = []
     for measure in measures.values():
         sign = 1 if measure["better"] == "higher" else -1
@@ -383,7 +391,7 @@ def _measures_line(vias: Mapping[str, Sequence[_Via]]) -> str:
 
 
 def _table_of_which(evidence: Sequence[Evidence], vias: Mapping[str, Sequence[_Via]], question: Question) -> Table:
-    measures = json.loads((FOLDER / "measures.json").read_text(encoding="utf-8"))["measures"]
+    measures = _measures()
     shown = [name for name in ("mmd2", "logme") if name in measures]
 
     def lines(study: str) -> Iterator[list[str]]:
@@ -431,7 +439,7 @@ def _draw_which(panels: Sequence[tuple[str, Sequence[_Via]]]) -> Figure:
 
 
 def _answer_few_cells(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
-    panels = [Panel(one.varied, _curves(one)) for one in evidence]
+    panels = [Panel(one.varied, shares_by_cells(one.runs, one.cells, one.context.checkpoint)) for one in evidence]
     drawn = _as_svg(draw_few_cells(panels), question.figure)
     parts = [_short_of_few(evidence), *[missing] * bool(missing)]
     parts.append(f"![Held-out images right over the number of labelled cells](images/{question.figure})")
@@ -442,11 +450,10 @@ def _short_of_few(evidence: Sequence[Evidence]) -> str:
     """One line: what the box gains over ImageNet with the fewest and with the most labelled cells of each set."""
     parts = []
     for one in evidence:
-        state = f" ({one.how_far})" if one.how_far else ""
         gains = {one.cells[row["task"]]: row for row in one.gains(_BOXED) if row["task"] in one.cells}
         known = sorted(cells for cells, row in gains.items() if not math.isnan(row["accuracy_pooled_pp"]))
         told = [f"{_gained(gains[n])} with {n}" for n in dict.fromkeys([*known[:1], *known[-1:]])]
-        parts.append(f"{one.varied}{state}: {' and '.join(told) or 'nothing to compare yet'}")
+        parts.append(f"{one.titled}: {' and '.join(told) or 'nothing to compare yet'}")
     told = "; ".join(parts)
     return f"**In short:** the box in place of ImageNet alone gains, in points of accuracy, {told} labelled cells."
 
@@ -454,17 +461,6 @@ def _short_of_few(evidence: Sequence[Evidence]) -> str:
 def _gained(row: Mapping[str, Any]) -> str:
     span = interval_text(row["accuracy_pooled_low_pp"], row["accuracy_pooled_high_pp"], 1)
     return signed(row["accuracy_pooled_pp"], 1) + ("" if span == MISSING else f" [{span}]")
-
-
-def _curves(one: Evidence) -> dict[str, dict[int, Estimate]]:
-    """The share right, by approach and number of labelled cells."""
-    found: dict[str, dict[int, Estimate]] = {}
-    (architecture,) = one.context.architecture_names()
-    for task, cells in one.cells.items():
-        for approach, shares in _shares(one, task, architecture).items():
-            for share in shares:
-                found.setdefault(approach, {})[cells] = share.right
-    return found
 
 
 def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
@@ -506,9 +502,8 @@ def _short(evidence: Sequence[Evidence]) -> str:
     """One line: the verdict of each study and task."""
     parts = []
     for one in evidence:
-        state = f" ({one.how_far})" if one.how_far else ""
         told = ", ".join(f"{answer.task} {_verdict(answer, _span_of(one, answer))}" for answer in one.answers)
-        parts.append(f"{one.varied}{state}: {told or 'nothing to compare yet'}")
+        parts.append(f"{one.titled}: {told or 'nothing to compare yet'}")
     return f"**In short:** {'; '.join(parts)}."
 
 
@@ -526,12 +521,11 @@ def _verdict(answer: Answer, span: str) -> str:
 def _sentences(evidence: Sequence[Evidence]) -> Iterator[str]:
     """A line for each study and task: the report's claim, or what the intervals leave open, and its numbers."""
     for one in evidence:
-        state = f" ({one.how_far})" if one.how_far else ""
         for answer in one.answers:
             claim = answer.claim
             if answer.verdict == "unclear":  # that there is no difference has not been shown
                 claim = f"Not settled: anything from {_span_of(one, answer)} points of Macro-F1 is left open."
-            yield f"- *{answer.task}, {one.varied}{state}.* {claim} {answer.sentence}"
+            yield f"- *{answer.task}, {one.titled}.* {claim} {answer.sentence}"
 
 
 def _span_of(evidence: Evidence, answer: Answer) -> str:
@@ -585,7 +579,7 @@ def _table(evidence: Sequence[Evidence], question: Question) -> Table:
 
 def _headed(one: Evidence, lines: Iterable[Sequence[str]]) -> Iterator[Row]:
     """A row of a table for each of ``lines``, the first under what is different in this study."""
-    heading = f"{one.varied}{f' ({one.how_far})' if one.how_far else ''}"
+    heading = one.titled
     for cells in lines:
         yield Row(tuple(map(Cell, cells)), heading)
         heading = ""

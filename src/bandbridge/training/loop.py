@@ -16,7 +16,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,46 +144,34 @@ def train(
     checkpoint. Raises :class:`TrainingDiverged`, and :class:`UserError` for a checkpoint that is damaged or another
     run's, or a batch with fewer than two images for each device.
     """
-    try:
-        return _train(model, job, fabric, checkpoint, deadline, report, checkpoint_interval)
-    finally:
-        if job.renewal is not None:  # at Ctrl-C, all that was asked for would be waited for
-            job.renewal.close()
-
-
-def _train(
-    model: nn.Module,
-    job: TrainingJob,
-    fabric: Fabric,
-    checkpoint: Path,
-    deadline: float | None,
-    report: Callable[[dict[str, float]], None],
-    checkpoint_interval: float,
-) -> tuple[TrainingState, Snapshot | None]:
-    require_shares(job, fabric.world_size)
-    state = load_state(checkpoint, job.run_id) or TrainingState()
-    state.run = job.run_id
-    with _naming_lack_of_memory(f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."):
-        session = _Session(model, job, fabric, state)
-    saved_at = time.monotonic()
-    last: Snapshot | None = None
-    while state.epoch < job.recipe.epochs:
-        longest = max((entry["seconds"] for entry in state.history), default=0.0)
-        # The clocks of several processes differ by a little: the first decides for all.
-        if deadline is not None and fabric.broadcast(time.monotonic() + longest > deadline):
-            session.save(checkpoint)
-            return state, None
+    # Left open, at Ctrl-C all that was asked of it would be waited for.
+    with nullcontext() if job.renewal is None else closing(job.renewal):
+        require_shares(job, fabric.world_size)
+        state = load_state(checkpoint, job.run_id) or TrainingState()
+        state.run = job.run_id
         with _naming_lack_of_memory(
-            f"the memory of {fabric.device} does not hold a batch of {job.batch_size} images",
-            "Use smaller images or a smaller batch.",
+            f"the model does not fit into the memory of {fabric.device}", "Use a smaller model."
         ):
-            last = session.run_epoch()
-        report(state.history[-1])
-        finished = state.epoch == job.recipe.epochs
-        if not finished and time.monotonic() - saved_at >= checkpoint_interval:
-            session.save(checkpoint)
-            saved_at = time.monotonic()
-    return state, last
+            session = _Session(model, job, fabric, state)
+        saved_at = time.monotonic()
+        last: Snapshot | None = None
+        while state.epoch < job.recipe.epochs:
+            longest = max((entry["seconds"] for entry in state.history), default=0.0)
+            # The clocks of several processes differ by a little: the first decides for all.
+            if deadline is not None and fabric.broadcast(time.monotonic() + longest > deadline):
+                session.save(checkpoint)
+                return state, None
+            with _naming_lack_of_memory(
+                f"the memory of {fabric.device} does not hold a batch of {job.batch_size} images",
+                "Use smaller images or a smaller batch.",
+            ):
+                last = session.run_epoch()
+            report(state.history[-1])
+            finished = state.epoch == job.recipe.epochs
+            if not finished and time.monotonic() - saved_at >= checkpoint_interval:
+                session.save(checkpoint)
+                saved_at = time.monotonic()
+        return state, last
 
 
 def require_shares(job: TrainingJob, world: int) -> None:

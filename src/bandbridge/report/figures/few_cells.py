@@ -38,7 +38,11 @@ def few_cells_figures(runs: Sequence[RunPredictions], context: TableContext) -> 
         for data in dict.fromkeys(task.data for task in context.tasks if task.cells is not None)
         for architecture in context.architecture_names()
         if len(numbers := {task.name: task.cells for task in context.tasks if task.cells and task.data == data}) > 1
-        if (curves := _curves([run for run in runs if run.architecture == architecture], numbers, context.checkpoint))
+        if (
+            curves := shares_by_cells(
+                [run for run in runs if run.architecture == architecture], numbers, context.checkpoint
+            )
+        )
     ]
     if not panels:
         return []
@@ -49,9 +53,14 @@ def few_cells_figures(runs: Sequence[RunPredictions], context: TableContext) -> 
     return [Illustration("few-cells", "What few labelled cells are enough for", sentence, draw_few_cells(panels))]
 
 
-def _curves(
+def shares_by_cells(
     runs: Sequence[RunPredictions], numbers: Mapping[str, int], checkpoint: str
 ) -> dict[str, dict[int, Estimate]]:
+    """Return the share right by approach and number of labelled cells, of one architecture's ``runs``.
+
+    ``numbers`` are those of the tasks that count. Only folds that every number and approach has are taken, and no
+    approach that goes over several intermediates: there is no one curve.
+    """
     found: dict[tuple[str, int], list[RunPredictions]] = {}
     for run in runs:
         if run.task in numbers:
@@ -60,7 +69,6 @@ def _curves(
     curves: dict[str, dict[int, Estimate]] = {}
     for (approach, cells), each in found.items():
         shared = [run for run in each if run.fold in folds]
-        # Over several intermediates there is no one curve.
         if shared and len({run.intermediate for run in shared}) == 1:
             curves.setdefault(approach, {})[cells] = share_right(shared, checkpoint)[0]
     return curves
@@ -83,12 +91,13 @@ def draw_few_cells(panels: Sequence[Panel]) -> Figure:
     """Return the figure; the number of cells is on a logarithmic scale, intervals are bars where there are any."""
     figure, grid = panel_grid(len(panels), min(3, len(panels)), 2.6)
     approaches = [name for name in APPROACH_STYLES if any(name in panel.curves for panel in panels)]
-    lowest = min(
+    ends = (
         min(each.value, each.low if each.bounded else math.inf)
         for panel in panels
         for curve in panel.curves.values()
         for each in curve.values()
     )
+    lowest = min(ends, default=0.0)
     for place, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
         _draw(axes, panel, approaches)
         axes.set_ylim(max(0.0, 100 * lowest - 3), 100.5)
