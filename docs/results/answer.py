@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import combinations
 from pathlib import Path
@@ -25,13 +25,15 @@ import numpy as np
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
+from scipy.special import logsumexp
 
 from bandbridge.errors import UserError
-from bandbridge.evaluation.cluster_intervals import Estimate
+from bandbridge.evaluation.cluster_intervals import Estimate, Units
 from bandbridge.evaluation.comparison import equivalence_p, folds_for_equivalence
 from bandbridge.evaluation.moderation import fewest_folds
 from bandbridge.evaluation.pack import Pack, read_pack
-from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.evaluation.pooled import grouping_unit
+from bandbridge.evaluation.predictions import RunPredictions, logits_of
 from bandbridge.files import replacing, write_text
 from bandbridge.progress import format_duration
 from bandbridge.report.context import APPROACH_TITLES, Arm, TableContext, TaskLabel
@@ -43,6 +45,7 @@ from bandbridge.report.figures.styles import APPROACH_STYLES, GREY, LABEL, TITLE
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, percent, signed, to_markdown
 from bandbridge.report.scores import fold_scores
 from bandbridge.report.sections.answer import Answer, answer_study
+from bandbridge.report.tables.laboratory import laboratory_trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,13 +69,14 @@ _FEW_CELLS = ("scratch", "imagenet", "boxed", "two-step", "boxed-two-step")
 class Question:
     """A question, its place among the others, and the studies that answer it with what is different in each.
 
-    kind: whether it is what a detour gains, what is gained over numbers of labelled cells, or which detour gains what.
+    kind: whether it is what a detour gains, what is gained over numbers of labelled cells, which detour gains what, or
+    how good the best models are.
     """
 
     number: int
     text: str
     studies: Mapping[str, str]
-    kind: Literal["detour", "few-cells", "which"] = "detour"
+    kind: Literal["detour", "few-cells", "which", "best"] = "detour"
 
     @property
     def figure(self) -> str:
@@ -106,7 +110,22 @@ QUESTIONS = (
         },
         "which",
     ),
+    Question(
+        5,
+        "How good can it get?",
+        {
+            "5-parts-q": "BioImLab, fold 0, on which parts were chosen",
+            "5-best-q": "BioImLab, folds 1 to 4",
+            "5-best-q-paper": "BioImLab, protocol paper",
+            "5-best-g": "65 cells",
+            "5-best-p": "Pki-3",
+        },
+        "best",
+    ),
 )
+#: What is wanted of the studies of question 5, percent: right by itself, and in its cell. 95.24 is the highest that is
+#: published for BioImLab (ChrNet4, IEEE Access 12:46081, 2024; how it was divided is not stated).
+_WANTED: dict[str, tuple[float, float | None]] = {"5-best-q": (95.24, 98.5), "5-best-q-paper": (95.24, None)}
 
 
 class Published(BaseModel):
@@ -209,7 +228,12 @@ def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
         if not there:
             parts.append(f"Not answered yet: no pack of {' or '.join(missing)} is there.")
             continue
-        write = {"few-cells": _answer_few_cells, "which": _answer_which, "detour": _answer_detour}[question.kind]
+        write = {
+            "few-cells": _answer_few_cells,
+            "which": _answer_which,
+            "detour": _answer_detour,
+            "best": _answer_best,
+        }[question.kind]
         told, drawn = write(there, question, f"No pack of {' or '.join(missing)} is there yet." if missing else "")
         parts += told
         if drawn:
@@ -496,6 +520,161 @@ def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
 def _gain_of(one: Evidence, compared: Mapping[str, str], task: str) -> str:
     found = [row for row in one.gains(compared) if row["task"] == task]
     return "; ".join(_gain_cells(row)[0] for row in found) or MISSING
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of question 5, and what is right of the images it did not see: each by itself, and placed in its cell.
+
+    units: of how many patients or cells they are.
+    """
+
+    title: str
+    alone: Estimate
+    placed: Estimate
+    units: str
+
+
+def _models(one: Evidence) -> list[_Model]:
+    """Each arm of each task and, where several were trained on the same folds, all of them together."""
+    arms: dict[tuple[str, ...], list[RunPredictions]] = {}
+    for run in one.runs:
+        arms.setdefault(run.arm, []).append(run)
+    planned = len(one.context.folds)
+    arms = {arm: sorted(runs, key=lambda run: run.fold) for arm, runs in arms.items() if len(runs) == planned}
+    several = len({arm[0] for arm in arms}) > 1
+    found = []
+    for task in one.context.tasks:
+        for arm in one.context.arms_of(task.name):
+            for (name, _, approach, via), runs in arms.items():
+                if (name, approach, via) == (task.name, arm.approach, arm.intermediate):
+                    title = one.context.arm_title(arm)
+                    found.append(_model(f"{task.shown}, {title}" if several else title, runs, one.context))
+    if len(arms) > 1 and planned > 1:
+        found.append(_model(f"all {len(arms)} together", _together(list(arms.values()), one.context), one.context))
+    return found
+
+
+def _together(members: Sequence[Sequence[RunPredictions]], context: TableContext) -> list[RunPredictions]:
+    """Return runs with the mean of the members' probabilities, as logarithms: ``members`` hold the same folds each."""
+    found = []
+    for runs in zip(*members, strict=True):
+        frames = [run.predictions.loc[run.predictions["checkpoint"] == context.checkpoint] for run in runs]
+        frames = [frame.sort_values("image", ignore_index=True) for frame in frames]
+        if any(not frame["image"].equals(frames[0]["image"]) for frame in frames):
+            raise UserError("the models of question 5 hold out different images", "Give their tasks one split.")
+        logits = np.stack([logits_of(frame, context.checkpoint)[1].astype(np.float64) for frame in frames])
+        mean = logsumexp(logits - logsumexp(logits, axis=2, keepdims=True), axis=0) - math.log(len(frames))
+        columns = [name for name in frames[0].columns if name.startswith("logit_")]
+        frame = frames[0].assign(**dict(zip(columns, mean.astype(np.float32).T, strict=True)))
+        found.append(replace(runs[0], predictions=frame))
+    return found
+
+
+def _model(title: str, runs: Sequence[RunPredictions], context: TableContext) -> _Model:
+    alone, count, unit = share_right(runs, context.checkpoint)
+    placed = Estimate()
+    trials, _ = laboratory_trials(runs, context)
+    for trial in trials.values():
+        groups = Units.named(trial.images[grouping_unit(trial.images)])
+        right = trial.images["joint_correct"].to_numpy(dtype=bool)
+        placed = groups.share(right, np.ones(len(right), dtype=bool))
+    return _Model(title, alone, placed, f"{count} {unit}s")
+
+
+def _answer_best(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
+    models = {one.pack.facts.study: _models(one) for one in evidence}
+    shown = [(one.varied, models[one.pack.facts.study]) for one in evidence if models[one.pack.facts.study]]
+    parts = [_short_of_best(evidence, models), missing]
+    drawn = _as_svg(_draw_best(shown), question.figure) if shown else b""
+    if drawn:
+        parts.append(f"![What is right by itself, and in its cell](images/{question.figure})")
+        parts.append("#" + to_markdown(_table_of_best(evidence, models, question)).strip())
+    return [part for part in parts if part], drawn
+
+
+def _short_of_best(evidence: Sequence[Evidence], models: Mapping[str, Sequence[_Model]]) -> str:
+    """One line: the first model of each study of several folds, all of them together, and what was wanted."""
+    parts = []
+    for one in evidence:
+        name, found = one.pack.facts.study, models[one.pack.facts.study]
+        if len(one.context.folds) < 2:
+            continue
+        told = [f"{model.title} {_right(model)}" for model in dict.fromkeys([*found[:1], *found[-1:]])]
+        if found and name in _WANTED:
+            alone, placed = _WANTED[name]
+            best = found[-1]
+            told.append(f"wanted by itself more than {alone}: {_met(best.alone, alone)}")
+            told += [f"in its cell {placed}: {_met(best.placed, placed)}"] * (placed is not None)
+        parts.append(f"{one.titled}: {', '.join(told) or 'nothing is whole yet'}")
+    return f"**In short:** {'; '.join(parts) or 'only the choice of parts is in'}."
+
+
+def _right(model: _Model) -> str:
+    placed = "" if math.isnan(model.placed.value) else f" and {percent(model.placed.value, 1)}% in its cell"
+    return f"{percent(model.alone.value, 1)}% by itself{placed}"
+
+
+def _met(share: Estimate, wanted: float | None) -> str:
+    if wanted is None or math.isnan(share.value):
+        return "not known"
+    missed = wanted - 100 * share.value
+    return "met" if missed <= 0 else f"missed by {missed:.2f}"
+
+
+def _table_of_best(evidence: Sequence[Evidence], models: Mapping[str, Sequence[_Model]], question: Question) -> Table:
+    def lines(one: Evidence) -> Iterator[list[str]]:
+        for model in models[one.pack.facts.study]:
+            yield [model.title, model.units, f"{model.alone.n:,}", *map(_bounded, (model.alone, model.placed))]
+
+    rows = [row for one in evidence for row in _headed(one, lines(one))]
+    return Table(
+        name=f"question-{question.number}",
+        title="The numbers",
+        sentence=(
+            "Right of the held-out images in percent, each chromosome by itself and with its cell placed as a whole, "
+            "by what the other folds taught, with 95% intervals by whole cells, or patients where every image names "
+            "one. Together: the mean of the models' probabilities."
+        ),
+        columns=(
+            Column("Model", align="left"),
+            Column("Held out"),
+            Column("Images"),
+            Column("By itself", "Right"),
+            Column("In its cell", "Right"),
+        ),
+        rows=tuple(rows),
+        data=pd.DataFrame(),
+        notes=("Of one fold there is no other to learn from, and nothing is placed.",),
+    )
+
+
+def _bounded(share: Estimate) -> str:
+    if math.isnan(share.value):
+        return MISSING
+    told = percent(share.value, 2)
+    return told + (f" ({percent(share.low, 1)} to {percent(share.high, 1)})" if share.bounded else "")
+
+
+def _draw_best(panels: Sequence[tuple[str, Sequence[_Model]]]) -> Figure:
+    """A panel for each study: a row for each model, with the intervals of both shares."""
+    rows = max(len(found) for _, found in panels)
+    figure, grid = panel_grid(len(panels), min(2, len(panels)), 0.3 * rows + 0.7)
+    for axes, (title, found) in zip(grid, panels, strict=True):
+        for place, model in enumerate(found):
+            for share, name in ((model.alone, "imagenet"), (model.placed, "two-step")):
+                if math.isnan(share.value):
+                    continue
+                style = APPROACH_STYLES[name]
+                if share.bounded:
+                    axes.plot([100 * share.low, 100 * share.high], [place] * 2, color=style.colour, linewidth=1.2)
+                axes.plot(100 * share.value, place, style.marker, color=style.colour, markersize=5)
+        axes.set_yticks(range(len(found)), [model.title for model in found])
+        axes.set_ylim(rows - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(title, fontsize=TITLE, loc="left")
+        axes.set_xlabel("right, percent: by itself, in its cell", fontsize=LABEL)
+    return figure
 
 
 def _short(evidence: Sequence[Evidence]) -> str:

@@ -131,6 +131,22 @@ def test_shuffled_labels_are_another_training_and_not_for_cells_that_are_drawn_a
         open_study(study_file(tasks={"D": {"dataset": "synth:G:4", "labels": "shuffled"}}, approaches=["scratch"]))
 
 
+def test_a_task_may_have_a_seed_of_its_own(study_file):
+    """Its trainings are others, and start from the same intermediate models as those of its twin."""
+    task = {"dataset": "q4-0", "intermediates": ["G"]}
+    tasks = {"Q": task, "Q-1": {**task, "seed": 1}, "Q-0": {**task, "seed": 0}}
+    tasks["G"] = {"dataset": "g4-0", "target": False}
+    runs = open_study(study_file(tasks=tasks)).runs
+    found = {(run.task, run.approach, run.fold): run for run in runs}
+    for (name, approach, fold), run in found.items():
+        if name == "Q-1":
+            twin = found["Q", approach, fold]
+            assert run.id != twin.id and (run.parent and run.parent.id) == (twin.parent and twin.parent.id)
+            assert run.record.seed == 1
+        if name == "Q-0":
+            assert run.id == found["Q", approach, fold].id
+
+
 def test_a_task_may_have_a_recipe_of_its_own(study_file):
     own = {"base": "laboratory", "epochs": 2, "steps": 5}
     tasks = {"Q": {"dataset": "q4-0", "intermediates": ["G"], "recipe": own}, "G": {"dataset": "g4-0", "target": False}}

@@ -173,7 +173,7 @@ class _Planner:
                 self.spec.recipe_spec(architecture, task.name), found.timm_name, pretrained=init.kind != "scratch"
             ),
             precision=self.spec.precision,
-            seed=self.spec.seed,
+            seed=self.spec.seed if task.spec.seed is None else task.spec.seed,
             cells=task.spec.cells,
             labels=task.spec.labels,
         )

@@ -68,7 +68,8 @@ class TaskSpec(_Frozen):
     cells: train on so many cells of each fold's training part, as if no more were labelled; those of a smaller number
     are among those of a larger one. What is held out stays the same. labels: ``shuffled`` deals the labels of the
     images that are trained on out among them at random, a control: what an intermediate domain still gains then, it
-    gains by its pictures alone. recipe: of this task's own trainings, where it is not that of the study.
+    gains by its pictures alone. recipe: of this task's own trainings, where it is not that of the study; seed likewise:
+    tasks that differ in nothing else are the members of an ensemble.
     """
 
     dataset: str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -81,6 +82,7 @@ class TaskSpec(_Frozen):
     cells: Annotated[int, NO_YES] | None = Field(default=None, ge=1)
     labels: Literal["as-is", "shuffled"] = "as-is"
     recipe: RecipeSpec | None = None
+    seed: Annotated[int, NO_YES] | None = None
     preparation: PreparationSpec = PreparationSpec()
 
     @field_validator("dataset", mode="before")
