@@ -107,6 +107,9 @@ QUESTIONS = (
             "4-why-q": "BioImLab (Q-band), 10 labelled cells",
             "4-why-g": "65 cells (G-band), 10 labelled cells",
             "4-why-p": "Pki-3 (G-band), 10 labelled cells",
+            "4-form-q": "BioImLab as published, 10 labelled cells",
+            "4-form-g": "65 cells as published, 10 labelled cells",
+            "4-form-p": "Pki-3 as published, 10 labelled cells",
         },
         "which",
     ),
@@ -324,7 +327,7 @@ def _measured(claim: Published, evidence: Sequence[Evidence]) -> Iterator[tuple[
 class _Via:
     """What the detour over one intermediate set gains, points of accuracy; NaN for an interval that is not given.
 
-    control: it is a changed form of another, with shuffled labels or fewer cells. drawn: its cells are.
+    control: it is a changed form of another, with shuffled labels, fewer cells or another preparation. drawn: its cells are.
     """
 
     name: str
@@ -352,7 +355,10 @@ def _vias(one: Evidence) -> list[_Via]:
             continue
         task = spec[row["intermediate"]]
         span = (row["accuracy_pooled_low_pp"], row["accuracy_pooled_high_pp"], row["accuracy_pooled_p"])
-        kind = ("labels" in task or "cells" in task, str(task["dataset"]).startswith("synth:"))
+        kind = (
+            any(key in task for key in ("labels", "cells", "preparation")),
+            str(task["dataset"]).startswith("synth:"),
+        )
         title = str(task.get("band", row["intermediate"]))
         found.append(_Via(row["intermediate"], title, row["accuracy_pooled_pp"], *span, *kind))
     return sorted(found, key=lambda via: (via.control, -via.gain))
