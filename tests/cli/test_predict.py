@@ -74,6 +74,12 @@ def test_the_folder_of_one_cell_is_placed_as_a_whole_and_loose_images_beside_cel
     assert result.code == 0 and "46 chromosomes" in result.out and "1 cell," in result.out
     assert pd.read_csv(tmp_path / "one" / "cells.csv")["cell"].tolist() == [first.name]
     assert "no known cell" not in result.err and list((tmp_path / "one").rglob(f"{first.name}*.png"))
+    assert "earlier command" not in result.err
+    result = bandbridge("predict", run, second, "--out", tmp_path / "one", "--device", "cpu", "--karyograms")
+    told = " ".join(result.err.split())
+    assert f"karyograms of an earlier command: {first.name};" in told, (
+        "another cell's karyogram would be taken for this"
+    )
     mixed = tmp_path / "mixed"
     shutil.copytree(second, mixed / second.name)
     for number, file in enumerate(sorted(first.iterdir())[:3]):

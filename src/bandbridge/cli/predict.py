@@ -86,6 +86,7 @@ def predict(
     for line in result.notes:
         note(line)
     result.save(out, karyograms=karyograms)
+    _tell_of_earlier(out / "karyograms", result if karyograms else None)
     if as_json:
         say(result.as_json())
     else:
@@ -95,6 +96,20 @@ def predict(
         lines = [f"{name}: {reason}" for name, reason in result.refused]
         others = "The others are classified; mend these or leave them out." if len(result) else "Mend these."
         raise ManyErrors("images that could not be read:", lines, others)
+
+
+def _tell_of_earlier(folder: Path, drawn: Predictions | None) -> None:
+    """Say which karyograms in ``folder`` are not of this command: they would be taken for its own."""
+    from bandbridge.files import file_stems
+
+    made = set() if drawn is None else set(file_stems((sheet.name for sheet in drawn.sheets), "sheet"))
+    there = {path.stem for path in folder.glob("*") if path.suffix in (".png", ".pdf", ".html")}
+    if earlier := sorted(there - made):
+        names = ", ".join(earlier[:5]) + (", ..." if len(earlier) > 5 else "")
+        note(
+            f"warning: {folder} also holds karyograms of an earlier command: {names}; remove them, or give another "
+            "--out"
+        )
 
 
 def warn_of_upright_training(ensemble: Ensemble, remedy: str) -> None:
