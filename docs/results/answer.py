@@ -69,14 +69,14 @@ _FEW_CELLS = ("scratch", "imagenet", "boxed", "two-step", "boxed-two-step")
 class Question:
     """A question, its place among the others, and the studies that answer it with what is different in each.
 
-    kind: whether it is what a detour gains, what is gained over numbers of labelled cells, which detour gains what, or
-    how good the best models are.
+    kind: whether it is what a detour gains, what is gained over numbers of labelled cells, which detour gains what, how
+    good the best models are, or what models make of real cells that saw drawn ones alone, and what they flag.
     """
 
     number: int
     text: str
     studies: Mapping[str, str]
-    kind: Literal["detour", "few-cells", "which", "best"] = "detour"
+    kind: Literal["detour", "few-cells", "which", "best", "unseen", "flags"] = "detour"
 
     @property
     def figure(self) -> str:
@@ -90,6 +90,7 @@ QUESTIONS = (
         "Does an intermediate domain help?",
         {"1a-by-cell": "images prepared by the cell", "1a-published": "images prepared as published"},
     ),
+    Question(2, "What does a model make of real chromosomes that has seen drawn ones alone?", {}, "unseen"),
     Question(
         3,
         "What does the model in the box gain with few labelled cells?",
@@ -125,7 +126,10 @@ QUESTIONS = (
         },
         "best",
     ),
+    Question(6, "Can the model in the box be used as it is?", {}, "flags"),
 )
+#: What is wanted of question 2, on this set: percent right by itself, and in its cell.
+_WANTED_UNSEEN = ("Pki-3", 70.0, 85.0)
 #: What is wanted of the studies of question 5, percent: right by itself, and in its cell. 95.24 is the highest that is
 #: published for BioImLab (ChrNet4, IEEE Access 12:46081, 2024; how it was divided is not stated).
 _WANTED: dict[str, tuple[float, float | None]] = {"5-best-q": (95.24, 98.5), "5-best-q-paper": (95.24, None)}
@@ -228,6 +232,10 @@ def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
         there = [Evidence(packs[name], varied) for name, varied in question.studies.items() if name in packs]
         missing = [name for name in question.studies if name not in packs]
         parts.append(f"## {question.number}. {question.text}")
+        if question.kind in ("unseen", "flags"):
+            told, figures[question.figure] = (_answer_unseen if question.kind == "unseen" else _answer_flags)(question)
+            parts += told
+            continue
         if not there:
             parts.append(f"Not answered yet: no pack of {' or '.join(missing)} is there.")
             continue
@@ -239,9 +247,19 @@ def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
         }[question.kind]
         told, drawn = write(there, question, f"No pack of {' or '.join(missing)} is there yet." if missing else "")
         parts += told
+        if question.kind != "detour":  # its tables have a column of it
+            parts.append(_computing(there))
         if drawn:
             figures[question.figure] = drawn
     return "\n\n".join(parts) + "\n", figures
+
+
+def _computing(evidence: Sequence[Evidence]) -> str:
+    """How many trainings stand behind an answer, and how long they took; one that studies share counts once."""
+    runs = {run.id: run.seconds for one in evidence for run in one.pack.facts.runs}
+    known = [seconds for seconds in runs.values() if seconds is not None]
+    some = "at least " if len(known) < len(runs) else ""
+    return f"Computing: {len(runs)} trainings, {some}{format_duration(sum(known))}."
 
 
 def _answer_detour(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
@@ -327,7 +345,7 @@ def _measured(claim: Published, evidence: Sequence[Evidence]) -> Iterator[tuple[
 class _Via:
     """What the detour over one intermediate set gains, points of accuracy; NaN for an interval that is not given.
 
-    control: it is a changed form of another, with shuffled labels, fewer cells or another preparation. drawn: its cells are.
+    control: it is another in a changed form: shuffled labels, fewer cells, other preparation. drawn: its cells are.
     """
 
     name: str
@@ -529,6 +547,127 @@ def _gain_of(one: Evidence, compared: Mapping[str, str], task: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Unseen:
+    """What a model that saw drawn cells alone makes of one real set: of all images, or of those of whole cells.
+
+    left_wrong: of what it does not flag. errors_flagged: of what is wrong.
+    """
+
+    model: str
+    name: str
+    units: str
+    alone: Estimate
+    placed: Estimate
+    flagged: Estimate
+    left_wrong: Estimate
+    errors_flagged: Estimate
+
+    @property
+    def title(self) -> str:
+        """The model and the set."""
+        return f"{self.model}, {self.name}"
+
+
+@cache
+def _unseen() -> tuple[_Unseen, ...]:
+    """What unseen.csv.gz holds: see unseen.py, which writes it."""
+    rows = pd.read_csv(FOLDER / "unseen.csv.gz", dtype=str, keep_default_na=False)
+    found = []
+    for (name, model), frame in rows.groupby(["set", "model"], sort=False):
+        unit = grouping_unit(frame)
+        groups = Units.named(frame[unit])
+        truth, whole, flagged = (frame["label"], frame["whole"] == "yes", (frame["flagged"] == "yes").to_numpy())
+        wrong = (frame["placed"] != truth).to_numpy()
+        every = np.ones(len(frame), dtype=bool)
+        found.append(
+            _Unseen(
+                str(model),
+                str(name),
+                f"{groups.count} {unit}s",
+                groups.share((frame["by_itself"] == truth).to_numpy(), every),
+                groups.share(~wrong, whole.to_numpy()),
+                groups.share(flagged, every),
+                groups.share(wrong, ~flagged),
+                groups.share(flagged, wrong),
+            )
+        )
+    return tuple(found)
+
+
+def _answer_unseen(question: Question) -> tuple[list[str], bytes]:
+    name, alone, placed = _WANTED_UNSEEN
+    found = sorted(_unseen(), key=lambda one: (one.model.startswith("box:"), one.name != name))
+    told = []
+    for one in found:
+        if one.name == name:
+            missed = f"wanted {alone:g} and {placed:g}: {_met(one.alone, alone)} and {_met(one.placed, placed)}"
+            shares = f"{percent(one.alone.value, 1)}% right by itself, {percent(one.placed.value, 1)}% in its cell"
+            told.append(f"{one.model} {shares} ({missed})")
+    short = f"**In short:** on {name}, which was looked at once the drawing was frozen, {'; '.join(told)}."
+    panels = [("trained on drawn cells alone", [(one.title, (one.alone, one.placed)) for one in found])]
+    drawn = _as_svg(_draw_shares(panels, "percent right: by itself (square), in its cell (triangle)"), question.figure)
+    table = Table(
+        name=f"question-{question.number}",
+        title="The numbers",
+        sentence=(
+            "Right of all real images of the set in percent, each chromosome by itself, and of those in cells that are "
+            "placed as a whole; with 95% intervals by whole patients where every image names one, else cells."
+        ),
+        columns=(
+            *(Column(title, align="left") for title in ("Model", "Set")),
+            *(Column(title) for title in ("Held out", "Images")),
+            *(Column(title, "Right") for title in ("By itself", "In its cell")),
+        ),
+        rows=tuple(
+            Row(tuple(map(Cell, [one.model, one.name, one.units, f"{one.alone.n:,}", *map(_bounded, shares)])))
+            for one in found
+            for shares in [(one.alone, one.placed)]
+        ),
+        data=pd.DataFrame(),
+        notes=("box:G and box:Q are tf_efficientnet_lite0, as they come; of the other, mirror images are averaged.",),
+    )
+    image = f"![Right by itself and in its cell, trained on drawn cells alone](images/{question.figure})"
+    more = "How the cells are drawn, how real they look, and what was tried: [drawn cells](drawn.md)."
+    return [short, image, "#" + to_markdown(table).strip(), more], drawn
+
+
+def _answer_flags(question: Question) -> tuple[list[str], bytes]:
+    found = [one for one in _unseen() if one.model.startswith("box:")]
+    told = [
+        f"{one.title}: it flags {percent(one.flagged.value, 1)}%, {percent(one.left_wrong.value, 1)}% of the others "
+        f"are wrong, and {percent(one.errors_flagged.value, 0)}% of what is wrong is flagged"
+        for one in found
+    ]
+    short = (
+        "**In short:** `bandbridge predict box:G IMAGES` works right after installation, for a person who looks at "
+        f"what it flags. {'; '.join(told)}."
+    )
+    panels = [("the models in the box", [(one.title, (one.flagged, one.left_wrong)) for one in found])]
+    drawn = _as_svg(_draw_shares(panels, "percent: flagged (square), wrong of the others (triangle)"), question.figure)
+    table = Table(
+        name=f"question-{question.number}",
+        title="The numbers",
+        sentence=(
+            "What the models in the box say of real images, in percent with 95% intervals by whole patients where "
+            "every image names one, else cells. Wrong: not in its class once its cell is placed."
+        ),
+        columns=(
+            Column("Model and set", align="left"),
+            *(Column(title) for title in ("Held out", "Flagged", "Wrong of the others", "Flagged of what is wrong")),
+        ),
+        rows=tuple(
+            Row(tuple(map(Cell, [one.title, one.units, *map(_bounded, shares)])))
+            for one in found
+            for shares in [(one.flagged, one.left_wrong, one.errors_flagged)]
+        ),
+        data=pd.DataFrame(),
+        notes=("They promise at most 2% (box:Q: 5%) wrong of what is not flagged, on drawn cells.",),
+    )
+    image = f"![What the models in the box flag, and what is wrong of the rest](images/{question.figure})"
+    return [short, image, "#" + to_markdown(table).strip()], drawn
+
+
+@dataclass(frozen=True)
 class _Model:
     """A model of question 5, and what is right of the images it did not see: each by itself, and placed in its cell.
 
@@ -590,9 +729,14 @@ def _model(title: str, runs: Sequence[RunPredictions], context: TableContext) ->
 
 def _answer_best(evidence: Sequence[Evidence], question: Question, missing: str) -> tuple[list[str], bytes]:
     models = {one.pack.facts.study: _models(one) for one in evidence}
-    shown = [(one.varied, models[one.pack.facts.study]) for one in evidence if models[one.pack.facts.study]]
+    shown = [
+        (one.varied, [(model.title, (model.alone, model.placed)) for model in models[one.pack.facts.study]])
+        for one in evidence
+        if models[one.pack.facts.study]
+    ]
     parts = [_short_of_best(evidence, models), missing]
-    drawn = _as_svg(_draw_best(shown), question.figure) if shown else b""
+    label = "percent right: by itself (square), in its cell (triangle)"
+    drawn = _as_svg(_draw_shares(shown, label), question.figure) if shown else b""
     if drawn:
         parts.append(f"![What is right by itself, and in its cell](images/{question.figure})")
         parts.append("#" + to_markdown(_table_of_best(evidence, models, question)).strip())
@@ -662,24 +806,24 @@ def _bounded(share: Estimate) -> str:
     return told + (f" ({percent(share.low, 1)} to {percent(share.high, 1)})" if share.bounded else "")
 
 
-def _draw_best(panels: Sequence[tuple[str, Sequence[_Model]]]) -> Figure:
-    """A panel for each study: a row for each model, with the intervals of both shares."""
+def _draw_shares(panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, ...]]]]], label: str) -> Figure:
+    """A panel for each title: a row for each named pair of shares, with their intervals."""
     rows = max(len(found) for _, found in panels)
     figure, grid = panel_grid(len(panels), min(2, len(panels)), 0.3 * rows + 0.7)
     for axes, (title, found) in zip(grid, panels, strict=True):
-        for place, model in enumerate(found):
-            for share, name in ((model.alone, "imagenet"), (model.placed, "two-step")):
+        for place, (_, shares) in enumerate(found):
+            for share, name in zip(shares, ("imagenet", "two-step"), strict=True):
                 if math.isnan(share.value):
                     continue
                 style = APPROACH_STYLES[name]
                 if share.bounded:
                     axes.plot([100 * share.low, 100 * share.high], [place] * 2, color=style.colour, linewidth=1.2)
                 axes.plot(100 * share.value, place, style.marker, color=style.colour, markersize=5)
-        axes.set_yticks(range(len(found)), [model.title for model in found])
+        axes.set_yticks(range(len(found)), [name for name, _ in found])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_title(title, fontsize=TITLE, loc="left")
-        axes.set_xlabel("right, percent: by itself, in its cell", fontsize=LABEL)
+        axes.set_xlabel(label, fontsize=LABEL)
     return figure
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 from scipy.stats import ttest_1samp
@@ -157,7 +158,7 @@ def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, f
     pack_study(found.study, found.runs, folder / "packs" / "curve.zip")
     assert ANSWER.main([], folder) == 0
     page = (folder / "README.md").read_text(encoding="utf-8")
-    section = page.partition("## 3. ")[2]
+    section = page.partition("## 3. ")[2].partition("\n## ")[0]
     rows = [
         [cell.strip() for cell in line.strip("| ").split("|")] for line in section.splitlines() if "patients |" in line
     ]
@@ -185,7 +186,7 @@ def test_no_pack_is_no_answer(folder):
     page = (folder / "README.md").read_text(encoding="utf-8")
     assert "Not answered yet: no pack of 1a-by-cell or 1a-published is there." in page
     assert "Not answered yet: no pack of 3-curve-q or 3-curve-g or 3-curve-p is there." in page
-    assert not (folder / "images").exists()
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["question-2.svg", "question-6.svg"]
 
 
 def test_packs_that_cannot_be_read_leave_the_page_alone(made_up, folder, capsys):
@@ -241,6 +242,31 @@ def test_which_set_gains_what_is_told_with_what_was_changed_in_it_apart(made_up,
     assert (folder / "images" / "question-4.svg").read_text(encoding="utf-8").count("Pki shuffled") == 1
 
 
+def test_what_models_make_of_real_cells_that_saw_drawn_ones_alone_is_counted(folder):
+    """Shares of the page against those counted here, from the file of every image."""
+    assert ANSWER.main([], folder) == 0
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    rows = pd.read_csv(ANSWER.FOLDER / "unseen.csv.gz", dtype=str, keep_default_na=False)
+    second, sixth = (page.partition(f"## {number}. ")[2].partition("\n## ")[0] for number in (2, 6))
+    assert rows.groupby("set").size().to_dict() == {"65 cells": 2 * 2806, "BioImLab": 2 * 5474, "Pki-3": 2 * 21287}
+    for (model, name), frame in rows.groupby(["model", "set"]):
+        alone = 100 * (frame["by_itself"] == frame["label"]).mean()
+        whole = frame.loc[frame["whole"] == "yes"]
+        placed = 100 * (whole["placed"] == whole["label"]).mean()
+        (line,) = (line for line in second.splitlines() if line.startswith(f"| {model}") and f"| {name}" in line)
+        assert [float(cell.split()[0]) for cell in line.strip("| ").split("|")[4:]] == pytest.approx(
+            [alone, placed], abs=0.006
+        )
+        if name == "Pki-3":
+            assert f"missed by {70 - alone:.2f} and missed by {85 - placed:.2f}" in second
+        if model.startswith("box:"):
+            wrong, flagged = frame["placed"] != frame["label"], frame["flagged"] == "yes"
+            shares = [flagged.mean(), wrong[~flagged].mean(), flagged[wrong].mean()]
+            (line,) = (line for line in sixth.splitlines() if line.startswith(f"| {model}, {name}"))
+            told = [float(cell.split()[0]) for cell in line.strip("| ").split("|")[2:]]
+            assert told == pytest.approx([100 * share for share in shares], abs=0.006)
+
+
 def test_the_best_models_are_counted_alone_and_together(made_up, folder):
     """By itself: the runs' own predictions; together: the mean of their probabilities, counted here again."""
     task = {"dataset": "q", "intermediates": ["G"], "band": "Q-band", "box": "Q"}
@@ -254,7 +280,7 @@ def test_the_best_models_are_counted_alone_and_together(made_up, folder):
     )
     pack_study(found.study, found.runs, folder / "packs" / "best.zip")
     assert ANSWER.main([], folder) == 0
-    section = (folder / "README.md").read_text(encoding="utf-8").partition("## 5. ")[2]
+    section = (folder / "README.md").read_text(encoding="utf-8").partition("## 5. ")[2].partition("\n## ")[0]
     rows = [
         [cell.strip() for cell in line.strip("| ").split("|")] for line in section.splitlines() if "patients |" in line
     ]
