@@ -605,7 +605,7 @@ def _answer_unseen(question: Question) -> tuple[list[str], bytes]:
             told.append(f"{one.model} {shares} ({missed})")
     short = f"**In short:** on {name}, which was looked at once the drawing was frozen, {'; '.join(told)}."
     panels = [("trained on drawn cells alone", [(one.title, (one.alone, one.placed)) for one in found])]
-    drawn = _as_svg(_draw_shares(panels, "percent right: by itself (square), in its cell (triangle)"), question.figure)
+    drawn = _as_svg(_draw_shares(panels, "right, %: ■ alone, ▲ in its cell"), question.figure)
     table = Table(
         name=f"question-{question.number}",
         title="The numbers",
@@ -643,7 +643,7 @@ def _answer_flags(question: Question) -> tuple[list[str], bytes]:
         f"what it flags. {'; '.join(told)}."
     )
     panels = [("the models in the box", [(one.title, (one.flagged, one.left_wrong)) for one in found])]
-    drawn = _as_svg(_draw_shares(panels, "percent: flagged (square), wrong of the others (triangle)"), question.figure)
+    drawn = _as_svg(_draw_shares(panels, "%: ■ flagged, ▲ wrong of the rest"), question.figure)
     table = Table(
         name=f"question-{question.number}",
         title="The numbers",
@@ -735,7 +735,7 @@ def _answer_best(evidence: Sequence[Evidence], question: Question, missing: str)
         if models[one.pack.facts.study]
     ]
     parts = [_short_of_best(evidence, models), missing]
-    label = "percent right: by itself (square), in its cell (triangle)"
+    label = "right, %: ■ alone, ▲ in its cell"
     drawn = _as_svg(_draw_shares(shown, label), question.figure) if shown else b""
     if drawn:
         parts.append(f"![What is right by itself, and in its cell](images/{question.figure})")
