@@ -98,7 +98,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto") -> Classifier:
     """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last"), or an exported model.
 
-    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, and for damaged files.
+    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, for a run that knows no class
+    because it was trained without labels, and for damaged files.
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
@@ -115,6 +116,11 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
+    facts = run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder)
+    if not exported and _learned_without_labels(facts):
+        raise UserError(
+            f"the run {folder} was trained without labels: it knows no class", "Name a run that started from it."
+        )
     architecture = find_architecture(name)
     model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
     initialise_from_run(model, weights, "keep")
@@ -122,13 +128,20 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     return Classifier(
         folder,
         checkpoint,
-        run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder),
+        facts,
         model.eval().to(found),
         architecture,
         classes,
         preparation,
         *(torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std)),
     )
+
+
+def _learned_without_labels(facts: dict[str, Any]) -> bool:
+    try:
+        return bool(facts["record"]["recipe"].get("objective", "classes") != "classes")
+    except (AttributeError, KeyError, TypeError):  # of a run whose record is not whole
+        return False
 
 
 def _name_unsealed(folder: Path, exported: dict[str, Any]) -> None:
