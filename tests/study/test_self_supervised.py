@@ -25,6 +25,7 @@ from bandbridge.report.figures.learning_curves import read_histories
 from bandbridge.report.study import study_predictions
 from bandbridge.study.estimate import _seconds_left
 from bandbridge.study.execute import Executor, epoch_line
+from bandbridge.study.given import open_base
 from bandbridge.study.ledger import Ledger
 from bandbridge.study.pack import pack_study
 from bandbridge.study.plan import open_study
@@ -236,10 +237,15 @@ def test_models_say_what_they_were_trained_on_and_what_they_never_saw(study_of, 
     out = export_folder(ledger.folder(child), tmp_path / "model")
     assert read_trained_on(out) == found
     card = (out / "README.md").read_text()
-    assert "without labels (VICReg) on all" in card and "1 labelled cell of all folds" in card
+    assert (
+        "without labels (VICReg) on all" in card
+        and "the labels of 1 cell in all folds" in card
+        and "2 epochs; none" in card
+    )
     assert "licence" in card.lower() and "it began with random ones" not in card
-    with pytest.raises(UserError, match="was trained without labels: it knows no class"):
-        load_model(ledger.folder(parent_of(study)))
+    for opened in (load_model, open_base):
+        with pytest.raises(UserError, match="was trained without labels: it knows no class"):
+            opened(ledger.folder(parent_of(study)))
 
 
 def test_missing_weights_are_the_same_error_as_for_others(study_of, executor, tmp_path):

@@ -19,7 +19,7 @@ from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.channels import as_channels, as_views
-from bandbridge.model.config import RECOPY, exported_facts, read_config
+from bandbridge.model.config import RECOPY, exported_facts, read_config, require_labels
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import initialise_from_run
 from bandbridge.progress import note
@@ -117,10 +117,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
     facts = run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder)
-    if not exported and _learned_without_labels(facts):
-        raise UserError(
-            f"the run {folder} was trained without labels: it knows no class", "Name a run that started from it."
-        )
+    require_labels(facts, folder)
     architecture = find_architecture(name)
     model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
     initialise_from_run(model, weights, "keep")
@@ -135,13 +132,6 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
         preparation,
         *(torch.tensor(value, device=found).view(1, 3, 1, 1) for value in (mean, std)),
     )
-
-
-def _learned_without_labels(facts: dict[str, Any]) -> bool:
-    try:
-        return bool(facts["record"]["recipe"].get("objective", "classes") != "classes")
-    except (AttributeError, KeyError, TypeError):  # of a run whose record is not whole
-        return False
 
 
 def _name_unsealed(folder: Path, exported: dict[str, Any]) -> None:
