@@ -104,7 +104,7 @@ def _finish(study: Study, run, folder: Path, machine: dict) -> None:
     ]
     write_json(folder / "history.json", epochs)
     task = study.tasks[run.task]
-    if task.dataset is not None and task.split is not None and run.fold is not None:
+    if task.dataset is not None and task.split is not None and run.predicts:
         _, held_out = task.split.rows(run.fold)
         samples = task.dataset.samples.iloc[held_out]
         # "two-step" and "imagenet" are words of one length.

@@ -62,7 +62,12 @@ _MARGIN, _ALPHA, _POWER = 0.5, 0.01, 0.8
 #: Folds that a test takes, and beyond which more are not asked for.
 _FEWEST_FOLDS, _MOST_FOLDS = 3, 10_000
 _BOXED_DETOUR = {"approach": "boxed-two-step", "reference": "two-step"}
-_FEW_CELLS = ("scratch", "imagenet", "boxed", "two-step", "boxed-two-step")
+_UNLABELLED = {"approach": "self-supervised", "reference": "imagenet"}
+_FEW_CELLS = ("scratch", "imagenet", "self-supervised", "boxed", "two-step", "boxed-two-step")
+
+_WITHOUT_LABELS = (
+    "Self-supervised: trained without labels on the images of all cells that are not held out, after ImageNet. "
+)
 
 
 @dataclass(frozen=True)
@@ -517,12 +522,16 @@ def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
     columns = [Column("Labelled cells"), Column("Held out")]
     columns += [Column(APPROACH_TITLES[name], "Accuracy") for name in approaches]
     columns += [Column("over ImageNet", "Gain of the box"), Column("before the other stain", "Gain of the box")]
+    compared = [_BOXED, _BOXED_DETOUR]
+    if "self-supervised" in there:
+        columns.append(Column("over ImageNet", "Gain without labels"))
+        compared.append(_UNLABELLED)
 
     def lines(one: Evidence) -> Iterator[list[str]]:
         (architecture,) = one.context.architecture_names()
         for task, cells in one.cells.items():
             units, shown = _accuracies(one, task, architecture, approaches)
-            yield [str(cells), units, *shown, *(_gain_of(one, compared, task) for compared in (_BOXED, _BOXED_DETOUR))]
+            yield [str(cells), units, *shown, *(_gain_of(one, each, task) for each in compared)]
 
     rows = [row for one in evidence for row in _headed(one, lines(one))]
     return Table(
@@ -531,7 +540,8 @@ def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
         sentence=(
             "Accuracy on the held-out images in percent, each chromosome by itself, with its 95% interval by whole "
             "cells, or patients where every image names one. The gains of the model in the box, in points: in place of "
-            "ImageNet alone, and before the set of the other stain in place of ImageNet before it. Intervals are for "
+            "ImageNet alone, and before the set of the other stain in place of ImageNet before it. "
+            f"{_WITHOUT_LABELS if 'self-supervised' in there else ''}Intervals are for "
             "new cells, with the models as trained, all on the same labelled cells."
         ),
         columns=tuple(columns),

@@ -141,7 +141,8 @@ def test_few_patients_give_no_interval_for_others(made_up, folder):
     assert " to " in rows["Q-band"][7]
 
 
-def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, folder):
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, folder, unlabelled):
     """The accuracies and the gain are those counted from the runs' own predictions."""
     cells = (20, 3)  # as the study file may have them
     of_task = {"dataset": "q", "intermediates": ["G"], "box": "Q"}
@@ -149,7 +150,7 @@ def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, f
     found = made_up(
         name="3-curve-q",
         tasks={**tasks, "G": {"dataset": "g", "target": False, "box": "G"}},
-        approaches=["imagenet", "boxed", "two-step", "boxed-two-step"],
+        approaches=["imagenet", "boxed", "two-step", "boxed-two-step", *["self-supervised", "scratch"] * unlabelled],
         architectures=["tf_efficientnet_lite0"],
         sets=SETS,
         image_size=64,
@@ -166,19 +167,25 @@ def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, f
     for row in rows:
         right: dict[str, list[np.ndarray]] = {}
         for run in found.study.runs:
-            if run.task == f"Q-{row[0]}":
+            if run.task == f"Q-{row[0]}" and run.predicts:
                 frame = read_predictions(run.folder(found.runs) / "predictions.parquet")
                 frame = frame.loc[frame["checkpoint"] == "last"]
                 guess = frame.filter(like="logit_").idxmax(axis=1).str.removeprefix("logit_")
                 right.setdefault(run.approach, []).append((guess == frame["label"]).to_numpy())
         share = {approach: 100 * np.concatenate(parts).mean() for approach, parts in right.items()}
         told = [float(cell.split()[0]) for cell in row[2:]]
-        names = ("imagenet", "boxed", "two-step", "boxed-two-step")
         gains = [share["boxed"] - share["imagenet"], share["boxed-two-step"] - share["two-step"]]
+        names = ("imagenet", "boxed", "two-step", "boxed-two-step")
+        if unlabelled:
+            names = ("scratch", "imagenet", "self-supervised", "boxed", "two-step", "boxed-two-step")
+            gains.append(share["self-supervised"] - share["imagenet"])
         assert told == pytest.approx([*(share[name] for name in names), *gains], abs=0.006)
         assert f"{gains[0]:+.1f}" in section.partition("labelled cells.")[0]
     assert "No pack of 3-curve-g or 3-curve-p is there yet." in section
-    assert (folder / "images" / "question-3.svg").read_text(encoding="utf-8").count("labelled cells") == 1
+    drawn = (folder / "images" / "question-3.svg").read_text(encoding="utf-8")
+    assert drawn.count("labelled cells") == 1
+    for told in (drawn, section):
+        assert ("Self-supervised" in told) == unlabelled
 
 
 def test_no_pack_is_no_answer(folder):

@@ -194,7 +194,7 @@ class Study:
 
     def _summary(self, selected: Sequence[PlannedRun]) -> str:
         parents = {run.parent.id for run in selected if run.parent}
-        targets = {run.id for run in selected if run.fold is not None and self._planned.tasks[run.task].spec.target}
+        targets = {run.id for run in selected if run.predicts and self._planned.tasks[run.task].spec.target}
         shared = len(parents & targets)
         lines = [self._counts(selected)]
         if parents:
@@ -400,7 +400,7 @@ class Study:
         """
         from bandbridge.report.study import study_tables
 
-        if not any(run.fold is not None and self.state(run).kind == "done" for run in self._planned.runs):
+        if not any(run.predicts and self.state(run).kind == "done" for run in self._planned.runs):
             remedy = "Train with bandbridge study run, or name the folder of the runs with --runs."
             raise UserError(f"{self._ledger.root} holds no finished run of {self.path}", remedy)
         made = study_tables(self._planned, self._ledger.root, None if out is None else Path(out))

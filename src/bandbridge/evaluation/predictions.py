@@ -24,13 +24,16 @@ TEXT_COLUMNS = ("image", "cell", "patient", "label", "checkpoint")
 CHECKPOINTS = ("best", "last")
 #: What is so of an image, whoever predicts it.
 FACTS = ("image", "cell", "patient", "label")
-#: The training approaches: ImageNet no/yes x intermediate domain no/yes ("domain" is not in the paper), and two that
-#: start from the model in the box, ImageNet and then drawn cells, without and with an intermediate domain.
-APPROACHES = ("scratch", "imagenet", "two-step", "domain", "boxed", "boxed-two-step")
+#: The training approaches: ImageNet no/yes x intermediate domain no/yes ("domain" is not in the paper), two that
+#: start from the model in the box, ImageNet and then drawn cells, without and with an intermediate domain, and one
+#: that learns from the target's own images without their labels, ImageNet's weights before and the labels after.
+APPROACHES = ("scratch", "imagenet", "two-step", "domain", "boxed", "boxed-two-step", "self-supervised")
 #: Those that pass through an intermediate domain of the study.
 DETOURS = ("two-step", "domain", "boxed-two-step")
 #: Those that begin with random weights.
 RANDOM_STARTS = ("scratch", "domain")
+#: What the runs without labels that the self-supervised ones start from have in place of an approach.
+UNLABELLED = "unlabelled"
 #: What the runs of a fine-tuning have in place of an approach; studies do not compare them.
 FINE_TUNED = "fine-tuned"
 _LOGIT = "logit_"

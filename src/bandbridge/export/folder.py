@@ -65,6 +65,7 @@ _APPROACHES = {
     "domain": "random weights, then the intermediate domain, then the target images",
     "boxed": "the model in the box (ImageNet weights, then drawn cells), then the target images",
     "boxed-two-step": "the model in the box, then the intermediate domain, then the target images",
+    "self-supervised": "ImageNet weights, then the target images without labels (VICReg), then those with labels",
 }
 
 

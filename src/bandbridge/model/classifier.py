@@ -19,7 +19,7 @@ from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import CHECKPOINTS, read_predictions
 from bandbridge.model.architectures import Architecture, create_model, find_architecture
 from bandbridge.model.channels import as_channels, as_views
-from bandbridge.model.config import RECOPY, exported_facts, read_config
+from bandbridge.model.config import RECOPY, exported_facts, read_config, require_labels
 from bandbridge.model.device import find_device
 from bandbridge.model.weights import initialise_from_run
 from bandbridge.progress import note
@@ -98,7 +98,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto") -> Classifier:
     """Read the model that the run in ``folder`` kept as ``checkpoint`` ("best" or "last"), or an exported model.
 
-    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, and for damaged files.
+    Raises :class:`UserError` for a folder that is no run or holds no such weights yet, for a run that knows no class
+    because it was trained without labels, and for damaged files.
     """
     if checkpoint not in CHECKPOINTS:
         raise UserError(f"there is no checkpoint {checkpoint!r}.", f"Choose one of {', '.join(CHECKPOINTS)}.")
@@ -115,6 +116,8 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
         raise UserError(
             f"the run {folder} holds no {weights.name}: it is not finished.", "Run its study again; it goes on."
         )
+    facts = run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder)
+    require_labels(facts, folder)
     architecture = find_architecture(name)
     model = create_model(architecture, len(classes), preparation.size, torch.Generator().manual_seed(0))
     initialise_from_run(model, weights, "keep")
@@ -122,7 +125,7 @@ def open_classifier(folder: Path, checkpoint: str = "best", device: str = "auto"
     return Classifier(
         folder,
         checkpoint,
-        run_facts(exported.get("run", {}), folder / "config.json", RECOPY) if exported else read_run(folder),
+        facts,
         model.eval().to(found),
         architecture,
         classes,

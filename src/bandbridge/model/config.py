@@ -70,3 +70,13 @@ def read_config(folder: Path) -> tuple[str, tuple[str, ...], Preparation, Triple
         )
     found = parsed(ModelConfig, config, folder / "config.json", RECOPY)
     return found.architecture, found.classes, found.preparation, found.mean, found.std
+
+
+def require_labels(facts: dict[str, Any], folder: Path) -> None:
+    """Raise :class:`UserError` where ``facts``, of the run in ``folder``, say that it was trained without labels."""
+    record = facts.get("record")
+    recipe = record.get("recipe") if isinstance(record, dict) else None
+    if isinstance(recipe, dict) and recipe.get("objective", "classes") != "classes":
+        raise UserError(
+            f"the run {folder} was trained without labels: it knows no class", "Name a run that started from it."
+        )

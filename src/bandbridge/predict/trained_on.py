@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bandbridge.dataset.contents import Digest, read_contents, short_digest
 from bandbridge.dataset.prepare import Preparation
+from bandbridge.dataset.splits import read_split
 from bandbridge.dataset.store import stored_samples
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
@@ -36,7 +37,7 @@ class Source(BaseModel):
     dataset: its fingerprint. images, cells, patients: how many it was trained on, None where that is not known.
     held_out: the files that it was not trained on, None where that is not known. tuned_from: the model that this was a
     fine-tuning of, "" where it was a training of its own. epochs: of that training. drawn: whether its images are drawn
-    (:mod:`bandbridge.synthetic`), and none of them real.
+    (:mod:`bandbridge.synthetic`), and none of them real. unlabelled: whether it was trained without their labels.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +52,7 @@ class Source(BaseModel):
     tuned_from: str = ""
     epochs: int | None = None
     drawn: bool = False
+    unlabelled: bool = False
 
 
 class _File(BaseModel):
@@ -203,16 +205,17 @@ def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
         dataset, preparation = str(record["dataset"]), Preparation.model_validate(record["preparation"])
         epochs = sum(int(phase["epochs"]) for phase in record["recipe"]["phases"])
         fold, parent = record["fold"], record["init"].get("run")
+        unlabelled = record["recipe"].get("objective", "classes") != "classes"
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise UserError(f"{folder / 'run.json'} is damaged: it holds no whole record ({fault})", remedy) from fault
     runs = _folder_of_runs(folder)
     before = TrainedOn((), frozenset(), True) if parent is None else _of_parent(str(parent), runs, children | {folder})
-    held_out = _held_out(folder, fold)
+    samples = stored_samples(runs / ".stores", dataset, preparation) if runs is not None else None
+    held_out = _held_out(folder, fold, str(record.get("split")), runs, samples)
     contents = read_contents(runs, dataset) if runs is not None else None
     files = {} if contents is None or held_out is None else dict(contents.files)
     for name in held_out or ():
         files.pop(name, None)
-    samples = stored_samples(runs / ".stores", dataset, preparation) if runs is not None else None
     counts: dict[str, Any] = {"images": len(files) or None}
     if samples is not None and held_out is not None:
         counts = _counts(samples, held_out)
@@ -221,7 +224,8 @@ def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
         files = {}  # every epoch had others
     tuned_from = str(parent) if facts.get("approach") == FINE_TUNED else ""
     task = str(facts.get("task", ""))
-    source = Source(dataset=dataset, task=task, held_out=held_out, tuned_from=tuned_from, epochs=epochs, **counts)
+    counts |= {"tuned_from": tuned_from, "epochs": epochs, "unlabelled": unlabelled}
+    source = Source(dataset=dataset, task=task, held_out=held_out, **counts)
     return TrainedOn(
         (*before.sources, source),
         before.digests | set(files.values()),
@@ -234,11 +238,22 @@ def _folder_of_runs(folder: Path) -> Path | None:
     return folder.parents[3] if len(folder.parents) > 3 else None
 
 
-def _held_out(folder: Path, fold: object) -> tuple[str, ...] | None:
+def _held_out(
+    folder: Path, fold: int | None, split: str, runs: Path | None, samples: pd.DataFrame | None
+) -> tuple[str, ...] | None:
+    """Return what the run in ``folder`` predicts; of one that predicts nothing, what its ``split`` holds out of it."""
     if fold is None:
         return ()
     path = folder / "predictions.parquet"
-    return tuple(sorted(set(read_predictions(path)["image"]))) if path.is_file() else None
+    if path.is_file():
+        return tuple(sorted(set(read_predictions(path)["image"])))
+    if runs is None or samples is None or not split.isalnum():
+        return None
+    for kept in sorted(runs.glob(f".splits/*-{split[:12]}.json")):
+        found = read_split(kept, samples)
+        if found.hash == split:
+            return tuple(sorted(found.file_names[row] for row in found.rows(fold)[1]))
+    return None
 
 
 def _of_parent(identity: str, runs: Path | None, children: frozenset[Path]) -> TrainedOn:

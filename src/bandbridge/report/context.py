@@ -17,6 +17,7 @@ APPROACH_TITLES = {
     "domain": "Domain",
     "boxed": "Boxed",
     "boxed-two-step": "Boxed two-step",
+    "self-supervised": "Self-supervised",
 }
 FAMILY_TITLES = {"traditional": "Traditional CNNs", "modern": "Modern architectures", "other": "Other"}
 

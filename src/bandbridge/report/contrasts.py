@@ -17,13 +17,14 @@ from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, perce
 from bandbridge.report.scores import KEY
 from bandbridge.report.tables.published import reported
 
-#: (approach, reference): the paper's question, the same question without ImageNet, and what the model in the box gains
-#: alone and as a beginning.
+#: (approach, reference): the paper's question, the same question without ImageNet, what the model in the box gains
+#: alone and as a beginning, and what the target's own images gain without their labels.
 COMPARISONS = (
     ("two-step", "imagenet"),
     ("domain", "scratch"),
     ("boxed", "imagenet"),
     ("boxed-two-step", "two-step"),
+    ("self-supervised", "imagenet"),
 )
 
 

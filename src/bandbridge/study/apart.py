@@ -95,7 +95,7 @@ class Watch:
             if entry and entry != self._seen[name]:
                 self._seen[name] = entry
                 self.clock.tick(run, entry)
-                self._lines[name] = f"{self.labels[name]}: {epoch_line(entry, run.record.recipe.epochs)}"
+                self._lines[name] = f"{self.labels[name]}: {epoch_line(entry, run.record.recipe)}"
                 if self.executor.live is None:
                     self.executor.show(f"{self._lines[name]}; {self.clock.left()}")
         if self.executor.live is not None:

@@ -87,7 +87,7 @@ def _seconds_left(study: Study, run: PlannedRun, ledger: Ledger, rate: Rate) -> 
     epochs = run.record.recipe.epochs - ledger.state(run).epochs
     training, held_out = _images(study, run)
     recipe = run.record.recipe
-    training = recipe.steps_of(training) * recipe.batch_of(training)
+    training = recipe.steps_of(training) * recipe.batch_of(training) * recipe.views
     return epochs * (training + _EVALUATION_SHARE * held_out) / rate.images_per_second + rate.overhead
 
 
@@ -95,9 +95,9 @@ def _images(study: Study, run: PlannedRun) -> tuple[int, int]:
     """How many images ``run`` trains on, and how many it holds out."""
     task = study.tasks[run.task]
     if task.split is not None and task.dataset is not None:
-        training, rest = task.rows(run.fold, task.dataset.samples)
+        training, rest = task.rows(run.fold, task.dataset.samples, run.record.recipe.objective)
         return len(training), len(rest)
     counts = [len(task.dataset.samples) for task in study.tasks.values() if task.dataset is not None]
     images = max(counts, default=_USUAL_IMAGES)
     held_out = 0 if run.fold is None else images // study.spec.split.folds
-    return images - held_out, held_out
+    return images - held_out, held_out if run.predicts else 0

@@ -47,6 +47,7 @@ from bandbridge.study.start import start_of, take_over
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
+from bandbridge.training.recipe import Recipe
 
 #: What a finished run holds, and its done.json the hash of.
 PRODUCTS = (
@@ -154,7 +155,7 @@ class Executor:
         """Return ``runs`` without those whose ImageNet weights cannot be had, saying so once per architecture."""
         absent = self._absent_weights(runs)
         for name, error in absent.items():
-            self.say(f"left out: the imagenet and two-step runs of {name}: {error.message}")
+            self.say(f"left out: the runs of {name} that begin with ImageNet weights: {error.message}")
 
         def has_weights(run: PlannedRun) -> bool:
             return (run.parent or run).record.init.kind != "imagenet" or run.architecture not in absent
@@ -236,7 +237,7 @@ class Executor:
                 raise _TakenOver
             clock.tick(run, entry)
             outcome.epochs += 1
-            self.show(f"{label}: {epoch_line(entry, run.record.recipe.epochs)}; {clock.left()}")
+            self.show(f"{label}: {epoch_line(entry, run.record.recipe)}; {clock.left()}")
 
         with _threads(self.threads_of(run)):
             result = self.train_here(run, self.prepare(run), report)
@@ -254,7 +255,7 @@ class Executor:
         return self.threads
 
     def train_here(self, run: PlannedRun, training: Training, report: Callable[[dict[str, float]], None]) -> str | None:
-        """Train ``run`` and keep its results; returns how accurate it is, in words, or None when time ran out."""
+        """Train ``run`` and keep its results; returns what came of it, in words, or None when time ran out."""
         return self.train_on(open_fabric(self.device, run.record.precision, training.model), run, training, report)
 
     def train_on(
@@ -286,7 +287,7 @@ class Executor:
         if first:
             self._keep_results(run, folder, training, state, last)
         fabric.barrier()
-        return _accuracy_line(state, last)
+        return _result_line(state, last, run.record.recipe)
 
     def store(self, task: str) -> Store:
         """The prepared images of ``task``, made first where they are not there; split and contents are kept too."""
@@ -320,8 +321,10 @@ class Executor:
             begun_with = file_hash(start.weights)
         if record.init.head == "new":
             clear_head(model)
-        training, held_out = data.rows(record.fold, store.samples)
+        training, held_out = data.rows(record.fold, store.samples, record.recipe.objective)
         targets = store.targets_among(data.classes)
+        if record.recipe.objective != "classes":
+            targets = np.zeros_like(targets)  # a training without labels is not even given them
         if record.labels == "shuffled":
             targets = dealt_out(targets, training, record.seed)
         renewal = Drawn.of(data.dataset, training, store, data.classes)
@@ -424,15 +427,19 @@ def concerns_one_run(error: UserError) -> bool:
     return not isinstance(error, EnvironmentFault | ManyErrors)
 
 
-def epoch_line(entry: dict[str, Any], epochs: int) -> str:
-    """Return one epoch's history ``entry`` in words; ``epochs``: of the whole training."""
-    line = f"epoch {entry['epoch']:.0f}/{epochs}, loss {entry['training_loss']:.3f}"
+def epoch_line(entry: dict[str, Any], recipe: Recipe) -> str:
+    """Return one epoch's history ``entry`` in words; ``recipe``: of the training."""
+    line = f"epoch {entry['epoch']:.0f}/{recipe.epochs}, loss {entry['training_loss']:.3f}"
+    if recipe.objective != "classes":
+        line += " without labels, so no accuracy"
     if "held_out_accuracy" in entry:
         line += f", held-out accuracy {entry['held_out_accuracy']:.1%}"
     return f"{line}, {entry['images_per_second']:.0f} images/s"
 
 
-def _accuracy_line(state: TrainingState, last: Snapshot) -> str:
+def _result_line(state: TrainingState, last: Snapshot, recipe: Recipe) -> str:
+    if recipe.objective != "classes":
+        return f"trained without labels, loss {state.history[-1]['training_loss']:.3f}; it has no accuracy"
     if state.best is None or "held_out_accuracy" not in state.history[-1]:
         return "trained on every image"
     return f"held-out accuracy {last.accuracy:.1%} (best {state.best.accuracy:.1%} in epoch {state.best.epoch})"

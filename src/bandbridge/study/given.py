@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bandbridge.boxes import at_home
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import UserError
-from bandbridge.model.config import exported_facts, read_config
+from bandbridge.model.config import exported_facts, read_config, require_labels
 from bandbridge.seal import EXPORTED_WEIGHTS, file_hash, read_run
 from bandbridge.study.run import GivenModel
 from bandbridge.training.recipe import Augmentation
@@ -39,13 +39,15 @@ class BaseModel:
 def open_base(folder: Path) -> BaseModel:
     """Read what a training that starts from it needs to know of the run, or the exported model, in ``folder``.
 
-    Raises :class:`UserError` for a folder that is neither, or holds no weights, and for damaged files.
+    Raises :class:`UserError` for a folder that is neither, or holds no weights, for a run that was trained without
+    labels, and for damaged files.
     """
     folder = at_home(folder)
     architecture, classes, preparation, _, _ = read_config(folder)
     exported = exported_facts(folder)
     said = exported.get("run") if exported else read_run(folder)
     facts = said if isinstance(said, dict) else {}
+    require_labels(facts, folder)
     weights = folder / (EXPORTED_WEIGHTS if exported else f"{CHECKPOINT}.safetensors")
     if not weights.is_file():
         remedy = "Export the model again." if exported else "Run its study again; it goes on."

@@ -22,7 +22,9 @@ def held_out_predictions(study: Study, ledger: Ledger) -> list[tuple[PlannedRun,
     found: list[tuple[PlannedRun, int, pd.DataFrame]] = []
     folds: dict[tuple[str, int], dict[Path, pd.DataFrame]] = {}
     for run in study.runs:
-        if run.fold is None or not study.tasks[run.task].spec.target or ledger.state(run).kind != "done":
+        if run.fold is None or not run.predicts or not study.tasks[run.task].spec.target:
+            continue
+        if ledger.state(run).kind != "done":
             continue
         path = ledger.folder(run) / PREDICTIONS
         frame = read_predictions(path)

@@ -98,7 +98,7 @@ class Ledger:
         :class:`UserError` when what says that it is finished is damaged, or another run's.
         """
         folder = self.folder(run)
-        if read_done(folder) is not None and (run.fold is None or (folder / PREDICTIONS).exists()):
+        if read_done(folder) is not None and (not run.predicts or (folder / PREDICTIONS).exists()):
             return RunState("done", run.record.recipe.epochs)
         begun = (folder / CHECKPOINT).exists()
         epochs = min(_read(Progress, folder / PROGRESS).epoch, run.record.recipe.epochs) if begun else 0

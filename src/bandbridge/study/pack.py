@@ -142,7 +142,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
             epochs=done.epochs,
             best_epoch=done.best_epoch,
             seconds=round(sum(epoch.seconds for epoch in epochs), 3) if epochs else None,
-            checkpoints=(reported,) if run.fold is not None and run.task in targets else (),
+            checkpoints=(reported,) if run.predicts and run.task in targets else (),
         )
 
 

@@ -11,7 +11,7 @@ from bandbridge.boxes import BOX
 from bandbridge.boxes import STAINS as BOXES
 from bandbridge.dataset.prepare import described
 from bandbridge.errors import UserError
-from bandbridge.evaluation.predictions import DETOURS
+from bandbridge.evaluation.predictions import DETOURS, UNLABELLED
 from bandbridge.model.architectures import Architecture, find_architecture
 from bandbridge.study.given import BaseModel, open_base
 from bandbridge.study.resolve import ABSENT, Resolved, TaskData, resolve
@@ -97,6 +97,11 @@ class _Planner:
     architectures: dict[str, Architecture]
 
     def runs(self, task: TaskData, architecture: str, approach: str, fold: int) -> Iterator[PlannedRun]:
+        if approach == "self-supervised":
+            parent = self._from_outside(task, architecture, UNLABELLED, fold)
+            init = Init(kind="run", run=parent.id, checkpoint="last", head="new")
+            yield self._planned(task, architecture, approach, fold, init, parent)
+            return
         if approach not in DETOURS:
             yield self._from_outside(task, architecture, approach, fold)
             return
@@ -119,7 +124,7 @@ class _Planner:
             box = self._box(task, architecture)
             init = Init(kind="run", run=box.given.identity, head="keep" if box.classes == task.classes else "new")
             return self._planned(task, architecture, approach, fold, init, given=box.given)
-        weights = self.architectures[architecture].pinned_name if approach == "imagenet" else None
+        weights = self.architectures[architecture].pinned_name if approach in ("imagenet", UNLABELLED) else None
         init = Init(kind="imagenet", weights=weights, head="new") if weights else Init(kind="scratch")
         return self._planned(task, architecture, approach, fold, init)
 
@@ -162,6 +167,12 @@ class _Planner:
         found = self.architectures[architecture]
         options = "".join(f"+{key}={value}" for key, value in found.options)
         split = "" if fold is None else task.split.hash if task.split else f"{ABSENT}:{self.spec.split.model_dump()}"
+        unlabelled = approach == UNLABELLED
+        recipe = recipe_for(
+            self.spec.unlabelled if unlabelled else self.spec.recipe_spec(architecture, task.name),
+            found.timm_name,
+            pretrained=init.kind != "scratch",
+        )
         record = RunRecord(
             dataset=task.fingerprint,
             preparation=task.preparation,
@@ -169,13 +180,11 @@ class _Planner:
             fold=fold,
             architecture=found.timm_name + options,
             init=init,
-            recipe=recipe_for(
-                self.spec.recipe_spec(architecture, task.name), found.timm_name, pretrained=init.kind != "scratch"
-            ),
+            recipe=recipe.model_copy(update={"objective": "vicreg"}) if unlabelled else recipe,
             precision=self.spec.precision,
             seed=self.spec.seed if task.spec.seed is None else task.spec.seed,
-            cells=task.spec.cells,
-            labels=task.spec.labels,
+            cells=None if unlabelled else task.spec.cells,
+            labels="as-is" if unlabelled else task.spec.labels,
         )
         several = bool(intermediate) and len(task.spec.intermediates) > 1
         place = (task.name, architecture, found.slug, approach, intermediate, several, fold)

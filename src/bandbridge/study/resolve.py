@@ -24,6 +24,7 @@ from bandbridge.karyotype import order_classes
 from bandbridge.model.architectures import Architecture, find_architecture
 from bandbridge.study.spec import StudySpec, TaskSpec
 from bandbridge.synthetic.sets import DRAWN, EndlessCells, open_named
+from bandbridge.training.recipe import Objective
 
 #: Environment variable that names the folder of the datasets when no ``--data-dir`` is given.
 DATA_VARIABLE = "BANDBRIDGE_DATA"
@@ -60,14 +61,21 @@ class TaskData:
             return ()
         return tuple(self.contents.files[name] for name in self.dataset.samples["file_name"])
 
-    def rows(self, fold: int | None, samples: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    def rows(
+        self, fold: int | None, samples: pd.DataFrame, objective: Objective = "classes"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return int64 positions in ``samples`` of the images that ``fold`` trains on and holds out; None: all, none.
+
+        A training for another ``objective`` than the classes takes the images of all cells, however few are labelled,
+        and is shown none of those held out: it has nothing to say of them.
 
         ``samples`` are the rows of the dataset, in whatever order a store of it was made. Raises ValueError where there
         is no such division.
         """
         if self.split is not None:
             training, held_out = in_order_of(self.split, samples).rows(fold)
+            if objective != "classes":
+                return training, np.empty(0, dtype=np.int64)
             if self.spec.cells is not None:
                 training = training[among_first_cells(samples["cell"].iloc[training], self.spec.cells, self.split.seed)]
             return training, held_out

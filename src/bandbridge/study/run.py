@@ -114,6 +114,11 @@ class PlannedRun:
         return self.record.id
 
     @property
+    def predicts(self) -> bool:
+        """Whether it predicts the images that its fold holds out; one on every image, or without labels, does not."""
+        return self.fold is not None and self.record.recipe.objective == "classes"
+
+    @property
     def name(self) -> str:
         """``task/architecture/approach/fold<k>``, what ``--only`` selects by."""
         fold = "all" if self.fold is None else f"fold{self.fold}"

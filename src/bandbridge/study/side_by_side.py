@@ -113,7 +113,8 @@ def _images(run: PlannedRun, study: Work) -> int:
     data = study.tasks[run.task]
     if data.dataset is None:
         return 1
-    return len(data.rows(run.record.fold, data.dataset.samples)[0])
+    recipe = run.record.recipe
+    return recipe.views * len(data.rows(run.record.fold, data.dataset.samples, recipe.objective)[0])
 
 
 def _macs(run: PlannedRun) -> int:

@@ -6,8 +6,8 @@ bit-identical to one that was never stopped.
 
 On several devices (a launched Fabric, one process each) every device takes its share of each batch. Order and
 augmentation are drawn for the whole batch by all, so they do not depend on the number of devices; the result does by
-floating-point order, by dropout and stochastic depth, which each device draws for itself, and on CPUs by batch norm,
-whose batch is a device's share.
+floating-point order, by dropout and stochastic depth, which each device draws for itself, on CPUs by batch norm,
+whose batch is a device's share, and everywhere by VICReg, which compares the images of a share.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ from bandbridge.errors import UserError
 from bandbridge.model.channels import as_channels
 from bandbridge.training.augment import augment, shrink
 from bandbridge.training.bank import ImageBank, to_float
-from bandbridge.training.checkpoint import Snapshot, TrainingState, copy_weights, load_state, save_state
+from bandbridge.training.checkpoint import Snapshot, State, TrainingState, copy_weights, load_state, save_state
 from bandbridge.training.depthwise import speed_up_small_maps
 from bandbridge.training.recipe import Phase, Recipe, image_side, learning_rate_factor
+from bandbridge.training.vicreg import TwoViews, vicreg_loss
 
 #: Least time between two checkpoints, seconds; an interrupted training repeats at most this much and one epoch.
 CHECKPOINT_INTERVAL_S = 60.0
@@ -75,9 +76,10 @@ class Renewal(Protocol):
 class TrainingJob:
     """What one training works on.
 
-    images: uint8 [N, S, S], or [N, 2, S, S] of two views. targets: int64 [N], class indices. training_rows,
-    held_out_rows: int64 positions; no held-out rows means that the last epoch is also the best. mean, std: of the three
-    input channels, in 0..1. renewal: where other images take the place of the training rows in every epoch.
+    images: uint8 [N, S, S], or [N, 2, S, S] of two views. targets: int64 [N], class indices; of no account where the
+    recipe's objective needs no labels. training_rows, held_out_rows: int64 positions; no held-out rows means that the
+    last epoch is also the best. mean, std: of the three input channels, in 0..1. renewal: where other images take the
+    place of the training rows in every epoch.
     """
 
     run_id: str
@@ -189,6 +191,8 @@ class _Session:
     def __init__(self, model: nn.Module, job: TrainingJob, fabric: Fabric, state: TrainingState) -> None:
         self.job, self.fabric, self.state = job, fabric, state
         self.world, self.rank = fabric.world_size, fabric.global_rank
+        if job.recipe.objective == "vicreg":
+            model = TwoViews(model, run_generator(job.run_id, "projector"))
         if self.world > 1 and fabric.device.type == "cuda":  # torch has it for GPUs only
             model = convert_sync_batchnorm(model)
         if state.epoch:
@@ -242,7 +246,9 @@ class _Session:
                 "Lower the learning rate of the recipe.",
             )
         logits = self._held_out_logits()
-        entry: dict[str, float] = {"epoch": epoch + 1, "training_loss": loss, "training_accuracy": accuracy}
+        entry: dict[str, float] = {"epoch": epoch + 1, "training_loss": loss}
+        if self.job.recipe.objective == "classes":
+            entry["training_accuracy"] = accuracy
         held_out_accuracy = 0.0
         if len(self.job.held_out_rows):
             truth = torch.tensor(self.job.targets[self.job.held_out_rows])
@@ -250,18 +256,24 @@ class _Session:
             entry["held_out_loss"] = functional.cross_entropy(logits, truth).item()
             entry["held_out_accuracy"] = held_out_accuracy
         entry["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        entry["images_per_second"] = round(self.job.steps_per_epoch * self.job.batch_size / trained, 1)
+        passed = self.job.steps_per_epoch * self.job.batch_size * self.job.recipe.views
+        entry["images_per_second"] = round(passed / trained, 1)
         entry["seconds"] = round(time.monotonic() - started, 3)
         self.state.history.append(entry)
         self.state.epoch = epoch + 1
         best = self.state.best
         snapshot = Snapshot(epoch + 1, held_out_accuracy, {}, logits)
         if best is None or held_out_accuracy > best.accuracy or not len(self.job.held_out_rows):
-            snapshot.weights = copy_weights(self.evaluated)
+            snapshot.weights = self._kept_weights()
             self.state.best = snapshot
         if self.state.epoch == self.job.recipe.epochs and not snapshot.weights:
-            snapshot.weights = copy_weights(self.evaluated)
+            snapshot.weights = self._kept_weights()
         return snapshot
+
+    def _kept_weights(self) -> State:
+        """Copy what is handed on: the network without what it was trained through."""
+        kept = self.evaluated
+        return copy_weights(kept.network if isinstance(kept, TwoViews) else kept)
 
     def _held_out_logits(self) -> Tensor:
         """Return float32 [V, C] on the CPU for the held-out rows, which the devices divide among them."""
@@ -337,8 +349,14 @@ class _Session:
                 factor = learning_rate_factor(phase.schedule, first_step + step, total_steps)
                 for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
                     group["lr"] = peak * factor
-                images = shrink(augment(stored, job.recipe.augmentation, draws, mine.start, job.batch_size), side)
-                loss, hits = self._step(self._normalised(images), targets[batch])
+                views = [
+                    self._normalised(
+                        shrink(augment(stored, job.recipe.augmentation, draws, mine.start, job.batch_size), side)
+                    )
+                    for _ in range(job.recipe.views)
+                ]
+                images = views[0] if len(views) == 1 else torch.stack(views, dim=1)
+                loss, hits = self._step(images, targets[batch])
                 if self.average is not None:
                     self.average.update(self.model, epoch * job.steps_per_epoch + step)
                 loss_sum += loss
@@ -393,13 +411,16 @@ class _Session:
             zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True), start=1
         ):
             with self.fabric.no_backward_sync(self.forward, enabled=number < parts):
-                logits = self.forward(part)
-                loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
+                output = self.forward(part)
+                if recipe.objective == "vicreg":
+                    loss = vicreg_loss(output.float())
+                else:
+                    loss = functional.cross_entropy(output.float(), truth, label_smoothing=recipe.label_smoothing)
+                    hits += (output.detach().argmax(1) == truth).sum()
                 # Gradients are averaged over the devices: the mean over them is then that over the whole batch.
                 loss = loss * (len(part) * self.world / batch)
                 self.fabric.backward(loss)
             loss_sum += loss.detach()
-            hits += (logits.detach().argmax(1) == truth).sum()
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimiser.step()
@@ -415,7 +436,7 @@ class _Session:
             torch.cuda.empty_cache()
         self.fabric.print(
             f"out of memory: going on with micro-batches of {self.state.micro_batch}, accumulated to {batch} "
-            "(batch normalisation then sees the smaller batches)"
+            "(batch normalisation, and training without labels, then see the smaller batches)"
         )
 
     def _normalised(self, images: Tensor) -> Tensor:

@@ -39,12 +39,12 @@ def training_memory(architecture: Architecture, classes: int, image_size: int, r
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            result = model(torch.zeros(recipe.batch_size, 3, image_size, image_size, device="meta"))
+            result = model(torch.zeros(recipe.batch_size * recipe.views, 3, image_size, image_size, device="meta"))
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     sizes = [storage.nbytes() for storage in kept.values()]
     del result
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    evaluation = _AT_ONCE * max(sizes, default=0) * _EVALUATION_BATCH / recipe.batch_size
+    evaluation = _AT_ONCE * max(sizes, default=0) * _EVALUATION_BATCH / (recipe.batch_size * recipe.views)
     # Freed memory is kept (bandbridge.model.device), in pieces that the other of the two rarely finds of its size.
     return int(_PROCESS + 4 * _COPIES * parameters + _OVER * sum(sizes) + evaluation)

@@ -23,6 +23,7 @@ from bandbridge.errors import UserError
 
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "one-cycle"]
+Objective = Literal["classes", "vicreg"]
 #: Share of a one-cycle phase spent raising the learning rate, and how far below the peak it starts (Smith 2018).
 _RISE, _START = 0.2, 0.1
 #: Half the coarsest stride of common convolutional networks, which pad to whole strides, pixels.
@@ -118,7 +119,8 @@ class Recipe(_Frozen):
     and kept (Polyak and Juditsky 1992). growth: of the image size. keep_statistics: batch norm keeps the means and
     variances that come with the initial weights, also while training; a few dozen images would give it worse ones.
     steps: of an epoch, however many images there are: a few are passed several times, of many each epoch sees a part.
-    Trainings on sets of different sizes then take equally long. None passes every image once.
+    Trainings on sets of different sizes then take equally long. None passes every image once. objective: to name the
+    class of an image, or, without labels, VICReg: to know two views of it for one (:mod:`bandbridge.training.vicreg`).
     """
 
     name: str
@@ -131,13 +133,19 @@ class Recipe(_Frozen):
     growth: Growth | None = None
     keep_statistics: bool = False
     steps: int | None = Field(default=None, ge=1)
+    objective: Objective = "classes"
 
     @model_serializer(mode="wrap")
     def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what earlier records did not have and this one does not use: their ids stay as they were."""
         value: dict[str, Any] = handler(self)
-        later = ("averaging", "growth", "keep_statistics", "steps")
-        return {key: item for key, item in value.items() if key not in later or item not in (None, False)}
+        later = ("averaging", "growth", "keep_statistics", "steps", "objective")
+        return {key: item for key, item in value.items() if key not in later or item not in (None, False, "classes")}
+
+    @property
+    def views(self) -> int:
+        """How many random views of each image a step takes."""
+        return 2 if self.objective == "vicreg" else 1
 
     @property
     def epochs(self) -> int:

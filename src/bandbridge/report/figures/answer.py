@@ -102,8 +102,8 @@ def answer_steps(scores: pd.DataFrame, effects: Effects, context: TableContext) 
 def answer_sentence(steps: Sequence[Step], context: TableContext) -> str:
     """Return one sentence for each target: what the detour does to ImageNet's weights, else to random ones.
 
-    And what the model in the box does in their place. Of targets that differ in the number of labelled cells alone, the
-    fewest and the most are told of. "" without steps.
+    And what the model in the box does in their place, and training without labels after them. Of targets that differ in
+    the number of labelled cells alone, the fewest and the most are told of. "" without steps.
     """
     return " ".join(
         _sentence([step for step in steps if step.arm == arm], context)
@@ -140,11 +140,11 @@ def answer_figure(steps: Sequence[Step], context: TableContext) -> Illustration 
 
 
 def _asked(arms: Sequence[Arm]) -> list[Arm]:
-    """The paper's question where it was measured, else the same without ImageNet; and the model in the box."""
+    """The paper's question where it was measured, else the same without ImageNet; the box, and no labels at first."""
     distinct = list(dict.fromkeys(arms))
-    boxed = [arm for arm in distinct if arm.approach == "boxed"]
+    others = [arm for arm in distinct if arm.approach in ("boxed", "self-supervised")]
     detours = [arm for arm in distinct if arm.approach in ("two-step", "domain")]
-    return [*([arm for arm in detours if arm.approach == "two-step"] or detours), *boxed] or distinct
+    return [*([arm for arm in detours if arm.approach == "two-step"] or detours), *others] or distinct
 
 
 def _sentence(steps: Sequence[Step], context: TableContext) -> str:
@@ -152,12 +152,15 @@ def _sentence(steps: Sequence[Step], context: TableContext) -> str:
     arm, gain = steps[0].arm, round(end - start, 1)
     numbers = f"({start:.1f} → {end:.1f}%), {', '.join(_grounds(steps, len(context.folds)))}."
     on = f"On {context.task(arm.task).shown},"
-    if arm.approach in ("boxed", "boxed-two-step"):
+    if arm.approach in ("boxed", "boxed-two-step", "self-supervised"):
         then = f" before {_shown(arm.intermediate, context)}" if arm.intermediate else ""
+        what = f"the box in place of ImageNet{then}"
+        if arm.approach == "self-supervised":
+            what = "training without labels after ImageNet"
         does = (
             f"{'gains' if gain > 0 else 'loses'} {abs(gain):.1f} points of accuracy" if gain else "changes no accuracy"
         )
-        return f"{on} the box in place of ImageNet{then} {does} {numbers}"
+        return f"{on} {what} {does} {numbers}"
     does = f"adds {gain:.1f} points of accuracy to" if gain > 0 else f"takes {-gain:.1f} points of accuracy from"
     return (
         f"{on} the detour by way of {_shown(arm.intermediate, context)} "

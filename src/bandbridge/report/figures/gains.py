@@ -31,8 +31,8 @@ from bandbridge.report.figures.styles import PlainFigure, short_name
 
 #: Colour (Okabe & Ito 2008, told apart with any colour vision) and marker of each family.
 STYLES = {"traditional": ("#0072B2", "o"), "modern": ("#D55E00", "s"), "other": ("#009E73", "^")}
-#: The stems of the files, a comparison each: the paper's question, the same without ImageNet, and from the box.
-_NAMES = ("figure2", "figure2-domain", "figure2-boxed", "figure2-boxed-two-step")
+#: The stems of the files, a comparison each: the paper's question, the same without ImageNet, from the box, unlabelled.
+_NAMES = ("figure2", "figure2-domain", "figure2-boxed", "figure2-boxed-two-step", "figure2-self-supervised")
 #: Width and height of a panel, and the space left of and under it, in inches.
 _PANEL, _LEFT, _UNDER = (3.7, 2.7), 0.65, 0.45
 _FONT, _TILT = 7.0, math.radians(45)

@@ -34,6 +34,7 @@ _SHOWN = {"training_loss": "Training loss", "held_out_accuracy": "Held-out accur
 def read_histories(study: Study, root: Path) -> pd.DataFrame:
     """Return every finished epoch of every finished or paused run of ``study`` under ``root``, in the study's order.
 
+    Without those that learn from no labels: they have no accuracy, and their loss is of another kind.
     Columns: task, architecture, approach, intermediate, fold (Int64; missing for a run on all images), epoch (int64,
     from 1), and float64 training_loss, training_accuracy, held_out_loss, held_out_accuracy (accuracies in 0..1),
     learning_rate, images_per_second and seconds, NaN where a run has none. Raises :class:`ManyErrors` naming every
@@ -44,7 +45,7 @@ def read_histories(study: Study, root: Path) -> pd.DataFrame:
     problems = []
     for run in study.runs:
         kind = ledger.state(run).kind
-        if kind not in ("done", "paused"):
+        if kind not in ("done", "paused") or run.record.recipe.objective != "classes":
             continue
         names = dict(zip(_RUN, (run.task, run.architecture, run.approach, run.intermediate, run.fold), strict=True))
         try:

@@ -83,6 +83,7 @@ APPROACH_STYLES = {
     "domain": Style("#009E73", "D"),
     "boxed": Style("#0072B2", "v", "--", "none"),
     "boxed-two-step": Style("#D55E00", "P", "--", "none"),
+    "self-supervised": Style("#009E73", "X", ":", "none"),
 }
 #: Of architectures in one panel; with a second line style enough for a dozen. None is an approach's.
 _COLOURS = ("#7A6BC8", "#A07D1C", "#1B9E9E", "#EE6677", "#808080", "#AA4499")

@@ -119,6 +119,8 @@ def _change(arm: Arm, via: str, reference: Arm) -> str:
         return "the model in the box, in place of ImageNet alone,"
     if arm.approach == "boxed-two-step":
         return f"the model in the box, in place of ImageNet before the detour over {via},"
+    if arm.approach == "self-supervised":
+        return "training on the target's images without labels, after ImageNet,"
     return f"the detour over {via}, {'after' if reference.approach == 'imagenet' else 'without'} ImageNet,"
 
 

@@ -111,6 +111,7 @@ def fold_table(scores: pd.DataFrame, context: TableContext, checkpoint: str | No
 
 #: What comes before the study's own data, where it is not ImageNet alone.
 _BEFORE = dict.fromkeys(RANDOM_STARTS, "") | dict.fromkeys(("boxed", "boxed-two-step"), "ImageNet, drawn cells")
+_BEFORE["self-supervised"] = "ImageNet, the target's images without labels"
 
 
 def table4(context: TableContext) -> Table:
