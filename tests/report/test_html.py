@@ -140,7 +140,7 @@ def test_every_number_of_table_2_is_on_the_page(content, page):
 
 def test_all_sections_are_there_with_their_figures(content):
     assert [section.name for section in content.sections] == [
-        *("performance", "training", "errors", "attention", "design", "repeat")
+        *("performance", "training", "errors", "attention", "design", "repeat", "checklists")
     ]
     names = {figure.name for figure in content.figures}
     assert {"confusion-q-test_resnet", "reliability-q", "class-f1-q", "learning-q"} <= names

@@ -14,6 +14,7 @@ from bandbridge.report.rendering import Table
 from bandbridge.report.sections.answer import Answer, answer_study
 from bandbridge.report.sections.blocks import Section, Wishes
 from bandbridge.report.sections.cautions import find_cautions
+from bandbridge.report.sections.checklists import checklists_section
 from bandbridge.report.sections.domains import domains_section
 from bandbridge.report.sections.eyes import eyes_section
 from bandbridge.report.sections.numbers import design_section, errors_section, performance_section, training_section
@@ -85,6 +86,7 @@ def gather(study: Study, root: Path, wishes: Wishes) -> Content:
         design_section(made),
         repetition_section(study, ledger, environments, wishes),
     ]
+    sections.append(checklists_section(study, made, environments, cautions, sections))
     return Content(
         title=made.context.title,
         protocol=made.context.protocol,
