@@ -32,6 +32,11 @@ _RULES = {
     "strict": "the checkpoint of the last epoch, chosen without looking at the reported fold",
 }
 
+_UNLABELLED = (
+    " Self-supervised models were trained before that without labels, on the images of all cells that their fold does "
+    "not hold out."
+)
+
 
 def study_predictions(study: Study, root: Path) -> list[RunPredictions]:
     """Return the predictions of every finished run of ``study`` on its own tasks' held-out folds.
@@ -99,7 +104,7 @@ def protocol_text(study: Study) -> str:
     return (
         f"Protocol {spec.protocol}: {spec.split.folds}-fold cross-validation ({schemes}), "
         f"{len(spec.folds)} of the folds trained; reported is {_RULES[spec.protocol]}. "
-        f"Images of {spec.image_size} px, recipe {bases}."
+        f"Images of {spec.image_size} px, recipe {bases}.{_UNLABELLED if 'self-supervised' in spec.approaches else ''}"
     )
 
 

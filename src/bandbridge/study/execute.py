@@ -458,7 +458,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 class Clock:
-    """Time left, from image passes left and the speed measured for each task and architecture.
+    """Time left, from epochs left and how long one of each task and architecture takes, with labels or without.
 
     at_once: how many runs are trained side by side. ranks: of ``runs``, in what order they are begun, as of
     :func:`bandbridge.study.schedule.schedule`.
@@ -470,13 +470,13 @@ class Clock:
         self._epochs = {run.id: run.record.recipe.epochs - ledger.state(run).epochs for run in runs}
         self._runs = {run.id: run for run in runs}
         self._ranks = dict(zip(self._runs, ranks if ranks is not None else range(len(runs)), strict=True))
-        self._seconds: dict[tuple[str, str], float] = {}
+        self._seconds: dict[tuple[str, str, str], float] = {}
         self._at_once = at_once
 
     def tick(self, run: PlannedRun, entry: dict[str, Any]) -> None:
         """Note that ``run`` has come to the epoch of this history ``entry``."""
         self._epochs[run.id] = run.record.recipe.epochs - int(entry["epoch"])
-        self._seconds[run.task, run.architecture] = entry["seconds"]
+        self._seconds[_alike(run)] = entry["seconds"]
         # Whatever is in training is not begun after others.
         self._ranks[run.id] = -1
 
@@ -488,7 +488,7 @@ class Clock:
         """ "about 12 min left"; "at least" while some task and architecture has not been timed yet."""
         runs = [self._runs[name] for name, epochs in self._epochs.items() if epochs > 0]
         position = {run.id: index for index, run in enumerate(runs)}
-        each = [self._seconds.get((run.task, run.architecture)) for run in runs]
+        each = [self._seconds.get(_alike(run)) for run in runs]
         if runs and not any(each):
             return "time left not known yet"
         left = schedule(
@@ -498,3 +498,8 @@ class Clock:
             [self._ranks[run.id] for run in runs],
         )
         return f"{'at least' if None in each else 'about'} {format_duration(left.makespan)} left"
+
+
+def _alike(run: PlannedRun) -> tuple[str, str, str]:
+    """What runs have in common whose epochs take equally long."""
+    return run.task, run.architecture, run.record.recipe.objective

@@ -77,9 +77,9 @@ class TrainingJob:
     """What one training works on.
 
     images: uint8 [N, S, S], or [N, 2, S, S] of two views. targets: int64 [N], class indices; of no account where the
-    recipe's objective needs no labels. training_rows, held_out_rows: int64 positions; no held-out rows means that the
-    last epoch is also the best. mean, std: of the three input channels, in 0..1. renewal: where other images take the
-    place of the training rows in every epoch.
+    recipe's objective needs no labels, and nothing is held out then. training_rows, held_out_rows: int64 positions; no
+    held-out rows means that the last epoch is also the best. mean, std: of the three input channels, in 0..1. renewal:
+    where other images take the place of the training rows in every epoch.
     """
 
     run_id: str

@@ -55,4 +55,4 @@ def test_the_headline_and_the_figures_name_it(made):
 def test_the_page_is_written_without_the_runs_that_predict_nothing(made, tmp_path):
     content = gather(made.study, made.runs, Wishes(cases=False, attention=False))
     page = write_report(content, tmp_path / "out").read_text(encoding="utf-8")
-    assert "Self-supervised" in page and "Unlabelled" not in page
+    assert "Self-supervised models were trained before that without labels" in page and "Unlabelled" not in page
