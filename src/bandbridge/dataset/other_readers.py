@@ -18,7 +18,7 @@ import pandas as pd
 from bandbridge.dataset.findings import Finding, note
 
 #: Where the reading of such a table is described.
-TABLES_PAGE = "docs/tables.md"
+TABLES_PAGE = "docs/other-tools.md"
 _SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
