@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -71,8 +71,8 @@ def export(
     source, classifier = open_exportable(model, checkpoint.value)
     folder = output_folder(out or Path("exports") / _default_name(source, kind.value, int8))
     images, trial = _images(classifier, calibrate, int8, limit, seed)
-    package = kind is Kind.bioimage
-    done = write(source, folder, "onnx" if package else kind.value, images, trial, package=package)
+    runtime: Literal["onnx", "openvino"] = "openvino" if kind is Kind.openvino else "onnx"
+    done = write(source, folder, runtime, images, trial, package=kind is Kind.bioimage)
     for one in done.differences:
         say(
             f"{one.batch} images: logits differ from PyTorch by at most {one.largest:.2g}, "
