@@ -16,8 +16,10 @@ import torch
 
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.export.folder import Worth, complete_folder, export_folder, model_card
+from bandbridge.export.card import model_card
+from bandbridge.export.folder import complete_folder, export_folder
 from bandbridge.export.graph import write_onnx
+from bandbridge.export.worth import Worth
 from bandbridge.model.classifier import open_classifier
 from bandbridge.predict.ensemble import open_models
 from bandbridge.predict.graph import GraphClassifier

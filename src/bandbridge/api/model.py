@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bandbridge.errors import UserError
 from bandbridge.predict.classify import classify
 from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
+from bandbridge.predict.through import Network, through_network
 from bandbridge.predict.trained_on import notes_on_training, trained_of
 from bandbridge.progress import Listener, listening
 
@@ -116,6 +118,24 @@ class Model:
         handed = hand_over_anything(images, bit_depth)
         with listening(progress):
             return Predictions(classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images))
+
+    def through(self, network: Network) -> Model:
+        """Return this model with ``network`` in the place of its own: the same weights, opened by another library.
+
+        network: a function from pixels, float32 [N, 3, S, S], prepared and normalised as in the training, to logits,
+        [N, K]; it may be called several times, and with mirror images. What is known of the model's confidence holds
+        for its own weights alone. Raises :class:`UserError` for several models in one, and for a graph that was
+        exported by itself.
+
+        >>> import numpy as np
+        >>> model = load_model("models/mine").through(lambda pixels: np.zeros((len(pixels), 24), dtype=np.float32))
+        >>> bool(model.predict("new-cells").table()["by_itself_probability"].max() < 0.05)
+        True
+        """
+        if len(self._ensemble.members) > 1:
+            raise UserError("these are several models in one", "Open the one whose network is meant.")
+        member = through_network(self._ensemble.members[0], network)
+        return Model(replace(self._ensemble, members=(member,)), self._folders)
 
     def evaluate(
         self, dataset: str | Path | ImageFolder, *, flips: bool = False, progress: Listener = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The kind of file."""
+    """The kind of file; bioimage: ONNX, as a package of the BioImage Model Zoo."""
 
     onnx = "onnx"
     openvino = "openvino"
+    bioimage = "bioimage"
 
 
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A run's folder, a model folder, box:G or box:Q.")],
-    kind: Annotated[Kind, typer.Option("--format", help="What is to run it.")] = Kind.onnx,
+    kind: Annotated[
+        Kind, typer.Option("--format", help="What is to run it; bioimage: a bioimage.io package.")
+    ] = Kind.onnx,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +71,8 @@ def export(
     source, classifier = open_exportable(model, checkpoint.value)
     folder = output_folder(out or Path("exports") / _default_name(source, kind.value, int8))
     images, trial = _images(classifier, calibrate, int8, limit, seed)
-    done = write(source, folder, kind.value, images, trial)
+    runtime: Literal["onnx", "openvino"] = "openvino" if kind is Kind.openvino else "onnx"
+    done = write(source, folder, runtime, images, trial, package=kind is Kind.bioimage)
     for one in done.differences:
         say(
             f"{one.batch} images: logits differ from PyTorch by at most {one.largest:.2g}, "

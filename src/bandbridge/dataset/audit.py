@@ -15,6 +15,7 @@ from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.findings import Finding, counted, decision, note
 from bandbridge.dataset.framing import Frame, find_canvases, find_outlying, measure
 from bandbridge.dataset.imagefolder import ImageFolder
+from bandbridge.dataset.other_readers import check_for_other_readers
 from bandbridge.dataset.repeats import SIGNATURE, candidate_pairs, is_near, signature, twin_cells
 from bandbridge.errors import UserError
 from bandbridge.karyotype import CLASSES, order_classes
@@ -82,6 +83,7 @@ def audit_dataset(dataset: ImageFolder) -> Audit:
         found += _check_frames(seen)
     found += _check_likeness(seen)
     found += take_census(samples)
+    found += check_for_other_readers(samples)
     counts = Counter(samples["label"])
     return Audit(
         dataset=dataset.path.name,

@@ -1,7 +1,8 @@
 """From a public distribution to a dataset: ``images/`` with the files unchanged, and ``metadata.csv``.
 
-``metadata.csv`` is written last. The same command goes on with an import that was stopped: what is there is
-compared and kept, what is missing or half written is written again.
+``metadata.csv`` is written last, after what tells other readers of it (:mod:`bandbridge.dataset.cards`). The same
+command goes on with an import that was stopped: what is there is compared and kept, what is missing or half written is
+written again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bandbridge.dataset.archive import Bounds, read_images
+from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.decode import DecodeError
 from bandbridge.dataset.imagefolder import BITS, COLUMNS, METADATA
 from bandbridge.dataset.layouts import LAYOUTS, Layout, Specimen, read_cir_names
@@ -106,10 +108,11 @@ def import_distribution(
         stain or layout.stain,
         layout.title or source.resolve().name,
     )
+    columns: tuple[str, ...] = COLUMNS
     if any(stated.values()):
-        table = csv_lines((*COLUMNS, BITS), [(*row, stated[row[0]]) for row in rows])
-    else:
-        table = csv_lines(COLUMNS, rows)
+        columns, rows = (*COLUMNS, BITS), [(*row, stated[row[0]]) for row in rows]
+    table = csv_lines(columns, rows)
+    write_cards(destination, layout.title or source.resolve().name, columns, rows, table)
     write_text(destination / METADATA, table)
     cells = {specimen.cell for specimen in specimens} - {""}
     return Imported(destination, len(names), len(cells), tuple(_notes(layout, specimens)))

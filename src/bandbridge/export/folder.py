@@ -9,36 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-import pandas as pd
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from bandbridge import __version__
-from bandbridge.boxes import name_of
-from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.dataset.read_prepared import each_cell_prepared
 from bandbridge.dataset.store import dataset_fingerprint
 from bandbridge.disk import flush, flush_folder, rename
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.evaluation.metrics import score_predictions
-from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.export.graph import drawn_images, exportable, licence_of_weights, write_beside_weights
+from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.export.card import model_card
+from bandbridge.export.graph import drawn_images, exportable, write_beside_weights
 from bandbridge.export.half import halve
-from bandbridge.files import folder_beside, is_present, markdown_text, read_json, write_text
+from bandbridge.export.timm_config import mend_config, needs_mending
+from bandbridge.export.worth import Worth
+from bandbridge.files import folder_beside, is_present, read_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.model.architectures import build_options
 from bandbridge.model.classifier import Classifier, open_classifier
 from bandbridge.model.config import exported_facts
 from bandbridge.predict.confidence import FILE as CONFIDENCE
-from bandbridge.predict.confidence import Confidence, Promise, fit_confidence, read_confidence, write_confidence
+from bandbridge.predict.confidence import Promise, fit_confidence, read_confidence, write_confidence
 from bandbridge.predict.ensemble import is_run, sibling_folds
 from bandbridge.predict.evidence import FILE as EVIDENCE
 from bandbridge.predict.likeness import FILE as LIKENESS
@@ -52,55 +49,11 @@ from bandbridge.predict.likeness import (
 )
 from bandbridge.predict.runtime import MODEL_FILES
 from bandbridge.predict.trained_on import FILE as TRAINED_ON
-from bandbridge.predict.trained_on import TrainedOn, read_trained_on, write_trained_on
+from bandbridge.predict.trained_on import read_trained_on, write_trained_on
 from bandbridge.progress import track
 from bandbridge.seal import SUMS, AlteredError, Seal, read_product, require_unaltered, seal_of, write_sums
 
 README = "README.md"
-_APPROACHES = {
-    "fine-tuned": "a finished model's weights, then the target images",
-    "scratch": "random weights, then the target images",
-    "imagenet": "ImageNet weights, then the target images",
-    "two-step": "ImageNet weights, then the intermediate domain, then the target images",
-    "domain": "random weights, then the intermediate domain, then the target images",
-    "boxed": "the model in the box (ImageNet weights, then drawn cells), then the target images",
-    "boxed-two-step": "the model in the box, then the intermediate domain, then the target images",
-    "self-supervised": "ImageNet weights, then the target images without labels (VICReg), then those with labels",
-}
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Out-of-fold scores of the training, shares in 0..1; ``folds`` were pooled."""
-
-    folds: int
-    images: int
-    accuracy: float
-    macro_f1: float
-
-
-@dataclass(frozen=True, eq=False)
-class Worth:
-    """What is known of a model besides its weights.
-
-    folds: the out-of-fold predictions of each fold of its training. trained_on: it and all that it started from.
-    confidence_of: the identity of the model that ``confidence`` was learned from, "" where it is this one's own.
-    before: of a tuned model, the share of the images of ``folds`` that was right before.
-    """
-
-    folds: Sequence[pd.DataFrame]
-    trained_on: TrainedOn
-    confidence: Confidence | None = None
-    likeness: Likeness | None = None
-    confidence_of: str = ""
-    before: float | None = None
-
-    @property
-    def tuned_on(self) -> list[dict[str, Any]]:
-        """Every fine-tuning that the model has been through, the first first."""
-        names = ("task", "dataset", "stain", "images", "cells", "patients", "epochs")
-        tuned = (source for source in self.trained_on.sources if source.tuned_from)
-        return [{"base": one.tuned_from, **{name: getattr(one, name) for name in names}} for one in tuned]
 
 
 def export_folder(
@@ -196,18 +149,25 @@ def _save_for_timm(classifier: Classifier, folder: Path, config: dict[str, Any],
         save_for_hf(model, str(folder), model_config=config, model_args=arguments or None, safe_serialization=True)
     finally:
         model.pretrained_cfg = before
+    mend_config(folder)
 
 
 def complete_folder(folder: Path) -> bool:
     """Add to a model ``folder`` what is used without PyTorch, or make it again where it is broken.
 
-    Returns whether anything was missing. Raises :class:`UserError` where ``folder`` is no model folder.
+    Its configuration becomes one that other libraries read, too (:mod:`bandbridge.export.timm_config`). Returns whether
+    anything was missing. Raises :class:`UserError` where ``folder`` is no model folder.
     """
     if not exported_facts(folder):
         raise UserError(f"{folder} is no model folder", "Name one that bandbridge models export wrote.")
     seal, names = seal_of(folder), (MODEL_FILES["onnx"], EVIDENCE)
-    if _is_complete(folder, seal, names):
-        return False
+    complete = _is_complete(folder, seal, names)
+    if not complete:
+        _add_graph(folder, seal, names)
+    return _mend_for_others(folder) or not complete
+
+
+def _add_graph(folder: Path, seal: Seal | None, names: Sequence[str]) -> None:
     classifier = open_classifier(folder, device="cpu")
     with folder_beside(folder) as apart:
         write_beside_weights(exportable(classifier, read_confidence(folder)), apart)
@@ -220,6 +180,20 @@ def complete_folder(folder: Path) -> bool:
     # The hashes last: without them the graph counts as missing, and the next attempt makes it again.
     known = seal.files if seal is not None and seal.files else {file.name for file in folder.iterdir()} - {README}
     write_sums(folder, {*known, *(file.name for file in made)})
+
+
+def _mend_for_others(folder: Path) -> bool:
+    """Mend the configuration of a complete ``folder``; return whether it was another."""
+    if not needs_mending(folder):
+        return False
+    seal = seal_of(folder)
+    files = list(seal.files) if seal is not None and seal.files else []
+    for name in files:  # they are hashed anew: what was altered by then would pass for whole
+        require_unaltered(folder / name)
+    # Hashes that the new configuration does not fit would close the folder; without any it is an earlier build's.
+    (folder / SUMS).unlink(missing_ok=True)
+    mend_config(folder)
+    write_sums(folder, files)
     return True
 
 
@@ -302,52 +276,3 @@ def _each_look(images: ImageFolder, preparation: Preparation) -> Iterator[tuple[
         return
     for found, prepared in each_cell_prepared(images, preparation, names):
         yield from zip(found, close_ups(prepared), strict=True)
-
-
-def model_card(classifier: Classifier, worth: Worth) -> str:
-    """Return the README of an exported model, Markdown with the header that the Hugging Face hub reads."""
-    facts = classifier.facts
-    environment = read_product(classifier.folder / "environment.json")
-    weights = environment.get("imagenet_weights") or {}
-    environment_ = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.export"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-        finalize=_plain,
-    )
-    environment_.globals |= {"counted": counted, "box_of": name_of}
-    return environment_.get_template("card.md.j2").render(
-        version=__version__,
-        name=f"{facts.get('task', '')} {facts.get('architecture', '')}".strip(),
-        facts=facts,
-        approach=_APPROACHES.get(str(facts.get("approach")), str(facts.get("approach"))),
-        record=facts.get("record", {}),
-        recipe=facts.get("record", {}).get("recipe", {}),
-        preparation=classifier.preparation,
-        classes=classifier.classes,
-        mean=[round(float(value), 4) for value in classifier.mean.flatten()],
-        std=[round(float(value), 4) for value in classifier.std.flatten()],
-        checkpoint=classifier.checkpoint,
-        scores=_scores(worth.folds, classifier.checkpoint),
-        worth=worth,
-        confidence=worth.confidence,
-        licence=licence_of_weights(classifier),
-        pretrained=weights.get("architecture"),
-    )
-
-
-def _plain(value: Any) -> Any:
-    """What a name of a class or task says, and nothing that Markdown or HTML would make of it."""
-    # Within a piece of code a backtick ends it, escaped or not.
-    return markdown_text(value.replace("`", "'")) if isinstance(value, str) else value
-
-
-def _scores(folds: Sequence[pd.DataFrame], checkpoint: str) -> _Scores | None:
-    if not folds:
-        return None
-    parts = [logits_of(frame, checkpoint) for frame in folds]
-    truth, logits = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
-    found = score_predictions(truth, logits)
-    return _Scores(len(folds), found.n, found.accuracy, found.macro_f1)

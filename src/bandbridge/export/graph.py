@@ -28,6 +28,8 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.evaluation.predictions import APPROACHES, RANDOM_STARTS
 from bandbridge.explain.layers import find_cam_layer
 from bandbridge.export import example
+from bandbridge.export.bioimage import FILES as PACKAGE
+from bandbridge.export.bioimage import write_package
 from bandbridge.export.evidence import write_evidence
 from bandbridge.export.onnx_file import write_graph
 from bandbridge.export.quantise import quantise_onnx
@@ -71,6 +73,7 @@ _OWN_FILES = {
     "model.onnx",
     "model.xml",
     "model.bin",
+    *PACKAGE,
 }
 #: What a graph says of the run that it came from.
 _RUN_FACTS = ("id", "task", "architecture", "approach", "record")
@@ -197,11 +200,20 @@ class ImageGraph(nn.Module):
         return logits, torch.softmax(logits / self.temperature, dim=1), *more
 
 
-def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, trial: Trial | None = None) -> Exported:
+def export(
+    source: Exportable,
+    out: Path,
+    kind: Format,
+    images: np.ndarray,
+    trial: Trial | None = None,
+    *,
+    package: bool = False,
+) -> Exported:
     """Write the folder ``out``: the model, its preparation, an example and a README; nothing unless all is well.
 
     images: prepared, uint8 [N, S, S] with at least 16 of them, with which the file is compared with PyTorch. trial:
-    images to calibrate 8-bit weights and activations with, and others to measure what they lose. Raises
+    images to calibrate 8-bit weights and activations with, and others to measure what they lose. package: add what
+    makes the folder of an ONNX file one of the BioImage Model Zoo (:mod:`bandbridge.export.bioimage`). Raises
     :class:`UserError` when ``out`` holds something else or a package is absent, and :class:`EnvironmentFault` when the
     logits differ by more than ``TOLERANCE`` of their range.
     """
@@ -216,6 +228,8 @@ def export(source: Exportable, out: Path, kind: Format, images: np.ndarray, tria
             loss = _in_eight_bits(source, folder, kind, trial)
         else:
             _add_evidence(source, folder, images)
+        if package:
+            write_package(source, folder, images)
         _describe(source, folder, model.name, differences, loss)
     return Exported(out, differences, loss)
 

@@ -13,7 +13,8 @@ from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.evaluation.predictions import logits_of, read_predictions
-from bandbridge.export.folder import Worth, look_at, write_model
+from bandbridge.export.folder import look_at, write_model
+from bandbridge.export.worth import Worth
 from bandbridge.model.classifier import open_classifier
 from bandbridge.model.config import exported_facts
 from bandbridge.predict.confidence import Confidence, fit_confidence, read_confidence

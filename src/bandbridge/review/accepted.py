@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.filenames import safe_paths
@@ -74,7 +75,9 @@ def _write(store: Store, sheets: list[StoredSheet], folder: Path) -> tuple[int, 
             rows += new_rows
             told += new_told
         write_text(place / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
-        write_text(place / METADATA, csv_lines(COLUMNS, rows))
+        table = csv_lines(COLUMNS, rows)
+        write_cards(place, "Reviewed cells", COLUMNS, rows, table)
+        write_text(place / METADATA, table)
         for path in (place, *place.rglob("*")):
             private_folder(path) if path.is_dir() else private_file(path)
     return len(rows), len(told)

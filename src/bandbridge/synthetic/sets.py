@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.ideogram import Stain, check_stain
 from bandbridge.dataset.imagefolder import COLUMNS, ImageFolder, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError
@@ -195,7 +196,10 @@ def write_synthetic_set(
         shown = track(packed, len(wanted), f"Drawing {stain}-banded cells")
         for cell, files in zip(wanted, shown, strict=True):
             _write_cell(destination / "images" / _cell_name(stain, cell), files)
-    write_text(destination / "metadata.csv", _metadata(stain, cells, seed))
+    rows = list(_rows(stain, cells, seed))
+    table = csv_lines(COLUMNS, rows)
+    write_cards(destination, f"Drawn {stain}-banded cells, seed {seed}", COLUMNS, rows, table)
+    write_text(destination / "metadata.csv", table)
     return destination
 
 
@@ -257,10 +261,6 @@ def _write_cell(folder: Path, files: dict[str, bytes]) -> None:
     except EnvironmentFault as fault:
         remedy = "Check the disk and the folder's permissions, then repeat the command: whole cells are kept."
         raise EnvironmentFault(fault.message, remedy) from fault
-
-
-def _metadata(stain: Stain, cells: int, seed: int) -> str:
-    return csv_lines(COLUMNS, _rows(stain, cells, seed))
 
 
 def _rows(stain: Stain, cells: int, seed: int) -> Iterator[tuple[str, ...]]:
