@@ -85,7 +85,8 @@ def _group(words: list[str]) -> str:
 
 def test_every_block_is_of_a_kind_that_is_known() -> None:
     found = blocks()
-    assert {one.kind for one in found} <= {"console", "python", "yaml"} and len(found) > 25
+    assert {one.kind for one in found} <= {"console", "python", "yaml", "r", "sql"} and len(found) > 25
+    assert all(one.why for one in found if one.kind in ("r", "sql")), "nothing here runs these"
     fences = sum(page.read_text(encoding="utf-8").count("```") for page in PAGES)
     assert fences == 2 * len(found), "a block without a language, or one that does not end"
 

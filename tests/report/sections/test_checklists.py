@@ -7,8 +7,10 @@ import re
 import pytest
 from tests.made_up import images
 
+from bandbridge.evaluation.predictions import APPROACHES
 from bandbridge.report.caution import KINDS
 from bandbridge.report.content import gather
+from bandbridge.report.context import APPROACH_TITLES
 from bandbridge.report.sections.blocks import Wishes
 from bandbridge.report.sections.checklists import recorded_facts
 from bandbridge.report.study import study_environments, study_material
@@ -62,6 +64,21 @@ def test_what_the_records_say_is_what_the_study_is(made_up):
     assert "Q: 0 of no known cell, 0 of no known patient" in found["missing"]
     assert found["external"] == "" and found["robustness"] == "" and found["subsets"] == ""
     assert re.search(r"test_resnet \(\d", found["model"])
+
+
+def test_every_approach_is_said_to_begin_somewhere(made_up):
+    made = made_up(
+        tasks={
+            "Q": {"dataset": "q", "intermediates": ["G"], "box": "Q"},
+            "G": {"dataset": "g", "target": False, "box": "G"},
+        },
+        approaches=list(APPROACHES),
+        architectures=["tf_efficientnet_lite0"],
+        preparation="by-cell",
+        image_size=64,
+    )
+    said = facts_of(made)["initialisation"]
+    assert all(f"{APPROACH_TITLES[approach]}: " in said for approach in APPROACHES)
 
 
 def test_what_no_table_names_is_counted_as_missing(made_up):

@@ -25,6 +25,7 @@ _BEGINNINGS = {
     "domain": "random weights, then a training on the intermediate domain",
     "boxed": "the model in the box (ImageNet's weights, then drawn cells)",
     "boxed-two-step": "the model in the box, then a training on the intermediate domain",
+    "self-supervised": "ImageNet's weights, then a training on the target's own images without labels",
 }
 _LEVELS = {"image": "single images: cells and patients may be on both sides", "cell": "whole cells"}
 _LEVELS |= {"patient": "whole patients", "source": "whole sources (laboratories)"}
