@@ -629,9 +629,15 @@ def _answer_unseen(question: Question) -> tuple[list[str], bytes]:
             *(Column(title, "Right") for title in ("By itself", "In its cell")),
         ),
         rows=tuple(
-            Row(tuple(map(Cell, [one.model, one.name, one.units, f"{one.alone.n:,}", *map(_bounded, shares)])))
+            Row(
+                tuple(
+                    map(
+                        Cell,
+                        [one.model, one.name, one.units, f"{one.alone.n:,}", _bounded(one.alone), _bounded(one.placed)],
+                    )
+                )
+            )
             for one in found
-            for shares in [(one.alone, one.placed)]
         ),
         data=pd.DataFrame(),
         notes=("box:G and box:Q are tf_efficientnet_lite0, as they come; of the other, mirror images are averaged.",),
@@ -666,9 +672,12 @@ def _answer_flags(question: Question) -> tuple[list[str], bytes]:
             *(Column(title) for title in ("Held out", "Flagged", "Wrong of the others", "Flagged of what is wrong")),
         ),
         rows=tuple(
-            Row(tuple(map(Cell, [one.title, one.units, *map(_bounded, shares)])))
+            Row(
+                tuple(
+                    map(Cell, [one.title, one.units, *map(_bounded, (one.flagged, one.left_wrong, one.errors_flagged))])
+                )
+            )
             for one in found
-            for shares in [(one.flagged, one.left_wrong, one.errors_flagged)]
         ),
         data=pd.DataFrame(),
         notes=("They promise at most 2% (box:Q: 5%) wrong of what is not flagged, on drawn cells.",),
