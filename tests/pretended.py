@@ -69,6 +69,8 @@ LONGEST = 259
 def load_libraries() -> None:
     for name in LIBRARIES:
         __import__(name)
+    # Of no laboratory's installation either: joblib has loaded it where there is one, made for this system alone.
+    sys.modules["psutil"] = None  # type: ignore[assignment]
     # Asked for when they are first used, which is after the change.
     sys.meta_path.insert(0, _Refusing(TRAINING))
     sysconfig.get_config_vars()

@@ -25,11 +25,20 @@ EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "imagecodecs": "formats",
+    "skimage": "metaphase",
+    "pypdfium2": "metaphase",
+    "mlflow": "mlflow",
     "openvino": "openvino",
     "ray": "ray",
 }
 #: What people call those that they would not know by that name.
-_CALLED = {"torch": "PyTorch", "sklearn": "scikit-learn", "lightning_fabric": "Lightning Fabric", "ray": "Ray"}
+_CALLED = {
+    "torch": "PyTorch",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "lightning_fabric": "Lightning Fabric",
+    "ray": "Ray",
+}
 
 
 def need(module: str, extra: str | None = None) -> ModuleType:
