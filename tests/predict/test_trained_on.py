@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tests.finished import unseal, with_record
 
@@ -62,6 +63,35 @@ def test_a_run_was_trained_on_all_but_its_fold_and_on_what_its_parent_was(study,
     assert (own.images, own.cells, own.epochs) == (92, 2, 3) and len(own.held_out) == 92
     rows = q.dataset.samples.set_index("file_name").loc[trained["Q/two-step"]]
     assert own.patients == rows["patient"].nunique()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_of_few_labelled_cells_was_trained_on_no_others(study, small_study, tmp_path, kept):
+    """Two cells are left to train on; of one, which the seed of the division puts first, everything else is not seen.
+
+    Where the division is not kept, it is not known which cell that was.
+    """
+    shutil.copytree(small_study.runs, tmp_path / "runs")
+    run = next(run for run in study.runs if (run.task, run.approach) == ("Q", "imagenet"))
+    folder = Ledger(tmp_path / "runs").folder(run)
+    facts = json.loads((folder / "run.json").read_text())
+    folder = with_record(folder, {**facts, "record": {**facts["record"], "cells": 1}})
+    if not kept:
+        shutil.rmtree(tmp_path / "runs" / ".splits")
+    held_out = set(read_predictions(folder / "predictions.parquet")["image"])
+    samples = study.tasks["Q"].dataset.samples
+    training = samples.loc[~samples["file_name"].isin(held_out)]
+    names = sorted(set(training["cell"]))
+    first = names[np.random.default_rng(study.tasks["Q"].split.seed).permutation(len(names))[0]]
+    shown = set(training.loc[training["cell"] == first, "file_name"])
+    found = read_trained_on(folder)
+    (source,) = found.sources
+    if kept:
+        assert len(names) == 2 and (source.cells, source.images) == (1, 46)
+        assert set(source.held_out) == set(samples["file_name"]) - shown
+        assert found.files_known and found.digests == files_of(study.tasks["Q"].dataset, shown)
+    else:
+        assert (source.cells, source.images, source.held_out) == (None, None, None) and not found.files_known
 
 
 def test_an_exported_model_says_the_same_as_its_run(folders, tmp_path):

@@ -235,3 +235,13 @@ def in_order_of(split: Split, samples: pd.DataFrame) -> Split:
     position = {name: row for row, name in enumerate(split.file_names)}
     names = tuple(samples["file_name"])
     return Split(split.scheme, split.folds, split.seed, names, split.assignment[[position[name] for name in names]])
+
+
+def among_first_cells(cells: pd.Series, count: int, seed: int) -> np.ndarray:
+    """Return which of the images of ``cells``, their names, are of ``count`` of them: bool [N].
+
+    The cells are put in an order that ``seed`` draws, and the first are taken; the order of the images does not matter.
+    """
+    names = np.unique(cells.to_numpy())
+    order = np.random.default_rng(seed).permutation(len(names))
+    return np.isin(cells.to_numpy(), names[order[:count]])

@@ -28,6 +28,16 @@ FACTS = ("image", "cell", "patient", "label")
 #: start from the model in the box, ImageNet and then drawn cells, without and with an intermediate domain, and one
 #: that learns from the target's own images without their labels, ImageNet's weights before and the labels after.
 APPROACHES = ("scratch", "imagenet", "two-step", "domain", "boxed", "boxed-two-step", "self-supervised")
+#: What each begins with, before the target's labelled images.
+BEGINNINGS = {
+    "scratch": "random weights",
+    "imagenet": "ImageNet weights",
+    "two-step": "ImageNet weights, then the intermediate domain",
+    "domain": "random weights, then the intermediate domain",
+    "boxed": "the model in the box (ImageNet weights, then drawn cells)",
+    "boxed-two-step": "the model in the box, then the intermediate domain",
+    "self-supervised": "ImageNet weights, then the target images without labels (VICReg)",
+}
 #: Those that pass through an intermediate domain of the study.
 DETOURS = ("two-step", "domain", "boxed-two-step")
 #: Those that begin with random weights.

@@ -20,7 +20,7 @@ from bandbridge.boxes import name_of
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import visible
 from bandbridge.evaluation.metrics import score_predictions
-from bandbridge.evaluation.predictions import APPROACHES, RANDOM_STARTS, logits_of
+from bandbridge.evaluation.predictions import APPROACHES, BEGINNINGS, FINE_TUNED, RANDOM_STARTS, logits_of
 from bandbridge.export.graph import licence_of_weights
 from bandbridge.export.worth import Worth
 from bandbridge.files import markdown_text
@@ -33,16 +33,7 @@ _TAGS = ("chromosome", "cytogenetics", "karyotyping", "bandbridge")
 _HUB_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
 #: Digits of a dataset's fingerprint that name it where it has no other name.
 _DIGITS = 16
-_APPROACHES = {
-    "fine-tuned": "a finished model's weights, then the target images",
-    "scratch": "random weights, then the target images",
-    "imagenet": "ImageNet weights, then the target images",
-    "two-step": "ImageNet weights, then the intermediate domain, then the target images",
-    "domain": "random weights, then the intermediate domain, then the target images",
-    "boxed": "the model in the box (ImageNet weights, then drawn cells), then the target images",
-    "boxed-two-step": "the model in the box, then the intermediate domain, then the target images",
-    "self-supervised": "ImageNet weights, then the target images without labels (VICReg), then those with labels",
-}
+_BEGINNINGS = {FINE_TUNED: "a finished model's weights", **BEGINNINGS}
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
         version=__version__,
         name=_name(classifier),
         facts=facts,
-        approach=_APPROACHES.get(str(facts.get("approach")), str(facts.get("approach"))),
+        approach=_way(str(facts.get("approach"))),
         record=facts.get("record", {}),
         recipe=facts.get("record", {}).get("recipe", {}),
         preparation=classifier.preparation,
@@ -92,6 +83,10 @@ def model_card(classifier: Classifier, worth: Worth) -> str:
 
 def _name(classifier: Classifier) -> str:
     return f"{classifier.facts.get('task', '')} {classifier.facts.get('architecture', '')}".strip()
+
+
+def _way(approach: str) -> str:
+    return f"{_BEGINNINGS[approach]}, then the target images" if approach in _BEGINNINGS else approach
 
 
 def _imagenet_weights(classifier: Classifier) -> dict[str, Any]:

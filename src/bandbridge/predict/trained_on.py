@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bandbridge.dataset.contents import Digest, read_contents, short_digest
 from bandbridge.dataset.prepare import Preparation
-from bandbridge.dataset.splits import read_split
+from bandbridge.dataset.splits import Split, among_first_cells, read_split
 from bandbridge.dataset.store import stored_samples
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import FINE_TUNED, read_predictions
@@ -204,14 +204,17 @@ def _of_run(folder: Path, children: frozenset[Path]) -> TrainedOn:
     try:
         dataset, preparation = str(record["dataset"]), Preparation.model_validate(record["preparation"])
         epochs = sum(int(phase["epochs"]) for phase in record["recipe"]["phases"])
-        fold, parent = record["fold"], record["init"].get("run")
+        fold, parent, cells = record["fold"], record["init"].get("run"), record.get("cells")
         unlabelled = record["recipe"].get("objective", "classes") != "classes"
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise UserError(f"{folder / 'run.json'} is damaged: it holds no whole record ({fault})", remedy) from fault
     runs = _folder_of_runs(folder)
     before = TrainedOn((), frozenset(), True) if parent is None else _of_parent(str(parent), runs, children | {folder})
     samples = stored_samples(runs / ".stores", dataset, preparation) if runs is not None else None
-    held_out = _held_out(folder, fold, str(record.get("split")), runs, samples)
+    split = _split(str(record.get("split")), runs, samples)
+    held_out = _held_out(folder, fold, split)
+    if cells is not None:
+        held_out = _left_out(fold, int(cells), split, samples)
     contents = read_contents(runs, dataset) if runs is not None else None
     files = {} if contents is None or held_out is None else dict(contents.files)
     for name in held_out or ():
@@ -238,22 +241,33 @@ def _folder_of_runs(folder: Path) -> Path | None:
     return folder.parents[3] if len(folder.parents) > 3 else None
 
 
-def _held_out(
-    folder: Path, fold: int | None, split: str, runs: Path | None, samples: pd.DataFrame | None
-) -> tuple[str, ...] | None:
+def _split(split: str, runs: Path | None, samples: pd.DataFrame | None) -> Split | None:
+    """Return the division of ``samples`` whose hash is ``split``; None where it is not kept."""
+    if runs is None or samples is None or not split.isalnum():
+        return None
+    found = (read_split(kept, samples) for kept in sorted(runs.glob(f".splits/*-{split[:12]}.json")))
+    return next((one for one in found if one.hash == split), None)
+
+
+def _held_out(folder: Path, fold: int | None, split: Split | None) -> tuple[str, ...] | None:
     """Return what the run in ``folder`` predicts; of one that predicts nothing, what its ``split`` holds out of it."""
     if fold is None:
         return ()
     path = folder / "predictions.parquet"
     if path.is_file():
         return tuple(sorted(set(read_predictions(path)["image"])))
-    if runs is None or samples is None or not split.isalnum():
+    return None if split is None else tuple(sorted(split.file_names[row] for row in split.rows(fold)[1]))
+
+
+def _left_out(
+    fold: int | None, cells: int, split: Split | None, samples: pd.DataFrame | None
+) -> tuple[str, ...] | None:
+    """Return what a run that was shown ``cells`` cells of its fold's training part was not trained on."""
+    if split is None or samples is None:
         return None
-    for kept in sorted(runs.glob(f".splits/*-{split[:12]}.json")):
-        found = read_split(kept, samples)
-        if found.hash == split:
-            return tuple(sorted(found.file_names[row] for row in found.rows(fold)[1]))
-    return None
+    training = split.rows(fold)[0]
+    training = training[among_first_cells(samples["cell"].iloc[training], cells, split.seed)]
+    return tuple(sorted(set(split.file_names) - {split.file_names[row] for row in training}))
 
 
 def _of_parent(identity: str, runs: Path | None, children: frozenset[Path]) -> TrainedOn:

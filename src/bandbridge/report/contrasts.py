@@ -49,15 +49,19 @@ def differences_table(scores: pd.DataFrame, context: TableContext, checkpoint: s
                 cells = [Cell(architecture if index == 0 else ""), Cell(comparison_title(context, arm, reference))]
                 rows.append(Row((*cells, *_difference_cells(record, context)), section))
                 section = ""
+    detours = all(record["approach"] in DETOURS for record in data)
+    what, better = "Gain from an intermediate domain", "the intermediate helped"
+    if not detours:
+        what, better = "Gain", "the first is better"
     names = [f"fold_{fold}_pp" for fold in context.folds]
     columns = ["task", "architecture", "approach", "intermediate", "reference", "folds"]
     texts = [Column("Architecture", align="left"), Column("Comparison", align="left")]
     return Table(
         name="differences",
-        title="Gain from an intermediate domain (Macro-F1, percentage points)",
+        title=f"{what} (Macro-F1, percentage points)",
         sentence=(
             "Difference in Macro-F1 between two approaches on the same held-out folds, in percentage points, "
-            f"{checkpoint} checkpoint (protocol: {context.protocol}). Above zero the intermediate helped."
+            f"{checkpoint} checkpoint (protocol: {context.protocol}). Above zero {better}."
         ),
         columns=(
             *texts,

@@ -17,7 +17,7 @@ from bandbridge.dataset.contents import Contents, contents_of
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.dataset.joined import join
 from bandbridge.dataset.prepare import BASES, Preparation
-from bandbridge.dataset.splits import Split, in_order_of, make_split, read_split, strictest_scheme
+from bandbridge.dataset.splits import Split, among_first_cells, in_order_of, make_split, read_split, strictest_scheme
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import is_present
 from bandbridge.karyotype import order_classes
@@ -253,16 +253,6 @@ def _require_cells(task: TaskSpec, split: Split, dataset: ImageFolder, where: st
             f"{where}: cells: {task.cells} are more than the {fewest} that a fold trains on",
             f"Write {fewest} or fewer.",
         )
-
-
-def among_first_cells(cells: pd.Series, count: int, seed: int) -> np.ndarray:
-    """Return which of the images of ``cells``, their names, are of ``count`` of them: bool [N].
-
-    The cells are put in an order that ``seed`` draws, and the first are taken; the order of the images does not matter.
-    """
-    names = np.unique(cells.to_numpy())
-    order = np.random.default_rng(seed).permutation(len(names))
-    return np.isin(cells.to_numpy(), names[order[:count]])
 
 
 def dataset_places(name: str, study_file: Path, data_dir: Path | None) -> list[Path]:

@@ -60,7 +60,7 @@ def test_what_the_records_say_is_what_the_study_is(made_up):
     assert found["counts"].startswith("G: 16 images, 4 cells, 4 patients; Q: 128 images, 32 cells, 32 patients.")
     assert found["level"] == "Q: whole patients" and "4 folds by patient" in found["division"]
     assert "last epoch" in found["selection"] and "torch 2" in found["software"]
-    assert "random weights, then a training" in found["initialisation"]
+    assert "Domain: random weights, then the intermediate domain" in found["initialisation"]
     assert "Q: 0 of no known cell, 0 of no known patient" in found["missing"]
     assert found["external"] == "" and found["robustness"] == "" and found["subsets"] == ""
     assert re.search(r"test_resnet \(\d", found["model"])

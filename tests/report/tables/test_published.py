@@ -386,3 +386,14 @@ def test_every_table_is_written_three_ways_and_gathered_under_the_protocol(tmp_p
     before = {path: path.read_bytes() for path in paths}
     write_tables(tmp_path, build_tables(both, CONTEXT, complexity_rows()), CONTEXT)
     assert before == {path: path.read_bytes() for path in paths}
+
+
+def test_a_gain_is_an_intermediate_domain_s_only_where_every_comparison_is_of_one():
+    detour, other = (SCORES[SCORES["approach"].isin(["imagenet", arm])] for arm in ("two-step", "scratch"))
+    boxed = other.assign(approach=other["approach"].replace("scratch", "boxed"))
+    table = differences_table(detour, CONTEXT)
+    assert table.title.startswith("Gain from an intermediate domain (") and "the intermediate helped" in table.sentence
+    for scores in (boxed, pd.concat([boxed, detour[detour["approach"] == "two-step"]])):
+        table = differences_table(scores, CONTEXT)
+        assert "boxed" in set(table.data["approach"])
+        assert table.title.startswith("Gain (") and "intermediate" not in table.sentence

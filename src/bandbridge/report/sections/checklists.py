@@ -9,6 +9,7 @@ import pandas as pd
 
 from bandbridge import __version__
 from bandbridge.dataset.findings import counted
+from bandbridge.evaluation.predictions import BEGINNINGS
 from bandbridge.report.caution import Caution
 from bandbridge.report.context import APPROACH_TITLES
 from bandbridge.report.sections.blocks import Missing, Section
@@ -18,15 +19,6 @@ from bandbridge.report.tables.provenance import dataset_table
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
 
-_BEGINNINGS = {
-    "scratch": "random weights",
-    "imagenet": "ImageNet's weights",
-    "two-step": "ImageNet's weights, then a training on the intermediate domain",
-    "domain": "random weights, then a training on the intermediate domain",
-    "boxed": "the model in the box (ImageNet's weights, then drawn cells)",
-    "boxed-two-step": "the model in the box, then a training on the intermediate domain",
-    "self-supervised": "ImageNet's weights, then a training on the target's own images without labels",
-}
 _LEVELS = {"image": "single images: cells and patients may be on both sides", "cell": "whole cells"}
 _LEVELS |= {"patient": "whole patients", "source": "whole sources (laboratories)"}
 _SENTENCE = (
@@ -148,7 +140,7 @@ def _of_data(study: Study, targets: Sequence[TaskData]) -> dict[str, str]:
 def _of_models(study: Study, made: Material, environments: Sequence[dict[str, Any]]) -> dict[str, str]:
     spec = study.spec
     sizes = ", ".join(f"{name} ({number / 1e6:.1f} M trainable parameters)" for name, number in made.parameters.items())
-    begun = "; ".join(f"{APPROACH_TITLES[one]}: {_BEGINNINGS[one]}" for one in spec.approaches)
+    begun = "; ".join(f"{APPROACH_TITLES[one]}: {BEGINNINGS[one]}" for one in spec.approaches)
     recipes = sorted({spec.recipe_spec(name, task).base for name in spec.architectures for task in spec.tasks})
     software = sorted(set(_software(environments)))
     return {
