@@ -1,0 +1,45 @@
+"""How figures of the answers are drawn."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bandbridge.evaluation.cluster_intervals import Estimate
+from bandbridge.report.figures.styles import APPROACH_STYLES, LABEL, TITLE, panel_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def as_svg(figure: Figure, name: str) -> bytes:
+    """Return ``figure`` as SVG, the same bytes at any time."""
+    from matplotlib import rc_context
+
+    drawn = io.BytesIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": "docs/results/answer.py"})
+    return drawn.getvalue()
+
+
+def draw_shares(panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, ...]]]]], label: str) -> Figure:
+    """A panel for each title: a row for each named pair of shares, with their intervals."""
+    rows = max(len(found) for _, found in panels)
+    figure, grid = panel_grid(len(panels), min(2, len(panels)), 0.3 * rows + 0.7)
+    for axes, (title, found) in zip(grid, panels, strict=True):
+        for place, (_, shares) in enumerate(found):
+            for share, name in zip(shares, ("imagenet", "two-step"), strict=True):
+                if math.isnan(share.value):
+                    continue
+                style = APPROACH_STYLES[name]
+                if share.bounded:
+                    axes.plot([100 * share.low, 100 * share.high], [place] * 2, color=style.colour, linewidth=1.2)
+                axes.plot(100 * share.value, place, style.marker, color=style.colour, markersize=5)
+        axes.set_yticks(range(len(found)), [name for name, _ in found])
+        axes.set_ylim(rows - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(title, fontsize=TITLE, loc="left")
+        axes.set_xlabel(label, fontsize=LABEL)
+    return figure
