@@ -69,8 +69,14 @@ def store(tmp_path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def review(store) -> Review:
-    return Review(store, Worker(store, NamedAnalyst(), "the model"))
+def reader() -> str:
+    """Who reviews, where the page is not told another name."""
+    return "Anna"
+
+
+@pytest.fixture
+def review(store, reader) -> Review:
+    return Review(store, Worker(store, NamedAnalyst(), "the model"), reader=reader)
 
 
 @pytest.fixture
@@ -110,6 +116,8 @@ def act(browser):
     def ask(cell: int, action: str, **values: object):
         versions = {one["id"]: one["version"] for one in browser.get("/api/state").json()["cells"]}
         version = versions.get(cell, 0)
-        return browser.post(f"/api/cells/{cell}/{action}", json={"version": version, **values}, headers=OWN)
+        return browser.post(
+            f"/api/cells/{cell}/{action}", json={"version": version, "reader": "Anna", **values}, headers=OWN
+        )
 
     return ask

@@ -177,17 +177,30 @@ def test_what_changes_nothing_is_no_change(store, cell):
     assert len(store.history(cell)) == 3
 
 
-def test_a_database_of_the_version_before_is_brought_up(store, cell, tmp_path):
-    store.change(cell, "place", ("2", 1), store.sheet(cell).ids[0])
-    known = store.sheet(cell).record
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_database_of_a_version_before_is_brought_up_with_a_log_of_what_is_known(store, cell, version):
+    first, second = store.sheet(cell).ids
+    store.change(cell, "place", ("2", 1), first)
+    store.change(cell, "turn", (10.0, 0, 1.0), second)
+    store.change(cell, "place", ("X", 1), second)
+    store.undo(cell)
+    known, history = store.sheet(cell).record, store.history(cell)
     store.close()
     with sqlite3.connect(store.folder / DATABASE) as database:
-        database.execute("ALTER TABLE cells DROP COLUMN version")
-        database.execute("PRAGMA user_version = 1")
+        database.execute("DROP TABLE log")
+        database.execute("ALTER TABLE cells DROP COLUMN counted")
+        if version == 1:
+            database.execute("ALTER TABLE cells DROP COLUMN version")
+        database.execute(f"PRAGMA user_version = {version}")
     database.close()
     for _ in range(2):
         opened = Store(store.folder)
-        assert opened.sheet(cell).record == dataclasses.replace(known, version=0)
+        assert opened.sheet(cell).record == (dataclasses.replace(known, version=0) if version == 1 else known)
+        assert placed(opened, cell) == ["2", ""]
+        log = opened.log()
+        assert [(one.kind, one.at) for one in log[:3]] == [(one.kind, one.at) for one in history]
+        assert [one.content.get("undone") for one in log] == [False, False, True, None] and log[3].kind == "earlier"
+        assert {one.reader.name for one in log} == {""}
         opened.close()
 
 

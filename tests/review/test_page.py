@@ -633,3 +633,59 @@ def test_a_model_that_does_not_tell_where_it_looks_says_why_in_the_place_of_a_pi
     )
     assert told == "not shown: the graph of this model does not tell where it looks. That takes a model folder."
     tab.wait("[...document.querySelectorAll('.pictures img')].every((one) => one.complete && one.naturalWidth > 0)")
+
+
+# Who reviews, and who signs
+
+
+@pytest.mark.parametrize("reader", [""])
+def test_the_name_is_asked_once_and_stands_in_the_log(show, add, store):
+    cell = add("c1")
+    tab = show(cell)
+    tab.wait("document.querySelector('#ask-who').open")
+    tab.press("Escape")
+    assert tab.run("document.querySelector('#ask-who').open"), "without a name nothing can be changed"
+    tab.run("document.querySelector('#who-name').value = ' Carla '; document.querySelector('[value=second]').click()")
+    tab.run("document.querySelector('#who-form button').click()")
+    assert tab.run("document.querySelector('#who').textContent") == "Carla, second reader"
+    time.sleep(GLANCE)
+    tab.run("place(page.picked, 'X')")
+    tab.wait("page.pending.length === 0")
+    last = store.log()[-1]
+    assert (last.kind, last.reader.name, last.reader.role) == ("place", "Carla", "second")
+    again = show(cell)
+    assert not again.run("document.querySelector('#ask-who').open")
+    assert again.run("page.who") == {"reader": "Carla", "role": "second"}
+    again.run("localStorage.removeItem('who')")
+
+
+def test_two_readers_sign_a_patient_and_a_change_takes_the_signatures_away(show, add, store):
+    first, second = add("c1", WHOLE), add("c2", WHOLE[::-1])
+    for cell in (first, second):
+        store.describe(cell, "p7", "G")
+    store.change(second, "accept", (1,))
+    tab = show(first)
+    tab.run("document.querySelector('#signing').open = true")
+    assert tab.run("document.querySelector('#sign').disabled")
+    assert tab.run("document.querySelector('#patient-cells').textContent") == (
+        "Patient p7: 2 cells, 1 accepted, 0 counted only, 1 open"
+    )
+    tab.run("document.querySelector('#counted').click()")
+    tab.wait("!document.querySelector('#sign').disabled")
+
+    def sign() -> None:
+        tab.run("document.querySelector('#sign').click()")
+        time.sleep(LOOK)
+        before = tab.run("page.sheet.signatures.length")
+        tab.run("document.querySelector('#ask-yes').click()")
+        tab.wait(f"page.sheet.signatures.length === {before + 1}")
+
+    sign()
+    tab.run("rememberWho({ reader: 'Ben', role: 'second' })")
+    assert tab.run("document.querySelector('#sign').textContent") == "Sign as second reader"
+    sign()
+    told = "[...document.querySelectorAll('#signatures li')].map((one) => one.textContent.slice(0, 22))"
+    assert tab.run(told) == ["✓ Anna, first reader, ", "✓ Ben, second reader, "]
+    tab.run("document.querySelector('#counted').click()")
+    tab.wait("document.querySelectorAll('#signatures .doubt').length === 2")
+    tab.run("localStorage.removeItem('who')")

@@ -303,7 +303,9 @@ def test_nothing_but_its_own_pictures_and_files_is_served(browser, path):
 @pytest.mark.parametrize("path", ["/api/cells/1/place", "/api/cells/1/accept", "/api/cells", "/api/export"])
 def test_a_foreign_page_can_write_nothing(browser, cell, headers, path):
     one = sheet_of(browser, cell)["chromosomes"][0]["id"]
-    answer = browser.post(path, json={"chromosome": one, "label": "X", "accepted": True}, headers=headers)
+    answer = browser.post(
+        path, json={"chromosome": one, "label": "X", "accepted": True, "reader": "Anna"}, headers=headers
+    )
     assert answer.status_code == 403 and "own page" in answer.json()["message"]
     sheet = sheet_of(browser, cell)
     assert not sheet["undo"] and not sheet["accepted"]
@@ -406,7 +408,7 @@ def test_exports_can_be_fetched_and_none_without_an_accepted_cell(browser, cell,
 def test_a_number_that_no_cell_has_is_not_found(browser, cell, number):
     for answer in (
         browser.get(f"/api/cells/{number}"),
-        browser.post(f"/api/cells/{number}/undo", json={"version": 0}, headers=OWN),
+        browser.post(f"/api/cells/{number}/undo", json={"version": 0, "reader": "Anna"}, headers=OWN),
         browser.get(f"/api/chromosomes/{number}/1/X.png"),
         browser.get(f"/api/chromosomes/{cell}/{number}/X.png"),
     ):
@@ -418,7 +420,9 @@ def test_a_number_that_no_cell_has_is_not_found(browser, cell, number):
 )
 def test_an_origin_that_is_no_address_is_foreign(browser, cell, origin):
     headers = {**OWN, "origin": origin.encode()}
-    answer = browser.post(f"/api/cells/{cell}/accept", json={"version": 0, "accepted": True}, headers=headers)
+    answer = browser.post(
+        f"/api/cells/{cell}/accept", json={"version": 0, "accepted": True, "reader": "Anna"}, headers=headers
+    )
     assert answer.status_code == 403 and "own page" in answer.json()["message"]
     assert not sheet_of(browser, cell)["accepted"]
 
@@ -438,8 +442,8 @@ def test_a_length_that_is_none_is_refused(browser, cell, length):
         (b'{"version": ' + b"1" * 5000 + b"}", 400),
         (b'{"version": 1e999}', 400),
         (b"\xff\xfe{}", 400),
-        (b'{"version": ' + str(2**63).encode() + b"}", 409),
-        (b'{"version": -1}', 409),
+        (b'{"reader": "Anna", "version": ' + str(2**63).encode() + b"}", 409),
+        (b'{"reader": "Anna", "version": -1}', 409),
     ],
 )
 def test_bodies_that_no_page_sends(browser, cell, body, status):
@@ -449,7 +453,7 @@ def test_bodies_that_no_page_sends(browser, cell, body, status):
 
 @pytest.mark.parametrize("angle", ["1" + "0" * 400, "NaN", "1e999", "[1]", "true", '"\\ud800"'])
 def test_an_angle_that_is_none(browser, cell, angle):
-    body = f'{{"version": 0, "chromosome": 1, "angle": {angle}}}'.encode()
+    body = f'{{"reader": "Anna", "version": 0, "chromosome": 1, "angle": {angle}}}'.encode()
     answer = browser.post(f"/api/cells/{cell}/turn", content=body, headers=OWN)
     assert answer.status_code == (200 if angle == "true" else 400)
 
@@ -551,3 +555,48 @@ def test_a_client_that_leaves_before_it_has_said_or_heard_all_leaves_no_trace(po
     assert store.cells() == []
     assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+# Who reviews, and who signs
+
+
+def test_who_changes_a_cell_is_in_the_log_and_nobody_changes_one_unnamed(browser, cell, act, review):
+    one = by_file(sheet_of(browser, cell), "Xa.png")["id"]
+    assert act(cell, "place", chromosome=one, label="Y", reader="  Ben \n Lee ", role="second").status_code == 200
+    last = review.store.log()[-1]
+    assert (last.kind, last.reader.name, last.reader.role, last.chromosome) == ("place", "Ben Lee", "second", one)
+    for values in ({"reader": ""}, {"reader": 7}, {"reader": None}, {"role": "third"}):
+        refused = act(cell, "undo", **values)
+        assert refused.status_code == 400 and refused.json()["message"]
+    assert len(review.store.log()) == last.id
+    assert browser.get("/api/state").json()["reader"] == "Anna"
+
+
+def test_the_patient_s_cells_are_signed_in_turn_and_the_page_is_told(browser, cell, act):
+    assert act(cell, "describe", patient="p7", stain="G").status_code == 200
+    early = act(cell, "sign")
+    assert early.status_code == 400 and "not accepted and not counted only: c1" in early.json()["message"]
+    counted = act(cell, "count", counted=True).json()
+    assert counted["counted"] and counted["of_patient"] == {"cells": 1, "accepted": 0, "counted": 1}
+    assert act(cell, "count", counted="yes").status_code == 400
+    signed = act(cell, "sign").json()
+    assert [(one["reader"], one["role"], one["stands"]) for one in signed["signatures"]] == [("Anna", "first", True)]
+    assert act(cell, "sign", reader="Anna", role="second").status_code == 400
+    both = act(cell, "sign", reader="Ben", role="second").json()
+    assert [one["stands"] for one in both["signatures"]] == [True, True]
+    reopened = act(cell, "count", counted=False).json()
+    assert [one["stands"] for one in reopened["signatures"]] == [False, False]
+
+
+def test_a_signature_rests_on_what_was_shown(browser, cell, act):
+    act(cell, "describe", patient="p7", stain="G")
+    act(cell, "accept", accepted=True)
+    assert act(cell, "sign", version=0).status_code == 409
+    assert act(cell, "sign").status_code == 200
+
+
+def test_who_hands_cells_in_is_in_the_log(browser, review):
+    files = [("files", ("c9/1a.png", png(1)))]
+    assert browser.post("/api/cells", files=files, data={"reader": "Ben"}, headers=OWN).status_code == 200
+    review.worker.wait()
+    assert [(one.kind, one.reader.name) for one in review.store.log()] == [("add", "Ben"), ("sort", "")]

@@ -46,6 +46,7 @@ def review(
     restore: Annotated[
         bool, typer.Option("--restore", help="Go on from the newest backup where the review's database is damaged.")
     ] = False,
+    reader: Annotated[str, typer.Option(help="Who reviews; else the page asks once.")] = "",
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -65,7 +66,7 @@ def review(
     if restore:
         _restore(work)
     require_apart(work, [model] if cells is None else [model, cells])
-    opened = _open(model, cells, work, device, bit_depth)
+    opened = _open(model, cells, work, device, bit_depth, " ".join(reader.split()))
     forwarding = work / _FORWARDING
     try:
         listening = _listen(host, port)
@@ -92,13 +93,14 @@ def review(
             forwarding.unlink(missing_ok=True)
 
 
-def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None) -> Review:
+def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None, reader: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
     from bandbridge.predict.trained_on import notes_on_training, trained_of
     from bandbridge.review.actions import Review
     from bandbridge.review.analyst import open_analyst
     from bandbridge.review.database import Store
     from bandbridge.review.intake import read_handed_in, sort_into_cells
+    from bandbridge.review.log import Reader
     from bandbridge.review.uploads import add_cells
     from bandbridge.review.worker import Worker
 
@@ -108,7 +110,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     warn_of_upright_training(analyst.ensemble, "turn them first, or train with more flips,")
     store = Store(work)
     bits = analyst.ensemble.bits
-    opened = Review(store, Worker(store, analyst, described), expected_bits=bits, bit_depth=bit_depth)
+    opened = Review(store, Worker(store, analyst, described), expected_bits=bits, bit_depth=bit_depth, reader=reader)
     if cells is not None:
         try:
             note(f"reading {cells}")
@@ -119,7 +121,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
                 if not found.cells:
                     remedy = "Give a folder or zip with a folder of images for each cell."
                     raise UserError(f"{cells} holds no cell", remedy)
-                added = add_cells(opened, found)
+                added = add_cells(opened, found, Reader(reader))
             from bandbridge.dataset.findings import counted
 
             note(f"{counted(len(added['cells']), 'cell')}, {added['new']} of them new")

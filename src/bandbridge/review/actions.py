@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from starlette.exceptions import HTTPException
@@ -20,12 +20,14 @@ from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.karyogram.sheet import Chromosome, Pose
 from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
+from bandbridge.review.log import Reader, Role
 from bandbridge.review.picture import tile
-from bandbridge.review.schema import Event, StaleError, StoredSheet
+from bandbridge.review.schema import CellRecord, Event, StaleError, StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
 from bandbridge.review.worker import Worker
 
 _LONGEST_TEXT = 100
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Review:
     """What the server works with. bounds: what an archive handed in may unpack to.
 
     expected_bits, bit_depth: of images of 16 bits, as the model's training had them and as a person states them.
+    reader: who reviews, where a browser has not been told another name.
     """
 
     store: Store
@@ -40,6 +43,7 @@ class Review:
     bounds: Bounds = field(default_factory=lambda: Bounds(total=2**30))
     expected_bits: int | None = None
     bit_depth: int | None = None
+    reader: str = ""
 
 
 def absent(what: str) -> HTTPException:
@@ -66,6 +70,7 @@ def describe(review: Review) -> dict[str, Any]:
         "version": __version__,
         "model": review.worker.model,
         "folder": str(review.store.folder),
+        "reader": review.reader,
         "cells": [list_cell(record) for record in records],
         "waiting": waiting,
         "current": review.worker.current,
@@ -92,7 +97,23 @@ def show(review: Review, cell: int) -> dict[str, Any]:
     stored = read_sheet(review, cell)
     standing = [event.undone for event in store.history(cell)]
     may = {"undo": not all(standing), "redo": bool(standing) and standing[-1]}
-    return show_sheet(stored, size_of, may)
+    return {**show_sheet(stored, size_of, may), **_patient(review, stored.record)}
+
+
+def _patient(review: Review, record: CellRecord) -> dict[str, Any]:
+    """Return how far the cells of a cell's patient are, and who signed them."""
+    cells = [one for one in review.store.cells() if record.patient and one.patient == record.patient]
+    signed = review.store.signatures(record.patient) if record.patient else []
+    names = ("reader", "role", "at", "stands")
+    return {
+        "counted": record.counted,
+        "of_patient": {
+            "cells": len(cells),
+            "accepted": sum(one.accepted for one in cells),
+            "counted": sum(one.counted and not one.accepted for one in cells),
+        },
+        "signatures": [{name: getattr(one, name) for name in names} for one in signed],
+    }
 
 
 @lru_cache(maxsize=8192)
@@ -106,7 +127,7 @@ def _place(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(label, str) or label not in ("", *stored.sheet.classes):
         raise HTTPException(400, f"there is no class {str(label)[:20]!r}")
     number = _number(stored, values)
-    return _show_after(review, cell, review.store.change(cell, "place", (label, 1), number, stored.record.version))
+    return _show_after(review, cell, _change(review, cell, "place", (label, 1), values, number))
 
 
 def _turn(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +136,7 @@ def _turn(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     # A person is certain which arm is up.
     turned = (pose.angle, int(pose.flipped), 1.0)
     number = _number(stored, values)
-    return _show_after(review, cell, review.store.change(cell, "turn", turned, number, stored.record.version))
+    return _show_after(review, cell, _change(review, cell, "turn", turned, values, number))
 
 
 def _accept(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -123,17 +144,40 @@ def _accept(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]
     if not isinstance(accepted, bool):
         raise HTTPException(400, "accepted is true or false")
     read_sheet(review, cell)
-    return _show_after(review, cell, review.store.change(cell, "accept", (int(accepted),), version=_version(values)))
+    return _show_after(review, cell, _change(review, cell, "accept", (int(accepted),), values))
+
+
+def _count(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    counted = values.get("counted")
+    if not isinstance(counted, bool):
+        raise HTTPException(400, "counted is true or false")
+    read_sheet(review, cell)
+    return _show_after(review, cell, _change(review, cell, "count", (int(counted),), values))
+
+
+def _sign(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Sign the cells of this cell's patient, as they stand and as the page was shown this one."""
+    stored = read_sheet(review, cell)
+    if stored.record.version != _version(values):
+        raise StaleError
+    review.store.sign(stored.record.patient, _by(values))
+    return {**show(review, cell), "done": True}
 
 
 def _undo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
-    return _show_after(review, cell, review.store.undo(cell, _version(values)))
+    return _show_after(review, cell, review.store.undo(cell, _version(values), _by(values)))
 
 
 def _redo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
-    return _show_after(review, cell, review.store.redo(cell, _version(values)))
+    return _show_after(review, cell, review.store.redo(cell, _version(values), _by(values)))
+
+
+def _change(
+    review: Review, cell: int, kind: str, new: tuple[Any, ...], values: dict[str, Any], number: int | None = None
+) -> Event | None:
+    return review.store.change(cell, kind, new, number, _version(values), _by(values))
 
 
 def _show_after(review: Review, cell: int, event: Event | None) -> dict[str, Any]:
@@ -145,17 +189,17 @@ def _show_after(review: Review, cell: int, event: Event | None) -> dict[str, Any
 def _name(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     patient, stain = (clean(str(values.get(key, ""))[:_LONGEST_TEXT]) for key in ("patient", "stain"))
     read_sheet(review, cell)
-    review.store.describe(cell, patient, stain, _version(values))
+    review.store.describe(cell, patient, stain, _version(values), _by(values))
     return {**show(review, cell), "done": True}
 
 
 def _remove(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
-    review.store.remove(_listed(review, cell), _version(values))
+    review.store.remove(_listed(review, cell), _version(values), _by(values))
     return describe(review)
 
 
 def _retry(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
-    review.store.retry(_listed(review, cell), _version(values))
+    review.store.retry(_listed(review, cell), _version(values), _by(values))
     review.worker.submit(cell)
     return describe(review)
 
@@ -164,12 +208,29 @@ ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
     "place": _place,
     "turn": _turn,
     "accept": _accept,
+    "count": _count,
+    "sign": _sign,
     "undo": _undo,
     "redo": _redo,
     "describe": _name,
     "remove": _remove,
     "retry": _retry,
 }
+
+
+def reader_name(value: object) -> str:
+    """Return the name that a request gives for who asks, "" for none."""
+    return clean(" ".join(value.split())[:_LONGEST_NAME]) if isinstance(value, str) else ""
+
+
+def _by(values: Any) -> Reader:
+    """Return who asks, or raise the answer that it has to be said."""
+    name, role = reader_name(values.get("reader")), values.get("role", "first")
+    if role not in get_args(Role):
+        raise HTTPException(400, "the role is first or second")
+    if not name:
+        raise HTTPException(400, "it is not known who reviews: load the page again and say your name")
+    return Reader(name, role)
 
 
 def _version(values: dict[str, Any]) -> int:

@@ -1,9 +1,10 @@
 """What a reviewer has been given and has done, kept so that no correction is ever lost.
 
 Pictures lie as PNG files (:mod:`~bandbridge.review.pictures`), everything else in one SQLite database
-(:mod:`~bandbridge.review.keeping` says what happens when the disk or that file fails). Every correction
-is one transaction, on the disk before the caller is answered, together with what was there before: undoing goes back
-step by step, and the whole history stays. One program at a time may open a work folder.
+(:mod:`~bandbridge.review.keeping` says what happens when the disk or that file fails). Every correction is one
+transaction, on the disk before the caller is answered, together with what was there before and with its entry of the
+log (:mod:`~bandbridge.review.log`): undoing goes back step by step, and the whole history stays. One program at a time
+may open a work folder.
 
 Several pages may show one cell. Whoever changes it says which version of the cell the change rests on; where another
 change has come since, :class:`~bandbridge.review.schema.StaleError` is raised and nothing is changed. Without a
@@ -18,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from bandbridge.errors import EnvironmentFault
 from bandbridge.files import content_hash
 from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.review.keeping import BACKUP_EVERY_S, DATABASE, back_up, open_database, working_fault
+from bandbridge.review.log import NOBODY, Entry, Reader, add_entry, entries, head, now
 from bandbridge.review.pictures import Pictures
 from bandbridge.review.schema import (
     CELLS,
@@ -48,6 +49,7 @@ from bandbridge.review.schema import (
     which,
     write_findings,
 )
+from bandbridge.review.signing import Signature, sign, signatures
 
 __all__ = ["DATABASE", "Store"]
 
@@ -155,20 +157,21 @@ class Store:
 
     # Cells
 
-    def add_cell(self, cell: Incoming) -> tuple[int, bool]:
+    def add_cell(self, cell: Incoming, by: Reader = NOBODY) -> tuple[int, bool]:
         """Return the id of ``cell`` and whether it is new; the same images under the same name are one cell."""
-        return self.add_cells([cell])[0]
+        return self.add_cells([cell], by)[0]
 
-    def add_cells(self, cells: Sequence[Incoming]) -> list[tuple[int, bool]]:
+    def add_cells(self, cells: Sequence[Incoming], by: Reader = NOBODY) -> list[tuple[int, bool]]:
         """Return as :meth:`add_cell` does for each of ``cells``; all are kept or none."""
         with self._transaction():
-            return [self._add(cell) for cell in cells]
+            return [self._add(cell, by) for cell in cells]
 
-    def _add(self, cell: Incoming) -> tuple[int, bool]:
+    def _add(self, cell: Incoming, by: Reader) -> tuple[int, bool]:
         fingerprint = content_hash([cell.name, sorted(cell.images)])
         known = self._rows("SELECT id FROM cells WHERE fingerprint = ?", fingerprint)
         if known:
             self._database.execute("UPDATE cells SET removed = 0 WHERE id = ?", (known[0]["id"],))
+            self._log(by, "add", {"set": {"removed": 0}}, known[0]["id"])
             return known[0]["id"], False
         found = self._database.execute(
             "INSERT INTO cells (fingerprint, name, patient, stain, notes) VALUES (?, ?, ?, ?, ?)",
@@ -179,7 +182,16 @@ class Store:
             "INSERT INTO chromosomes (cell, file, image) VALUES (?, ?, ?)",
             [(found, file, image) for file, image in cell.images],
         )
+        held = self._rows("SELECT id, image FROM chromosomes WHERE cell = ?", found)
+        told = {"name": cell.name, "image": {str(one["id"]): one["image"] for one in held}}
+        begun = {"patient": cell.patient, "stain": cell.stain, "accepted": 0, "counted": 0, "removed": 0}
+        self._log(by, "add", {**told, "set": begun}, found)
         return found, True
+
+    def _log(
+        self, by: Reader, kind: str, content: dict[str, Any], cell: int, chromosome: int | None = None, at: str = ""
+    ) -> None:
+        add_entry(self._database, by, kind, content, cell, chromosome, at)
 
     def cells(self) -> list[CellRecord]:
         """Return every cell that was not removed, in the order they came."""
@@ -199,19 +211,21 @@ class Store:
         with self._reading():
             return [(row["file"], row["image"]) for row in self._rows(CHROMOSOMES, cell)]
 
-    def describe(self, cell: int, patient: str, stain: str, version: int | None = None) -> None:
+    def describe(self, cell: int, patient: str, stain: str, version: int | None = None, by: Reader = NOBODY) -> None:
         """Set what a cell's patient and stain are called."""
         with self._transaction():
             self._check(cell, version)
             self._advance(cell)
             self._database.execute("UPDATE cells SET patient = ?, stain = ? WHERE id = ?", (patient, stain, cell))
+            self._log(by, "describe", {"set": {"patient": patient, "stain": stain}}, cell)
 
-    def remove(self, cell: int, version: int | None = None) -> None:
+    def remove(self, cell: int, version: int | None = None, by: Reader = NOBODY) -> None:
         """Take a cell off the list. Nothing of it is deleted: given again, it comes back with its corrections."""
         with self._transaction():
             self._check(cell, version)
             self._advance(cell)
             self._database.execute("UPDATE cells SET removed = 1 WHERE id = ?", (cell,))
+            self._log(by, "remove", {"set": {"removed": 1}}, cell)
 
     # Sheets
 
@@ -226,18 +240,21 @@ class Store:
                 (model, json.dumps(sheet.classes), write_findings(sheet), cell),
             )
             self._database.executemany(SAVE, [(*sheet_columns(one), held[one.file]) for one in sheet.chromosomes])
+            placed = {str(held[one.file]): one.placed for one in sheet.chromosomes}
+            self._log(NOBODY, "sort", {"model": model, "placed": placed}, cell)
 
     def fail(self, cell: int, problem: str) -> None:
         """Note why a cell could not be classified."""
         with self._transaction():
             self._database.execute("UPDATE cells SET state = 'failed', problem = ? WHERE id = ?", (problem, cell))
 
-    def retry(self, cell: int, version: int | None = None) -> None:
+    def retry(self, cell: int, version: int | None = None, by: Reader = NOBODY) -> None:
         """Let a failed cell wait to be classified again."""
         with self._transaction():
             self._check(cell, version)
             self._advance(cell)
             self._database.execute("UPDATE cells SET state = 'waiting' WHERE id = ? AND state = 'failed'", (cell,))
+            self._log(by, "retry", {}, cell)
 
     def sheet(self, cell: int) -> StoredSheet:
         """Return a classified cell as corrected so far; KeyError when there is none."""
@@ -265,11 +282,18 @@ class Store:
         self._database.execute("UPDATE cells SET version = version + 1 WHERE id = ?", (cell,))
 
     def change(
-        self, cell: int, kind: str, values: Sequence[Any], chromosome: int | None = None, version: int | None = None
+        self,
+        cell: int,
+        kind: str,
+        values: Sequence[Any],
+        chromosome: int | None = None,
+        version: int | None = None,
+        by: Reader = NOBODY,
     ) -> Event | None:
         """Make one change and return it, once it is safe on the disk; None when everything was so already.
 
-        kind: ``place`` (class, 1), ``turn`` (angle, flipped, certainty), or ``accept`` (1 or 0) without a chromosome.
+        kind: ``place`` (class, 1), ``turn`` (angle, flipped, certainty), or ``accept`` or ``count`` (1 or 0) without a
+        chromosome.
         Raises KeyError when the cell or the chromosome in it does not exist.
         """
         table, names = CHANGES[kind]
@@ -281,23 +305,24 @@ class Store:
                 return None
             self._advance(cell)
             self._set(table, after, cell, chromosome)
-            texts = (json.dumps(before), json.dumps(after), datetime.now(UTC).isoformat(timespec="milliseconds"))
+            texts = (json.dumps(before), json.dumps(after), now())
             made = self._database.execute(
                 "INSERT INTO events (cell, chromosome, kind, before, after, at) VALUES (?, ?, ?, ?, ?, ?)",
                 (cell, chromosome, kind, *texts),
             ).lastrowid
+            self._log(by, kind, {"before": before, "set": after}, cell, chromosome, texts[2])
         return Event(made or 0, chromosome, kind, before, after, texts[2], False)
 
-    def undo(self, cell: int, version: int | None = None) -> Event | None:
+    def undo(self, cell: int, version: int | None = None, by: Reader = NOBODY) -> Event | None:
         """Take back the last change to a cell that still stands, and return it; None when there is none."""
         query = "SELECT * FROM events WHERE cell = ? AND undone = 0 ORDER BY id DESC LIMIT 1"
-        return self._step(cell, query, "before", version)
+        return self._step(cell, query, "before", version, by)
 
-    def redo(self, cell: int, version: int | None = None) -> Event | None:
+    def redo(self, cell: int, version: int | None = None, by: Reader = NOBODY) -> Event | None:
         """Make again the change that was taken back last, unless another came since; None when there is none."""
-        return self._step(cell, REDO, "after", version)
+        return self._step(cell, REDO, "after", version, by)
 
-    def _step(self, cell: int, query: str, side: str, version: int | None) -> Event | None:
+    def _step(self, cell: int, query: str, side: str, version: int | None, by: Reader) -> Event | None:
         with self._transaction():
             self._check(cell, version)
             found = self._rows(query, *[cell] * query.count("?"))
@@ -307,12 +332,37 @@ class Store:
             self._advance(cell)
             self._set(CHANGES[event.kind][0], getattr(event, side), cell, event.chromosome)
             self._database.execute("UPDATE events SET undone = ? WHERE id = ?", (side == "before", event.id))
+            other = event.after if side == "before" else event.before
+            content = {"of": event.kind, "before": other, "set": getattr(event, side)}
+            self._log(by, "undo" if side == "before" else "redo", content, cell, event.chromosome)
         return event
 
     def history(self, cell: int) -> list[Event]:
         """Return every change ever made to a cell, those taken back too, in order."""
         with self._reading():
             return [read_event(row) for row in self._rows("SELECT * FROM events WHERE cell = ? ORDER BY id", cell)]
+
+    # The log, and those who sign
+
+    def log(self) -> list[Entry]:
+        """Return every entry of the log, in order."""
+        with self._reading():
+            return list(entries(self._database))
+
+    def head(self) -> str:
+        """Return the hash of the last entry of the log, which tells whether anything was taken from its end."""
+        with self._reading():
+            return head(self._database)
+
+    def signatures(self, patient: str) -> list[Signature]:
+        """Return who signed the cells of ``patient``, and which signatures hold for them as they stand."""
+        with self._reading():
+            return signatures(self._database, patient)
+
+    def sign(self, patient: str, by: Reader) -> None:
+        """Sign the cells of ``patient``; raises as :func:`bandbridge.review.signing.sign` does."""
+        with self._transaction():
+            sign(self._database, patient, by)
 
     def _current(self, table: str, names: tuple[str, ...], cell: int, chromosome: int | None) -> dict[str, Any]:
         condition, values = which(table, cell, chromosome)

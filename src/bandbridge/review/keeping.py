@@ -19,7 +19,8 @@ from bandbridge.disk import rename
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import replacing
 from bandbridge.progress import note
-from bandbridge.review.schema import SCHEMA, UPGRADES, VERSION
+from bandbridge.review.log import begin_log, find_fault
+from bandbridge.review.schema import SCHEMA, UPGRADES, VERSION, WITH_LOG, statements
 
 DATABASE = "review.sqlite"
 BACKUPS = "backups"
@@ -127,6 +128,8 @@ def _look_through(connection: sqlite3.Connection, path: Path) -> int:
     found = [" ".join(str(row[0]).split()) for row in connection.execute("PRAGMA quick_check(3)")]
     if found != ["ok"]:
         raise DamagedError(f"{path} is damaged ({'; '.join(found)})", way_back(path.parent))
+    if version >= WITH_LOG and (fault := find_fault(connection)):
+        raise DamagedError(f"{path}: {fault}", way_back(path.parent))
     return int(version)
 
 
@@ -134,8 +137,11 @@ def _bring_up(connection: sqlite3.Connection, version: int) -> None:
     """Make a database of ``version``, 0 for an empty one, one of this version; whole or not at all."""
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        for statement in SCHEMA.split(";\n") if version == 0 else [UPGRADES[old] for old in range(version, VERSION)]:
+        upgrades = [one for old in range(version, VERSION) for one in UPGRADES.get(old, ())]
+        for statement in statements(SCHEMA) if version == 0 else upgrades:
             connection.execute(statement)
+        if 0 < version < WITH_LOG:
+            begin_log(connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -288,6 +294,7 @@ def _uri(path: PurePath) -> str:
 def _is_whole(backup: Path) -> bool:
     try:
         with closing(sqlite3.connect(f"{_uri(backup.absolute())}?mode=ro&immutable=1", uri=True)) as opened:
+            opened.row_factory = sqlite3.Row
             _look_through(opened, backup)
     except (sqlite3.Error, UserError):
         return False

@@ -11,22 +11,31 @@ import numpy as np
 
 from bandbridge.errors import UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
+from bandbridge.review.log import LOG_TABLE
 
 State = Literal["waiting", "ready", "failed"]
+
+
+def statements(script: str) -> list[str]:
+    """Return the statements of ``script``, each of which ends its last line."""
+    return [one for one in script.strip().split(";\n") if one.strip()]
+
+
 #: What each kind of change sets, in which table.
 CHANGES = {
     "place": ("chromosomes", ("placed", "corrected")),
     "turn": ("chromosomes", ("angle", "flipped", "certainty")),
     "accept": ("cells", ("accepted",)),
+    "count": ("cells", ("counted",)),
 }
-VERSION = 2
-SCHEMA = """
+VERSION = 3
+SCHEMA = f"""
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL, patient TEXT NOT NULL,
     stain TEXT NOT NULL, notes TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', problem TEXT NOT NULL DEFAULT '',
     model TEXT NOT NULL DEFAULT '', classes TEXT NOT NULL DEFAULT '[]', findings TEXT NOT NULL DEFAULT '[]',
     accepted INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0,
-    version INTEGER NOT NULL DEFAULT 0);
+    version INTEGER NOT NULL DEFAULT 0, counted INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE chromosomes (
     id INTEGER PRIMARY KEY, cell INTEGER NOT NULL REFERENCES cells, file TEXT NOT NULL, image TEXT NOT NULL,
     predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
@@ -37,9 +46,14 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cell INTEGER NOT NULL REFERENCES cells, chromosome INTEGER,
     kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX events_of_cell ON events (cell, undone, id);
+{LOG_TABLE.strip()}
 """
-#: What makes a database of an older version one of the next.
-UPGRADES = {1: "ALTER TABLE cells ADD COLUMN version INTEGER NOT NULL DEFAULT 0"}
+#: What makes a database of an older version one of the next; one of before the log gets its log in the end.
+UPGRADES = {
+    1: ("ALTER TABLE cells ADD COLUMN version INTEGER NOT NULL DEFAULT 0",),
+    2: ("ALTER TABLE cells ADD COLUMN counted INTEGER NOT NULL DEFAULT 0", *statements(LOG_TABLE)),
+}
+WITH_LOG = 3
 
 
 class StaleError(UserError):
@@ -67,7 +81,7 @@ class Incoming:
 class CellRecord:
     """A cell as listed. problem: why it could not be classified. model: what classified it. flagged: still to check.
 
-    version: grows with every change that a person makes.
+    version: grows with every change that a person makes. counted: whether its chromosomes are counted and no more.
     """
 
     id: int
@@ -82,6 +96,7 @@ class CellRecord:
     images: int
     flagged: int
     version: int
+    counted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +148,11 @@ def read_record(row: sqlite3.Row) -> CellRecord:
     names = ("id", "name", "patient", "stain", "state", "problem", "model", "images", "version")
     plain = {name: row[name] for name in names}
     return CellRecord(
-        **plain, notes=tuple(json.loads(row["notes"])), accepted=bool(row["accepted"]), flagged=row["flagged"] or 0
+        **plain,
+        notes=tuple(json.loads(row["notes"])),
+        accepted=bool(row["accepted"]),
+        flagged=row["flagged"] or 0,
+        counted=bool(row["counted"]),
     )
 
 

@@ -20,11 +20,12 @@ from starlette.routing import Route
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import Pose
 from bandbridge.review.accepted import EXPORTS, export_accepted
-from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, show
+from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, reader_name, show
 from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
 from bandbridge.review.keeping import NotKeptError
+from bandbridge.review.log import Reader
 from bandbridge.review.picture import close_up, encode_png, tile
 from bandbridge.review.schema import StaleError
 from bandbridge.review.uploads import Upload, take_in
@@ -208,7 +209,8 @@ async def _add_cells(request: Request) -> Response:
         files = [Upload(part.filename or "", part.file) for part in parts]
         if not files:
             raise HTTPException(400, "no file was handed in")
-        return JSONResponse(await run_in_threadpool(take_in, _review(request), files))
+        by = Reader(reader_name(form.get("reader")))
+        return JSONResponse(await run_in_threadpool(take_in, _review(request), files, by))
 
 
 async def _export(request: Request) -> Response:

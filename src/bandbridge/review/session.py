@@ -103,7 +103,7 @@ def rows_of(classes: tuple[str, ...]) -> list[list[dict[str, Any]]]:
 
 def list_cell(record: CellRecord) -> dict[str, Any]:
     """Return what the page's list of cells shows of one."""
-    shown = ("id", "name", "state", "problem", "accepted", "images", "flagged", "version")
+    shown = ("id", "name", "state", "problem", "accepted", "counted", "images", "flagged", "version")
     return {name: getattr(record, name) for name in shown}
 
 

@@ -12,6 +12,7 @@ from bandbridge.files import folder_beside
 from bandbridge.review.actions import Review
 from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells
 from bandbridge.review.keeping import private_folder
+from bandbridge.review.log import NOBODY, Reader
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -23,21 +24,21 @@ class Upload(NamedTuple):
     file: IO[bytes]
 
 
-def take_in(review: Review, files: list[Upload]) -> dict[str, Any]:
+def take_in(review: Review, files: list[Upload], by: Reader = NOBODY) -> dict[str, Any]:
     """Sort uploaded ``files`` into cells and have them classified; returns as :func:`add_cells` does."""
     refused: list[str] = []
     uploads, depth = _read_uploads(review, files, refused), review.bit_depth
     with review.store.taking_in():
         found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth)
-        return add_cells(review, Sorted(found.cells, refused + found.problems))
+        return add_cells(review, Sorted(found.cells, refused + found.problems), by)
 
 
-def add_cells(review: Review, found: Sorted) -> dict[str, Any]:
+def add_cells(review: Review, found: Sorted, by: Reader = NOBODY) -> dict[str, Any]:
     """Keep the cells ``found``, all or none, and have them classified.
 
     Return the ids of all, how many are new, and the problems.
     """
-    added = review.store.add_cells(found.cells)
+    added = review.store.add_cells(found.cells, by)
     for cell, new in added:
         if new:
             review.worker.submit(cell)

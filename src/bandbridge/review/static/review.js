@@ -10,7 +10,7 @@ const LIMITS = {
 // pending: a chromosome (or null) for each change on its way. round: counts refusals. typed: texts not saved yet, by cell.
 const page = {
   state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0,
-  pending: [], round: 0, trouble: "", typed: new Map(), since: { chromosome: 0, cell: 0 },
+  pending: [], round: 0, trouble: "", typed: new Map(), since: { chromosome: 0, cell: 0 }, who: { reader: "", role: "first" },
 };
 
 function make(tag, values = {}, ...children) {
@@ -35,7 +35,7 @@ class Refusal extends Error {
 
 async function ask(address, values) {
   const options = values === undefined ? {} : {
-    method: "POST", headers: { "content-type": "application/json", "x-bandbridge": "review" }, body: JSON.stringify(values), keepalive: true,
+    method: "POST", headers: { "content-type": "application/json", "x-bandbridge": "review" }, body: JSON.stringify({ ...values, ...page.who }), keepalive: true,
   };
   let answer;
   try {
@@ -113,6 +113,7 @@ function stateOf(cell) {
   if (cell.state === "waiting") return ["", page.state.current === cell.name ? "… being sorted" : "… waits"];
   if (cell.state === "failed") return ["bad", "✕ not sorted"];
   if (cell.accepted) return ["good", "✓ accepted"];
+  if (cell.counted) return ["good", "Σ counted only"];
   return cell.flagged ? ["doubt", `⚑ ${cell.flagged} to check`] : ["", "○ to accept"];
 }
 
@@ -178,7 +179,7 @@ const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `
 // Shows what a request answered, unless another cell has been opened meanwhile.
 function take(sheet) {
   const cell = page.state.cells.find((item) => item.id === sheet.id);
-  if (cell) Object.assign(cell, { accepted: sheet.accepted, flagged: sheet.flagged, version: sheet.version });
+  if (cell) Object.assign(cell, { accepted: sheet.accepted, counted: sheet.counted, flagged: sheet.flagged, version: sheet.version });
   if (sheet.id !== page.open) { showCells(); return; }
   page.sheet = sheet;
   if (!one(page.picked)) page.picked = order()[0] ?? null;
@@ -210,6 +211,7 @@ function show() {
   showFindings();
   showDetail();
   showAbout();
+  showSigning();
   $("sorted-by").textContent = sheet.model;
   if (held) back();
 }
@@ -231,6 +233,65 @@ function showAbout() {
     field.value = texts[name];
     field.dataset.cell = id;
   }
+}
+
+// Who has signed the patient's cells, and what is open before the next may.
+function showSigning() {
+  const { patient, of_patient: cells, signatures, counted } = page.sheet;
+  $("counted").checked = counted;
+  const open = cells.cells - cells.accepted - cells.counted;
+  const told = [`${many(cells.cells, "cell")}`, `${cells.accepted} accepted`, `${cells.counted} counted only`, open && `${open} open`];
+  $("patient-cells").textContent = patient ? `Patient ${patient}: ${told.filter(Boolean).join(", ")}` : "No patient is named: write one under About this cell.";
+  $("signatures").replaceChildren(...signatures.map((item) => make("li", {
+    class: item.stands ? "note good" : "note doubt",
+    text: `${item.stands ? "✓" : "⚑"} ${item.reader}, ${item.role} reader, ${new Date(item.at).toLocaleString()}${item.stands ? "" : ": changed since"}`,
+  })));
+  $("sign").textContent = `Sign as ${page.who.role} reader`;
+  $("sign").disabled = !patient || open > 0;
+}
+
+function showWho() {
+  const { reader, role } = page.who;
+  $("who").textContent = reader ? `${reader}, ${role} reader` : "Who reviews?";
+  if (page.sheet) showSigning();
+}
+
+// Asked once, and kept in this browser.
+function askWho() {
+  $("who-name").value = page.who.reader;
+  document.querySelector(`[name="role"][value="${page.who.role}"]`).checked = true;
+  $("ask-who").showModal();
+}
+
+function rememberWho(who) {
+  page.who = who;
+  try { localStorage.setItem("who", JSON.stringify(who)); } catch { /* asked again at the next visit */ }
+  showWho();
+}
+
+function recallWho() {
+  try { page.who = { ...page.who, ...JSON.parse(localStorage.getItem("who") || "{}") }; } catch { /* as if never asked */ }
+  showWho();
+}
+
+async function start() {
+  recallWho();
+  await refresh();
+  if (!page.who.reader && page.state.reader) page.who.reader = page.state.reader;
+  showWho();
+  if (!page.who.reader) askWho();
+}
+
+function count() {
+  const counted = $("counted").checked;
+  return act("count", () => ({ counted }), () => say(counted ? "Counted only. Saved." : "No longer counted only. Saved."));
+}
+
+function sign() {
+  const { patient } = page.sheet;
+  const cell = page.sheet.id;
+  const body = make("p", { text: `${page.who.reader} signs all cells of ${patient} as they stand.` });
+  confirm(`Sign ${patient} as ${page.who.role} reader?`, body, "Sign", () => act("sign", () => ({}), () => say(`${patient} is signed. Saved.`), { cell }));
 }
 
 const signOf = (finding) => (finding.possible ? "?" : finding.extra ? "▲" : "▼");
@@ -767,6 +828,7 @@ function handIn(files) {
 function send(files, problems) {
   const form = new FormData();
   for (const [name, file] of files) form.append("files", file, name);
+  form.append("reader", page.who.reader);
   const request = new XMLHttpRequest();
   request.open("POST", "/api/cells");
   request.setRequestHeader("x-bandbridge", "review");
@@ -812,6 +874,7 @@ function listen() {
   const buttons = {
     previous: () => nextFlagged(-1), next: () => nextFlagged(1), undo: () => step("undo"), redo: () => step("redo"), accept,
     help: () => $("keys").showModal(), export: exportAccepted, remove, "trouble-remove": remove,
+    who: askWho, sign,
     "lost-read": () => $("lost").close(), "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
     "ask-yes": () => { $("ask").close(); if (afterYes) afterYes(); },
     retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, { version: versionOf(page.open) }); $("trouble").hidden = true; await refresh(); }),
@@ -826,6 +889,14 @@ function listen() {
       input.value = "";
     });
   }
+  $("counted").addEventListener("change", count);
+  $("who-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    rememberWho({ reader: $("who-name").value.trim(), role: document.querySelector('[name="role"]:checked').value });
+    $("ask-who").close();
+  });
+  // Without a name nothing can be changed: the question stays until it is answered.
+  $("ask-who").addEventListener("close", () => { if (!page.who.reader) askWho(); });
   $("about").addEventListener("submit", (event) => {
     event.preventDefault();
     keepTyped(true);
@@ -855,4 +926,4 @@ function listen() {
 
 listen();
 page.open = Number((location.hash.match(/^#cell=(\d+)$/) || [])[1]) || null;
-inTurn(refresh);
+inTurn(start);
