@@ -45,8 +45,13 @@ def render(sheet: CellSheet, layout: Layout, summary: str, disclaimer: str, unsu
 
 def inline_png(picture: np.ndarray) -> str:
     """Return uint8 gray ``picture`` [H, W] as a data URI, its pixels unchanged."""
+    return inline_image(Image.fromarray(picture))
+
+
+def inline_image(picture: Image.Image) -> str:
+    """Return ``picture`` as a data URI of a PNG, its pixels unchanged."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

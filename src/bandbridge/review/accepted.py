@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from bandbridge.codes import Codes
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.filenames import safe_paths
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
+from bandbridge.review.coded import coded
 from bandbridge.review.database import Store
 from bandbridge.review.keeping import NotKeptError, private_file, private_folder
 from bandbridge.review.schema import StoredSheet
@@ -36,25 +38,27 @@ class Export(NamedTuple):
     unplaced: int
 
 
-def export_accepted(store: Store) -> Export:
+def export_accepted(store: Store, codes: Codes | None = None) -> Export:
     """Write the accepted cells into a new folder below ``exports`` in the work folder, and as a zip beside it.
 
     Holds ``metadata.csv`` and images, 8-bit gray PNG as photographed, not turned; chromosomes placed nowhere are left
     out. ``corrections.csv`` tells for every chromosome, these too, what the model thought and what became of it. Cells
-    of one name are told apart by a number. Raises :class:`UserError` when no cell is accepted, and
-    :class:`~bandbridge.review.keeping.NotKeptError`, with nothing left behind, when the disk does not take it.
+    of one name are told apart by a number. codes: stand in the place of the names of patients, cells and files.
+
+    Raises :class:`UserError` when no cell is accepted, and :class:`~bandbridge.review.keeping.NotKeptError`, with
+    nothing left behind, when the disk does not take it.
     """
     sheets = [store.sheet(one.id) for one in store.cells() if one.accepted and one.state == "ready"]
     if not sheets:
         raise UserError("no cell is accepted yet", "Check a cell and accept it with the key a, then export.")
     home = store.folder / EXPORTS
-    name = _free_name(home)
+    name = free_name(home)
     folder, archive = home / name, home / f"{name}.zip"
     try:
         private_folder(home)
-        images, told = _write(store, sheets, folder)
+        images, told = _write(store, sheets, folder, codes)
         with replacing(archive) as temporary:
-            _pack(folder, private_file(temporary))
+            pack(folder, private_file(temporary))
     except BaseException as fault:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(fault, OSError | EnvironmentFault):
@@ -65,10 +69,13 @@ def export_accepted(store: Store) -> Export:
     return Export(name, folder, archive, len(sheets), images, told - images)
 
 
-def _write(store: Store, sheets: list[StoredSheet], folder: Path) -> tuple[int, int]:
+def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes | None) -> tuple[int, int]:
     """Write the dataset and return how many images it has, and of how many chromosomes it tells."""
     rows, told = [], []
     names = _told_apart([one.record.name for one in sheets])
+    if codes is not None:
+        sheets = [coded(one, codes) for one in sheets]
+        names = [one.record.name for one in sheets]
     with replacing_folder(folder) as place:  # so that none is left that was cut short
         for stored, cell in zip(sheets, names, strict=True):
             new_rows, new_told = _write_cell(store, stored, cell, place)
@@ -135,7 +142,8 @@ def _told_apart(names: list[str]) -> list[str]:
     return told
 
 
-def _free_name(folder: Path) -> str:
+def free_name(folder: Path) -> str:
+    """Return the name of a new export in ``folder``: the time (UTC)."""
     base = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     number, name = 2, base
     while (folder / name).exists():
@@ -143,7 +151,7 @@ def _free_name(folder: Path) -> str:
     return name
 
 
-def _pack(folder: Path, archive: Path) -> None:
+def pack(folder: Path, archive: Path) -> None:
     """Zip ``folder``, images stored as they are: PNG does not shrink further."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
         for directory, folders, files in os.walk(folder):

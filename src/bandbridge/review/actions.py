@@ -18,9 +18,11 @@ from bandbridge import __version__
 from bandbridge.dataset.archive import Bounds
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.karyogram.sheet import Chromosome, Pose
+from bandbridge.review.coded import codes_of, keep_names
 from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
 from bandbridge.review.log import Reader, Role
+from bandbridge.review.patient_page import export_patient
 from bandbridge.review.picture import tile
 from bandbridge.review.schema import CellRecord, Event, StaleError, StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
@@ -164,6 +166,16 @@ def _sign(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     return {**show(review, cell), "done": True}
 
 
+def _write_page(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Write the page of this cell's patient."""
+    store = review.store
+    codes = codes_of(store) if values.get("coded") is True else None
+    folder = export_patient(store, read_sheet(review, cell).record.patient, codes)
+    if codes is not None:
+        keep_names(store, codes)
+    return {"folder": str(folder), "address": f"/exports/{folder.name}.zip"}
+
+
 def _undo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
     return _show_after(review, cell, review.store.undo(cell, _version(values), _by(values)))
@@ -210,6 +222,7 @@ ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
     "accept": _accept,
     "count": _count,
     "sign": _sign,
+    "page": _write_page,
     "undo": _undo,
     "redo": _redo,
     "describe": _name,

@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import Pose
-from bandbridge.review.accepted import EXPORTS, export_accepted
+from bandbridge.review.accepted import EXPORTS, Export, export_accepted
 from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, reader_name, show
+from bandbridge.review.coded import codes_of, keep_names
 from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
@@ -188,14 +189,21 @@ async def _show(request: Request) -> Response:
 
 
 async def _act(request: Request) -> Response:
+    values = await _read_json(request)
+    action = ACTIONS.get(request.path_params["action"])
+    if action is None:
+        raise absent("action")
+    return JSONResponse(await run_in_threadpool(action, _review(request), _number(request, "cell"), values))
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
     try:
         values = await request.json()
     except (ValueError, RecursionError):
         raise HTTPException(400, "the request is not JSON") from None
-    action = ACTIONS.get(request.path_params["action"])
-    if action is None or not isinstance(values, dict):
+    if not isinstance(values, dict):
         raise absent("action")
-    return JSONResponse(await run_in_threadpool(action, _review(request), _number(request, "cell"), values))
+    return values
 
 
 # Cells in, datasets out
@@ -214,9 +222,18 @@ async def _add_cells(request: Request) -> Response:
 
 
 async def _export(request: Request) -> Response:
-    made = await run_in_threadpool(export_accepted, _review(request).store)
+    values = await _read_json(request)
+    made = await run_in_threadpool(_write_accepted, _review(request).store, bool(values.get("coded")))
     shown = {"name": made.name, "cells": made.cells, "images": made.images, "unplaced": made.unplaced}
     return JSONResponse({**shown, "folder": str(made.folder), "address": f"/exports/{made.name}.zip"})
+
+
+def _write_accepted(store: Store, under_codes: bool) -> Export:
+    codes = codes_of(store) if under_codes else None
+    made = export_accepted(store, codes)
+    if codes is not None:
+        keep_names(store, codes)
+    return made
 
 
 async def _archive(request: Request) -> Response:

@@ -248,6 +248,7 @@ function showSigning() {
   })));
   $("sign").textContent = `Sign as ${page.who.role} reader`;
   $("sign").disabled = !patient || open > 0;
+  $("patient-page").disabled = !patient;
 }
 
 function showWho() {
@@ -854,12 +855,27 @@ function send(files, problems) {
   request.send(form);
 }
 
+// In every export: the names of patients, cells and files, or codes whose key stays in the work folder.
+const coded = () => $("coded").checked;
+const apart = () => (coded() ? [make("p", { text: "Codes stand for the names of patients, cells and files. What they stand for is in codes.csv of the work folder: keep it apart." })] : []);
+
+function writePage() {
+  const { patient, id } = page.sheet;
+  return inTurn(async () => {
+    const made = await ask(`/api/cells/${id}/page`, { coded: coded() });
+    const body = make("div", {}, make("p", { text: `Folder: ${made.folder}` }), make("p", { text: "patient.html, patient.pdf, what was changed by whom, and where the readers differ." }), ...apart());
+    confirm(`The page of ${patient} is written`, body, "Download as zip", () => { make("a", { href: made.address, download: "" }).click(); });
+    $("ask-no").textContent = "Close";
+    say("The page is written.");
+  });
+}
+
 function exportAccepted() {
   return inTurn(async () => {
-    const made = await ask("/api/export", {});
+    const made = await ask("/api/export", { coded: coded() });
     const text = `${made.images} images of ${made.cells} accepted ${made.cells === 1 ? "cell" : "cells"}, ${made.unplaced} left out because they are placed nowhere.`;
     const body = make("div", {}, make("p", { text }), make("p", { text: `Folder: ${made.folder}` }),
-      make("p", { text: "A study trains on it as it is; corrections.csv tells what was changed." }));
+      make("p", { text: "A study trains on it as it is; corrections.csv tells what was changed." }), ...apart());
     confirm("The dataset is written", body, "Download as zip", () => { make("a", { href: made.address, download: "" }).click(); });
     $("ask-no").textContent = "Close";
     say("The dataset is written.");
@@ -874,7 +890,7 @@ function listen() {
   const buttons = {
     previous: () => nextFlagged(-1), next: () => nextFlagged(1), undo: () => step("undo"), redo: () => step("redo"), accept,
     help: () => $("keys").showModal(), export: exportAccepted, remove, "trouble-remove": remove,
-    who: askWho, sign,
+    who: askWho, sign, "patient-page": writePage,
     "lost-read": () => $("lost").close(), "keys-close": () => $("keys").close(), "ask-no": () => $("ask").close(),
     "ask-yes": () => { $("ask").close(); if (afterYes) afterYes(); },
     retry: () => inTurn(async () => { await ask(`/api/cells/${page.open}/retry`, { version: versionOf(page.open) }); $("trouble").hidden = true; await refresh(); }),

@@ -1,0 +1,50 @@
+"""Cells under codes: what leaves the work folder without the names of patients, cells and files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bandbridge.codes import Codes, open_codes
+from bandbridge.files import csv_lines, write_text
+from bandbridge.review.database import Store
+from bandbridge.review.keeping import private_file
+from bandbridge.review.schema import CellRecord, StoredSheet
+
+#: The key of the codes, and what each stands for: in the work folder, apart from what is exported.
+KEY, TABLE = "codes.key", "codes.csv"
+
+
+def codes_of(store: Store) -> Codes:
+    """Return the codes of a work folder; raises as :func:`bandbridge.codes.open_codes` does."""
+    return open_codes(store.folder / KEY)
+
+
+def keep_names(store: Store, codes: Codes) -> None:
+    """Write which code stands for which name into the work folder, for its owner alone: those of all its cells."""
+    for record in store.cells():
+        coded_record(record, codes)
+        for file, _ in store.images_of(record.id):
+            codes.code("file", f"{_whose(record)}/{file}")
+    path = store.folder / TABLE
+    private_file(path)
+    write_text(path, csv_lines(("code", "name"), [list(pair) for pair in codes.names()]))
+    private_file(path)
+
+
+def coded_record(record: CellRecord, codes: Codes) -> CellRecord:
+    """Return ``record`` with codes for its own name and its patient's."""
+    patient = codes.code("patient", record.patient)
+    return replace(record, name=codes.code("cell", f"{_whose(record)}"), patient=patient)
+
+
+def coded(stored: StoredSheet, codes: Codes) -> StoredSheet:
+    """Return ``stored`` with codes in the place of every name that came with its images."""
+    record, sheet = stored.record, stored.sheet
+    named = coded_record(record, codes)
+    files = tuple(replace(one, file=codes.code("file", f"{_whose(record)}/{one.file}")) for one in sheet.chromosomes)
+    return replace(stored, record=named, sheet=replace(sheet, name=named.name, chromosomes=files))
+
+
+def _whose(record: CellRecord) -> str:
+    """Cells of one name are told apart by their number."""
+    return f"{record.patient}/{record.name}/{record.id}"

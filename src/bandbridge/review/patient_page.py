@@ -1,0 +1,310 @@
+"""A patient's cells on one page, to be kept: their karyograms and counts, who changed what, and who signed.
+
+Written as HTML that needs nothing else, as a PDF, and as tables of the changes and of where the readers differ.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from bandbridge import __version__
+from bandbridge.codes import Codes
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
+from bandbridge.karyogram.drawing import DISCLAIMER, draw_karyogram
+from bandbridge.karyogram.page import inline_image
+from bandbridge.review.accepted import EXPORTS, free_name, pack
+from bandbridge.review.coded import coded, coded_record
+from bandbridge.review.database import Store
+from bandbridge.review.keeping import NotKeptError, private_file, private_folder
+from bandbridge.review.log import Entry, now
+from bandbridge.review.schema import CellRecord, StoredSheet
+from bandbridge.review.session import recount
+from bandbridge.review.signing import SIGN, Signature
+
+_WIDTH = 1400
+_LINES, _LINE_SIGNS = 62, 96
+#: What a change was, in words; of what is not here the page says nothing.
+_KINDS = ("place", "turn", "accept", "count", "undo", "redo", "describe", "remove", SIGN)
+
+
+@dataclass(frozen=True, eq=False)
+class PageCell:
+    """One cell: how far it is, its counts in words, how many of its chromosomes a person placed, its karyogram."""
+
+    name: str
+    state: str
+    images: int
+    counts: str
+    by_person: int
+    picture: Image.Image | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change by a reader: when, who, of which cell and chromosome, and what."""
+
+    at: str
+    who: str
+    cell: str
+    file: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A chromosome that the second reader placed elsewhere than the first one, or the model, had it."""
+
+    cell: str
+    file: str
+    model: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, eq=False)
+class PatientPage:
+    """Everything that the page says."""
+
+    patient: str
+    summary: str
+    signatures: tuple[Signature, ...]
+    cells: tuple[PageCell, ...]
+    changes: tuple[Change, ...]
+    differences: tuple[Difference, ...]
+    written: str
+    entries: int
+    head: str
+    version: str = __version__
+    disclaimer: str = DISCLAIMER
+
+
+def export_patient(store: Store, patient: str, codes: Codes | None = None) -> Path:
+    """Write the page of ``patient`` into a new folder below ``exports`` in the work folder, a zip of it beside it.
+
+    Returns the folder: ``patient.html``, ``patient.pdf``, ``changes.csv`` and ``readers.csv``. codes: stand in the
+    place of the names of the patient, its cells and files.
+
+    Raises :class:`UserError` for a patient without cells, and :class:`~bandbridge.review.keeping.NotKeptError`, with
+    nothing left behind, where the disk does not take it.
+    """
+    page = page_of(store, patient, codes)
+    home = store.folder / EXPORTS
+    name = free_name(home)
+    try:
+        private_folder(home)
+        with replacing_folder(home / name) as place:
+            _write(page, place)
+            for path in (place, *place.rglob("*")):
+                private_folder(path) if path.is_dir() else private_file(path)
+        with replacing(home / f"{name}.zip") as temporary:
+            pack(home / name, private_file(temporary))
+    except (OSError, EnvironmentFault) as fault:
+        shutil.rmtree(home / name, ignore_errors=True)
+        why = fault.message if isinstance(fault, EnvironmentFault) else f"cannot write {home / name}: {fault.strerror}"
+        remedy = "Make room or check the disk, then export again; every correction is kept."
+        raise NotKeptError(f"nothing was exported: {why}", remedy) from fault
+    return home / name
+
+
+def page_of(store: Store, patient: str, codes: Codes | None = None) -> PatientPage:
+    """Return what the page of ``patient`` says; raises :class:`UserError` for a patient without cells."""
+    records = [one for one in store.cells() if patient and one.patient == patient]
+    if not records:
+        raise UserError(
+            f"there is no cell of patient {patient}" if patient else "the cell has no patient",
+            "Write the patient's name under About this cell.",
+        )
+    sheets = {one.id: store.sheet(one.id) for one in records if one.state == "ready"}
+    called = patient
+    if codes is not None:
+        called = codes.code("patient", patient)
+        records = [coded_record(one, codes) for one in records]
+        sheets = {number: coded(one, codes) for number, one in sheets.items()}
+    log = store.log()
+    own = [one for one in log if one.cell in sheets or (one.kind == SIGN and one.content["patient"] == patient)]
+    closed = [f"{sum(one.accepted for one in records)} accepted"]
+    closed += [f"{sum(one.counted and not one.accepted for one in records)} counted only"]
+    return PatientPage(
+        called,
+        f"{counted(len(records), 'cell')}: {', '.join(closed)}",
+        tuple(replace(one, at=_time(one.at)) for one in store.signatures(patient)),
+        tuple(_cell(one, sheets.get(one.id)) for one in records),
+        tuple(_changes(own, sheets, codes)),
+        tuple(_differences(own, sheets)),
+        _time(now()),
+        len(log),
+        log[-1].hash if log else "",
+    )
+
+
+def _cell(record: CellRecord, stored: StoredSheet | None) -> PageCell:
+    state = "accepted" if record.accepted else "counted only" if record.counted else "open"
+    if stored is None:
+        return PageCell(record.name, f"not sorted: {record.problem}", record.images, "", 0, None)
+    sheet = recount(stored.sheet)
+    told = [one.text for one in sheet.findings if not one.overruled]
+    counts = sheet.unknown or "; ".join(told) or "none"
+    picture = draw_karyogram(sheet, _WIDTH) if record.accepted else None
+    by_person = sum(one.corrected for one in sheet.chromosomes)
+    return PageCell(sheet.name, state, len(sheet.chromosomes), counts, by_person, picture)
+
+
+def _changes(log: Sequence[Entry], sheets: dict[int, StoredSheet], codes: Codes | None) -> Iterator[Change]:
+    for entry in log:
+        if entry.kind not in _KINDS or not (entry.reader.name or entry.kind == SIGN):
+            continue
+        cell = file = ""
+        if entry.cell is not None:
+            stored = sheets[entry.cell]
+            cell, file = stored.record.name, _file(stored, entry.chromosome)
+        who = f"{entry.reader.name}, {entry.reader.role} reader"
+        yield Change(_time(entry.at), who, cell, file, _what(entry, codes))
+
+
+def _file(stored: StoredSheet, chromosome: int | None) -> str:
+    return "" if chromosome is None else stored.sheet.chromosomes[stored.ids.index(chromosome)].file
+
+
+def _what(entry: Entry, codes: Codes | None) -> str:
+    kind, content = entry.kind, entry.content
+    if kind in ("undo", "redo"):
+        how = "took back" if kind == "undo" else "made again"
+        return f"{how}: {_set(content['of'], content['before'] if kind == 'undo' else content['set'], {}, codes)}"
+    if kind == SIGN:
+        return "signed the cells as they stood"
+    return _set(kind, content.get("set", {}), content.get("before", {}), codes)
+
+
+def _set(kind: str, after: dict[str, Any], before: dict[str, Any], codes: Codes | None) -> str:
+    if kind == "place":
+        placed = f"placed in {after['placed']}" if after["placed"] else "placed nowhere"
+        was = before.get("placed")
+        if was is None:
+            return placed
+        return f"confirmed in {was}" if was == after["placed"] else f"{placed}, was {f'in {was}' if was else 'nowhere'}"
+    if kind == "turn":
+        return "turned"
+    if kind == "accept":
+        return "accepted" if after["accepted"] else "opened again"
+    if kind == "count":
+        return "counted only" if after["counted"] else "no longer counted only"
+    if kind == "describe":
+        patient = codes.code("patient", after["patient"]) if codes else after["patient"]
+        return f"patient {patient or 'not named'}, stain {after['stain'] or 'not named'}"
+    return {"remove": "taken off the list"}.get(kind, kind)
+
+
+def _differences(log: Sequence[Entry], sheets: dict[int, StoredSheet]) -> Iterator[Difference]:
+    """Follow where each chromosome stood: as the first reader left it, and as the second did."""
+    first: dict[int, str] = {}
+    second: dict[int, str] = {}
+    for entry in log:
+        if entry.chromosome is None or "placed" not in entry.content.get("set", {}):
+            continue
+        (second if entry.reader.role == "second" else first)[entry.chromosome] = entry.content["set"]["placed"]
+    for stored in sheets.values():
+        for number, one, suggested in zip(stored.ids, stored.sheet.chromosomes, stored.suggested, strict=True):
+            left = first.get(number, suggested)
+            if number in second and second[number] != left:
+                yield Difference(stored.record.name, one.file, suggested, left, second[number])
+
+
+def _time(at: str) -> str:
+    return at[:19].replace("T", " ")
+
+
+# Writing
+
+
+def _write(page: PatientPage, folder: Path) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bandbridge.review"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = inline_image
+    write_text(folder / "patient.html", environment.get_template("patient.html.j2").render(page=page))
+    (folder / "patient.pdf").write_bytes(_paper(page))
+    rows = [[one.at, one.who, one.cell, one.file, one.what] for one in page.changes]
+    write_text(folder / "changes.csv", csv_lines(("at", "who", "cell", "file", "what"), rows))
+    columns = ("cell", "file", "model", "first", "second")
+    told = [[getattr(one, name) for name in columns] for one in page.differences]
+    write_text(folder / "readers.csv", csv_lines(columns, told))
+
+
+def _paper(page: PatientPage) -> bytes:
+    """Return the page as a PDF on A4: the words first, then a karyogram a sheet."""
+    import matplotlib
+    from matplotlib.backends.backend_pdf import PdfPages
+    from matplotlib.figure import Figure
+
+    drawn = io.BytesIO()
+    lines = list(_lines(page))
+    metadata = {"Title": f"Patient {page.patient}", "Subject": DISCLAIMER, "Creator": "Bandbridge"}
+    with (
+        matplotlib.rc_context({"pdf.fonttype": 42, "font.family": "DejaVu Sans"}),
+        PdfPages(drawn, metadata=metadata) as pages,
+    ):
+        for start in range(0, len(lines), _LINES):
+            figure = Figure(figsize=(8.27, 11.69))
+            for row, (text, bold) in enumerate(lines[start : start + _LINES]):
+                weight = "bold" if bold else "normal"
+                figure.text(0.07, 0.95 - row * 0.0146, text, size=8, weight=weight, va="top", parse_math=False)
+            pages.savefig(figure)
+        for cell in page.cells:
+            if cell.picture is not None:
+                figure = Figure(figsize=(11.69, 8.27))
+                axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+                axes.set_axis_off()
+                axes.imshow(cell.picture, interpolation="none")
+                pages.savefig(figure, dpi=150)
+    return drawn.getvalue()
+
+
+def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
+    """Yield each line of the words, and whether it is a heading."""
+    parts: list[tuple[str, list[str]]] = [(f"Patient {page.patient}", [f"{page.summary}. {page.disclaimer}"])]
+    signed = [
+        f"{one.reader}, {one.role} reader, {one.at} UTC{'' if one.stands else ': cells were changed since'}"
+        for one in page.signatures
+    ]
+    parts.append(("Signed", signed or ["Nobody has signed these cells."]))
+    parts.append(
+        (
+            "Cells",
+            [
+                f"{one.name}: {one.state}, {counted(one.images, 'chromosome')}, unusual counts: {one.counts}"
+                f"{f', {one.by_person} placed by a person' if one.by_person else ''}"
+                for one in page.cells
+            ],
+        )
+    )
+    told = [f"{one.at} {one.who}: {' '.join(filter(None, (one.cell, one.file)))} {one.what}" for one in page.changes]
+    parts.append(("Changed by readers", told or ["Nothing was changed."]))
+    apart = [
+        f"{one.cell} {one.file}: model {one.model or '–'}, first {one.first or '–'}, second {one.second or '–'}"
+        for one in page.differences
+    ]
+    parts.append(("The second reader against the first", apart or ["The second reader placed nothing elsewhere."]))
+    end = f"Written {page.written} UTC by Bandbridge {page.version}. The log had {page.entries} entries, the last: "
+    parts.append(("", [f"{end}{page.head}"]))
+    for heading, texts in parts:
+        if heading:
+            yield heading, True
+        for text in texts:
+            for line in textwrap.wrap(text, _LINE_SIGNS) or [""]:
+                yield line, False
+        yield "", False
