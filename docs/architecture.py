@@ -66,6 +66,7 @@ FLOORS = (
                 "boxes",
                 "karyotype",
                 "machine",
+                "codes",
             ),
             *("terminal", "progress", "seal"),
         ),

@@ -292,7 +292,7 @@ def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
             ],
         )
     )
-    told = [f"{one.at} {one.who}: {' '.join(filter(None, (one.cell, one.file)))} {one.what}" for one in page.changes]
+    told = [f"{one.at} {one.who}: {' '.join(filter(None, (one.cell, one.file, one.what)))}" for one in page.changes]
     parts.append(("Changed by readers", told or ["Nothing was changed."]))
     apart = [
         f"{one.cell} {one.file}: model {one.model or '–'}, first {one.first or '–'}, second {one.second or '–'}"
