@@ -120,9 +120,7 @@ class Model:
         handed = hand_over_anything(images, bit_depth)
         with listening(progress):
             return Predictions(
-                classify(
-                    self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images, grades=grades
-                )
+                classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images, grades=grades)
             )
 
     def through(self, network: Network) -> Model:

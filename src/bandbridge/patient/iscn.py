@@ -76,7 +76,7 @@ def _require(lines: Sequence[CellLine]) -> None:
         raise ValueError("two lines are the same")
     for line in lines:
         labels = [label for label, _ in line.changes]
-        if labels != sorted(set(labels), key=AUTOSOMES.index) or any(not -2 <= step for _, step in line.changes):
+        if labels != sorted(set(labels), key=AUTOSOMES.index) or any(not step >= -2 for _, step in line.changes):
             raise ValueError("changes are of autosomes, each once, by number, and no more than two are lost")
         if line.sexes != "X" * line.sexes.count("X") + "Y" * line.sexes.count("Y"):
             raise ValueError(f"{line.sexes!r} are no sex chromosomes, X before Y")

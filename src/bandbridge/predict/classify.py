@@ -350,5 +350,7 @@ def _ranks(result: Classified) -> dict[str, int]:
         if sheet.name and sheet.grade is not None:
             score = sheet.grade.score
             worst = sheet.unknown or np.isnan(score)
-            of_patient.setdefault(result.patients.get(sheet.name, ""), []).append((1.0 if worst else -score, sheet.name))
+            of_patient.setdefault(result.patients.get(sheet.name, ""), []).append(
+                (1.0 if worst else -score, sheet.name)
+            )
     return {name: place for cells in of_patient.values() for place, (_, name) in enumerate(sorted(cells), start=1)}

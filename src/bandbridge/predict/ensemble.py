@@ -14,11 +14,11 @@ from bandbridge.boxes import at_home
 from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_nothing
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.count_rates import CountRates
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.extras import is_installed
 from bandbridge.machine import require_device, sees_gpu
 from bandbridge.model.config import read_config
-from bandbridge.evaluation.count_rates import CountRates
 from bandbridge.predict.box_rates import rates_of_box
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
 from bandbridge.predict.graph import graph_file, open_graph
