@@ -173,7 +173,7 @@ def true_changes(copies: np.ndarray) -> set[tuple[str, str]]:
 
 def true_clones(cells: Sequence[tuple[CountedCell, np.ndarray]]) -> list[tuple[str, str, str]]:
     """(unit, direction, what) of the changes that enough cells have by their labels."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     for unit in UNITS:
         for direction in DIRECTIONS:
             have = [copies for _, copies in cells if (unit, direction) in true_changes(copies)]
@@ -321,7 +321,7 @@ def reference() -> tuple[CountRates, str]:
     return measured_boxes()["box:G"], "box:G"
 
 
-def simulated_counts(rates: CountRates, replicates: int = 240, usable: int = 20) -> list[str]:
+def simulated_counts(rates: CountRates, replicates: int = 120, usable: int = 20) -> list[str]:
     """Coverage and width of the interval, with the true rates of each class drawn from what was measured."""
     generator = np.random.default_rng(7)
     shares = (0.0, *MOSAICS, 1.0)
@@ -369,9 +369,9 @@ def remeasured(
     rates: CountRates, unit: str, direction: str, true: Sequence[float], generator: np.random.Generator
 ) -> CountRates:
     """``rates`` with those of one unit measured anew on as many trials as a laboratory of 120 cells would have."""
-    row, column = UNITS.index(unit), DIRECTIONS.index(direction)  # type: ignore[arg-type]
+    row, column = UNITS.index(unit), DIRECTIONS.index(direction)
     scale = LEARNED_FROM / float(rates.cells[row, column])
-    tables = {}
+    tables: dict[str, np.ndarray] = {}
     for hits, trials in (("found", "planted"), ("alarms", "cells")):
         whole = np.maximum(np.round(getattr(rates, trials) * scale), 1).astype(np.int64)
         share = getattr(rates, hits) / np.maximum(getattr(rates, trials), 1)
@@ -405,7 +405,7 @@ def power(rates: CountRates) -> list[str]:
 
 def needed_cells(count: int, direction: str, alarm: Any) -> int:
     """The fewest of ``count`` cells that are called a clone."""
-    least = CLONE_CELLS[direction]  # type: ignore[index]
+    least: int = CLONE_CELLS[direction]  # type: ignore[index]
     while least <= count and chance_of(least, count, alarm) > MOST_CHANCE:
         least += 1
     return least
@@ -455,7 +455,7 @@ def pools() -> dict[str, tuple[list[CellLogits], CountCosts]]:
     return found
 
 
-def put_together(patients: int = 40, usable: int = 20, lost: float = 0.05) -> list[str]:
+def put_together(patients: int = 25, usable: int = 20, lost: float = 0.05) -> list[str]:
     """Patients of 20 normal cells of one sex, mosaic or not; ``lost``: share of cells that lost one chromosome."""
     lines = [
         "| cells of | share | patients | interval holds it | median width over the plain one's | called a clone | other clones |",
@@ -637,7 +637,7 @@ def main() -> None:
         "",
         "## The share of the cells, simulated",
         "",
-        f"A classifier as good as {whose}. In each of 240 rounds an autosome's true rates are drawn from what was measured of it,",
+        f"A classifier as good as {whose}. In each of 120 rounds an autosome's true rates are drawn from what was measured of it,",
         f"measured anew on {LEARNED_FROM} cells, and 20 cells are counted. Coverage is exact given the rates. Wanted: 95% at least, and",
         "a median width of at most 1.5 times Clopper and Pearson's, which allows for no error of the counts.",
         "",

@@ -1,4 +1,4 @@
-"""What is drafted, against public pages: a table of cells, the karyotype that they make, and where its rule is shown."""
+"""What is drafted, against public pages: cells, the karyotype that they make, and where its rule is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From counted cells to what is said of a patient: the clone rule, chance, evidence, and the draft or why there is none."""
+"""From counted cells to what is said of a patient: the clone rule, chance, evidence, the draft or why there is none."""
 
 from __future__ import annotations
 

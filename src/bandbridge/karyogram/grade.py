@@ -1,6 +1,6 @@
 """How good a cell is for karyotyping, from its crops alone: crowding, sharpness, length, and the bands that show.
 
-The band level is that of the ideogram table (400, 550 or 850 bands a haploid set) whose profiles, blurred, are most like
+The band level is that of the ideogram table (400, 550 or 850 bands a haploid set) whose profiles, blurred, are likest to
 those along the axes of the cell's longer chromosomes. The number of bands is counted as it is by eye: places along the
 axis that are darker, or paler, than both sides by more than a small share of the whole range. Both need classes and
 take those that the chromosomes are placed in.
@@ -76,7 +76,7 @@ def grade_cell(chromosomes: Iterable[tuple[str, np.ndarray]]) -> CellGrade:
     given = list(chromosomes)
     seen = [one for one in (_look(label, image) for label, image in given) if one is not None]
     if not seen:
-        return CellGrade(len(given), *[float("nan")] * 4, 0)
+        return CellGrade(len(given), np.nan, np.nan, np.nan, np.nan, 0)
     width = float(np.median([one.width for one in seen]))
     first = [one.axis.length for one in seen if one.label == "1"]
     long = [one for one in seen if one.label in LONG]

@@ -90,9 +90,9 @@ class CountEvidence:
 class CellSheet:
     """The chromosomes of one cell. ``classes``: the names behind the probabilities, in karyotype order.
 
-    evidence: of its counts, None where its chromosomes were not placed together. grade: how good it is for karyotyping,
-    None where it was not graded. unknown: why the model does not know cells like this one, a sentence, "" where it does; its counts are then withheld
-    (``findings`` is empty) until a person has placed every chromosome.
+    unknown: why the model does not know cells like this one, a sentence, "" where it does; its counts are then withheld
+    (``findings`` is empty) until a person has placed every chromosome. evidence: of its counts, None where its
+    chromosomes were not placed together. grade: how good it is for karyotyping, None where it was not graded.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -73,16 +74,15 @@ def find(cells: Sequence[CountedCell], rates: CountRates | None) -> tuple[Findin
     """Return what the usable of ``cells`` show, clones first, then by how many cells show it."""
     usable = [cell for cell in cells if cell.usable]
     found = []
-    for unit in AUTOSOMES:
-        for direction in CLONE_CELLS:
-            shown = [cell for cell in usable if cell.shows(unit, direction)]
-            if shown:
-                name = f"{unit} {'gained' if direction == 'gain' else 'lost'}"
-                found.append(_finding(name, unit, direction, "", shown, usable, rates))
+    for unit, direction in product(AUTOSOMES, CLONE_CELLS):
+        shown = [cell for cell in usable if cell.shows(unit, direction)]
+        if shown:
+            name = f"{unit} {'gained' if direction == 'gain' else 'lost'}"
+            found.append(_finding(name, unit, direction, "", shown, usable, rates))
     for sexes in sorted({cell.sexes for cell in usable} - {"XX", "XY"}):
         shown = [cell for cell in usable if cell.sexes == sexes]
-        direction: Direction = "gain" if shown[0].shows("sex", "gain") else "loss"
-        found.append(_finding(sexes or "no X or Y", "sex", direction, sexes, shown, usable, rates))
+        way: Direction = "gain" if shown[0].shows("sex", "gain") else "loss"
+        found.append(_finding(sexes or "no X or Y", "sex", way, sexes, shown, usable, rates))
     order: tuple[Kind, ...] = ("clone", "unclear", "single gain", "random loss")
     return tuple(sorted(found, key=lambda one: (order.index(one.kind), -len(one.cells))))
 

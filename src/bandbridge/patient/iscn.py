@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bandbridge.karyotype import AUTOSOMES
 
@@ -125,4 +126,4 @@ def _in_order(lines: Sequence[CellLine], acquired: bool) -> list[CellLine]:
 
 def _grow_out_of_one_another(lines: Sequence[CellLine]) -> bool:
     sets = sorted((set(line.changes) | {("sex", line.sexes)} for line in lines), key=len)
-    return all(fewer <= more for fewer, more in zip(sets, sets[1:], strict=False))
+    return all(fewer <= more for fewer, more in pairwise(sets))

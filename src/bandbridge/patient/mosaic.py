@@ -45,7 +45,8 @@ def melded_interval(
 ) -> tuple[float, float]:
     """Return the interval of the fraction of cells with the change, ``hits`` of ``trials`` of which show it.
 
-    It holds that of :func:`clopper_pearson`. (0, 1) where the change is shown no more often with than without it. Raises as :func:`clopper_pearson`.
+    It holds that of :func:`clopper_pearson`, and raises as that does. (0, 1) where the change is shown no more often
+    with than without it.
     """
     plain = clopper_pearson(hits, trials, level)
     if sensitivity.value <= false_alarms.value:

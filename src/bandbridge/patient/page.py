@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bandbridge.dataset.findings import counted
 from bandbridge.karyotype import CLASSES
 from bandbridge.patient.findings import SAID
-from bandbridge.patient.verdict import PatientVerdict
+from bandbridge.patient.verdict import COPIES, PatientVerdict
 
 DISCLAIMER = "Research use only: this is no diagnosis."
 
@@ -43,18 +43,17 @@ def render(
         links=links,
         rates=rates,
         said=SAID,
-        counts={verdict.patient: _unusual_counts(verdict) for verdict in verdicts},
+        counts={verdict.patient: _counts(verdict) for verdict in verdicts},
         disclaimer=DISCLAIMER,
         css=Markup(css),
     )
 
 
-def _unusual_counts(verdict: PatientVerdict) -> list[dict[str, Any]]:
+def _counts(verdict: PatientVerdict) -> list[dict[str, Any]]:
     """The rows of its table of counts, the numbers as texts."""
     table = verdict.counts()
-    columns = ["0", "1", "2", "3", "4 or more"]
     return [
-        {"label": row["chromosome"], "cells": [row[name] or "" for name in columns]}
+        {"label": row["chromosome"], "cells": [row[name] or "" for name in COPIES]}
         | {"gain": _nats(row["gain"]), "loss": _nats(row["loss"])}
         for row in table.to_dict("records")
         if row["chromosome"] in CLASSES

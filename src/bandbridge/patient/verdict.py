@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from bandbridge.patient.cells import CountedCell
 from bandbridge.patient.draft import Draft, draft_of
 from bandbridge.patient.findings import CLONE_CELLS, Finding, find
 from bandbridge.patient.mosaic import CERTAIN, least_shown
+
+#: Copies that cells are counted by.
+COPIES = ("0", "1", "2", "3", "4 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +81,8 @@ class PatientVerdict:
         for index, label in enumerate(CLASSES):
             seen = np.bincount(np.minimum(copies[:, index], 4), minlength=5)
             nats = evidence[:, index].sum(axis=0)
-            row = {"patient": self.patient, "chromosome": label}
-            row |= {("4 or more" if number == 4 else str(number)): int(seen[number]) for number in range(5)}
+            row: dict[str, Any] = {"patient": self.patient, "chromosome": label}
+            row |= {name: int(count) for name, count in zip(COPIES, seen, strict=True)}
             rows.append(row | {"gain": round(float(nats[0]), 2), "loss": round(float(nats[1]), 2)})
         return pd.DataFrame(rows)
 

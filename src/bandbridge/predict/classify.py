@@ -307,9 +307,9 @@ def cell_table(result: Classified) -> pd.DataFrame:
     the model does not know such cells, empty where it does: findings are then withheld. ``scale_error`` is how far the
     scale of the cell can be wrong that its chromosomes were judged by, percent (standard error); empty where none was.
 
-    touching, sharpness, length_of_1, bands and level are those of its grade (:class:`bandbridge.karyogram.grade.
-    CellGrade`), empty where it was not graded; rank is its place by them among the cells of its patient, or of all where
-    none is known; offered is "karyotype" for the first two of them, and "count".
+    touching, sharpness, length_of_1, bands and level are those of :class:`bandbridge.karyogram.grade.CellGrade`, empty
+    where the cell was not graded; rank is its place by them among the cells of its patient, or among all where none is
+    known; offered is "karyotype" for the first two of them, and "count".
     """
     rows, offers = [], _ranks(result)
     for sheet in result.sheets:

@@ -124,8 +124,10 @@ class MeasuredCounts(BaseModel):
 
     def rates(self) -> CountRates:
         """Return what was measured. Raises ValueError where the tables do not fit together."""
-        tables = (np.array(table, dtype=np.int64) for table in (self.found, self.planted, self.alarms, self.cells))
-        return CountRates(*tables, source=self.source)
+        found, planted, alarms, cells = (
+            np.array(table, dtype=np.int64) for table in (self.found, self.planted, self.alarms, self.cells)
+        )
+        return CountRates(found, planted, alarms, cells, self.source)
 
 
 class Counts(BaseModel):
