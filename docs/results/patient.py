@@ -248,10 +248,11 @@ def section_real() -> list[str]:
     lines = [
         "## Real patients: Pki-3",
         "",
-        "279 patients, of whom 104 have one cell here, 166 two and 9 three. By their labels the rule for gains fits 7, that",
-        "for losses none. *folds by patient*: `tf_mobilenetv3_small_100` at 64 px, three epochs, each patient judged by the one",
-        f"of five models that never saw them, with temperature, prices and rates learned from {LEARNED_FROM} cells of other folds.",
-        "*box:G*: the model in the box, trained on drawn cells alone, with the rates that were measured on this very set.",
+        "279 patients, of whom 104 have one cell here, 166 two and 9 three. By their labels the rule for gains fits 7, that for",
+        "losses none. *folds by patient*: `tf_mobilenetv3_small_100` at 64 px, three epochs, each patient judged by the one",
+        "of five models that never saw them, with temperature, prices and rates of counts learned from",
+        f"{LEARNED_FROM} cells of the other folds. *box:G*: the model in the box, trained on drawn cells alone, with the",
+        "rates that were measured on this very set.",
         "",
         "| | " + " | ".join(ways) + " |",
         "|---|" + "---|" * len(ways),
@@ -265,7 +266,7 @@ def section_real() -> list[str]:
         lines.append(f"| {rows[0].split(' | ')[0]} | " + " | ".join(row.split(" | ")[1] for row in rows) + " |")
     lines += [
         "",
-        "Denominators: the 175 patients with two cells or more, and their usable cells; intervals are Clopper and Pearson's.",
+        "Denominators: the patients with two cells or more (175 in all), and their usable cells. Intervals: Clopper & Pearson.",
         "",
         "### The seven",
         "",
@@ -302,8 +303,8 @@ def together(ways: Mapping[str, tuple[Judged, float]]) -> list[str]:
                 both += len(shown[0] & shown[1])
                 expected += sum(float(np.mean(said)) ** 2 for said in share.values())
         lines.append(
-            f"- *{way}*: the same false change in both of a patient's first two cells {both} times in {pairs} patients; were "
-            f"cells independent, {expected:.1f} times."
+            f"- *{way}*: the same false change in both of a patient's first two cells {both} times in {pairs} patients; "
+            f"were cells independent, {expected:.1f} times."
         )
     return ["Cells of one patient share preparation and heteromorphisms, and so errors:", "", *lines]
 
@@ -458,7 +459,8 @@ def pools() -> dict[str, tuple[list[CellLogits], CountCosts]]:
 def put_together(patients: int = 25, usable: int = 20, lost: float = 0.05) -> list[str]:
     """Patients of 20 normal cells of one sex, mosaic or not; ``lost``: share of cells that lost one chromosome."""
     lines = [
-        "| cells of | share | patients | interval holds it | median width over the plain one's | called a clone | other clones |",
+        "| cells of | share | patients | interval holds it | median width over the plain one's | called a clone | "
+        "other clones |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for title, (cells, costs) in pools().items():
@@ -594,7 +596,7 @@ def shares_of(rates: CountRates) -> str:
     found = rates.found[:-1].sum(axis=0) / rates.planted[:-1].sum(axis=0)
     false = rates.alarms[:-1].sum(axis=0) / rates.cells[:-1].sum(axis=0)
     return (
-        f"{found[0]:.0%} of gains and {found[1]:.0%} of losses of one autosome found; {false[0]:.2%} of normal autosomes "
+        f"{found[0]:.0%} of gains and {found[1]:.0%} of losses of an autosome found; {false[0]:.2%} of normal autosomes "
         f"with a false gain, {false[1]:.2%} with a loss, false or random"
     )
 
@@ -615,8 +617,8 @@ def main() -> None:
     text = [
         "# What is said of a patient",
         "",
-        "A laboratory answers for a patient: a clone is the same gain in two cells or the same loss in three. This page says what",
-        "`bandbridge predict --patients` makes of real patients and of simulated ones; how to use it, and what it means, is in",
+        "A laboratory answers for a patient: a clone is the same gain in two cells or the same loss in three. This page",
+        "says what `bandbridge predict --patients` makes of real patients and of simulated ones; how to use it is in",
         "[patients](../how-to/patients.md). Everything here is written by one program from the files beside it.",
         "",
         "<!-- not run: minutes; the second line trains for half an hour, the third takes the real sets and an hour -->",
@@ -637,8 +639,9 @@ def main() -> None:
         "",
         "## The share of the cells, simulated",
         "",
-        f"A classifier as good as {whose}. In each of 120 rounds an autosome's true rates are drawn from what was measured of it,",
-        f"measured anew on {LEARNED_FROM} cells, and 20 cells are counted. Coverage is exact given the rates. Wanted: 95% at least, and",
+        f"A classifier as good as {whose}. In each of 120 rounds an autosome's true rates are drawn from what was",
+        f"measured of it, measured anew on {LEARNED_FROM} cells, and 20 cells are counted. Coverage is exact given the",
+        "rates. Wanted: 95% at least, and",
         "a median width of at most 1.5 times Clopper and Pearson's, which allows for no error of the counts.",
         "",
         *simulated_counts(rates),
@@ -653,14 +656,15 @@ def main() -> None:
         "",
         "## Patients put together from single cells",
         "",
-        "20 normal cells of one sex, of different patients; a chromosome is planted into a share of them, and 5% of all cells lose one",
+        "20 normal cells of one sex, of different patients; a chromosome is planted into, or taken from, a share of them, and",
+        "5% of all cells lose one",
         "at random. Rates are measured on one half of the cells, patients put together from the other.",
         "",
         *put_together(),
         "",
         "## What cannot be excluded",
         "",
-        "The smallest mosaic that shows in so many cells 19 times in 20, no change being missed (Hook 1977 for the first column):",
+        "The smallest mosaic that shows 19 times in 20, no change being missed (the first column is Hook's, 1977):",
         "",
         *excluded_table(),
         "",
@@ -670,8 +674,9 @@ def main() -> None:
         "",
         *grades(),
         "",
-        "Of real cells no level is known. Spearman's rank correlation of each measure with the share of a cell's chromosomes that the",
-        "model in the box names rightly by themselves is in the last table: a cell that is better to read should be read better.",
+        "Of real cells no level is known. Spearman's rank correlation of each measure with the share of a cell's",
+        "chromosomes that the model in the box names rightly by themselves is in the last table: a cell that is better to read",
+        "should be read better.",
     ]
     write_text(PAGE, "\n".join(text) + "\n")
     print(f"written: {PAGE}")

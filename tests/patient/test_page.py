@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from tests.patient.made import cell, cells, rates
+
 from bandbridge.patient.page import render
 from bandbridge.patient.verdict import judge
-from tests.patient.made import cell, cells, rates
 
 
 class Links(HTMLParser):

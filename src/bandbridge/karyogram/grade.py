@@ -1,6 +1,6 @@
 """How good a cell is for karyotyping, from its crops alone: crowding, sharpness, length, and the bands that show.
 
-The band level is that of the ideogram table (400, 550 or 850 bands a haploid set) whose profiles, blurred, are likest to
+The band level is that of the ideogram table (400, 550 or 850 bands a haploid set) whose blurred profiles are likest to
 those along the axes of the cell's longer chromosomes. The number of bands is counted as it is by eye: places along the
 axis that are darker, or paler, than both sides by more than a small share of the whole range. Both need classes and
 take those that the chromosomes are placed in.
