@@ -248,10 +248,13 @@ def section_real() -> list[str]:
     lines = [
         "## Real patients: Pki-3",
         "",
-        "279 patients, of whom 104 have one cell here, 166 two and 9 three. By their labels the rule for gains fits 7, that for",
-        "losses none. *folds by patient*: `tf_mobilenetv3_small_100` at 64 px, three epochs, each patient judged by the one",
+        "279 patients, of whom 104 have one cell here, 166 two and 9 three. By their labels the rule for",
+        "gains fits 7, that for",
+        "losses none. *folds by patient*: `tf_mobilenetv3_small_100` at 64 px, three epochs, each patient",
+        "judged by the one",
         "of five models that never saw them, with temperature, prices and rates of counts learned from",
-        f"{LEARNED_FROM} cells of the other folds. *box:G*: the model in the box, trained on drawn cells alone, with the",
+        f"{LEARNED_FROM} cells of the other folds. *box:G*: the model in the box, trained on drawn cells",
+        "alone, with the",
         "rates that were measured on this very set.",
         "",
         "| | " + " | ".join(ways) + " |",
@@ -266,7 +269,8 @@ def section_real() -> list[str]:
         lines.append(f"| {rows[0].split(' | ')[0]} | " + " | ".join(row.split(" | ")[1] for row in rows) + " |")
     lines += [
         "",
-        "Denominators: the patients with two cells or more (175 in all), and their usable cells. Intervals: Clopper & Pearson.",
+        "Denominators: the patients with two cells or more (175 in all), and their usable cells. Intervals:",
+        "Clopper & Pearson.",
         "",
         "### The seven",
         "",
@@ -303,7 +307,8 @@ def together(ways: Mapping[str, tuple[Judged, float]]) -> list[str]:
                 both += len(shown[0] & shown[1])
                 expected += sum(float(np.mean(said)) ** 2 for said in share.values())
         lines.append(
-            f"- *{way}*: the same false change in both of a patient's first two cells {both} times in {pairs} patients; "
+            f"- *{way}*: the same false change in both of a patient's first two cells {both} times in {pairs} "
+            "patients; "
             f"were cells independent, {expected:.1f} times."
         )
     return ["Cells of one patient share preparation and heteromorphisms, and so errors:", "", *lines]
@@ -322,7 +327,7 @@ def reference() -> tuple[CountRates, str]:
     return measured_boxes()["box:G"], "box:G"
 
 
-def simulated_counts(rates: CountRates, replicates: int = 120, usable: int = 20) -> list[str]:
+def simulated_counts(rates: CountRates, replicates: int = 80, usable: int = 20) -> list[str]:
     """Coverage and width of the interval, with the true rates of each class drawn from what was measured."""
     generator = np.random.default_rng(7)
     shares = (0.0, *MOSAICS, 1.0)
@@ -456,7 +461,7 @@ def pools() -> dict[str, tuple[list[CellLogits], CountCosts]]:
     return found
 
 
-def put_together(patients: int = 25, usable: int = 20, lost: float = 0.05) -> list[str]:
+def put_together(patients: int = 15, usable: int = 20, lost: float = 0.05) -> list[str]:
     """Patients of 20 normal cells of one sex, mosaic or not; ``lost``: share of cells that lost one chromosome."""
     lines = [
         "| cells of | share | patients | interval holds it | median width over the plain one's | called a clone | "
@@ -549,7 +554,7 @@ def grades() -> list[str]:
             found = [
                 grade_cell([(one.label, one.image) for one in drawing.draw_cell(stain, 404, 3 * number)])
                 for stain in ("G", "Q")
-                for number in range(12)
+                for number in range(8)
             ]
             said = [sum(one.level == other for one in found) for other in (400, 550, 850)]
             lines.append(
@@ -596,7 +601,8 @@ def shares_of(rates: CountRates) -> str:
     found = rates.found[:-1].sum(axis=0) / rates.planted[:-1].sum(axis=0)
     false = rates.alarms[:-1].sum(axis=0) / rates.cells[:-1].sum(axis=0)
     return (
-        f"{found[0]:.0%} of gains and {found[1]:.0%} of losses of an autosome found; {false[0]:.2%} of normal autosomes "
+        f"{found[0]:.0%} of gains and {found[1]:.0%} of losses of an autosome found; {false[0]:.2%} of normal "
+        "autosomes "
         f"with a false gain, {false[1]:.2%} with a loss, false or random"
     )
 
@@ -617,7 +623,8 @@ def main() -> None:
     text = [
         "# What is said of a patient",
         "",
-        "A laboratory answers for a patient: a clone is the same gain in two cells or the same loss in three. This page",
+        "A laboratory answers for a patient: a clone is the same gain in two cells or the same loss in",
+        "three. This page",
         "says what `bandbridge predict --patients` makes of real patients and of simulated ones; how to use it is in",
         "[patients](../how-to/patients.md). Everything here is written by one program from the files beside it.",
         "",
@@ -639,7 +646,7 @@ def main() -> None:
         "",
         "## The share of the cells, simulated",
         "",
-        f"A classifier as good as {whose}. In each of 120 rounds an autosome's true rates are drawn from what was",
+        f"A classifier as good as {whose}. In each of 80 rounds an autosome's true rates are drawn from what was",
         f"measured of it, measured anew on {LEARNED_FROM} cells, and 20 cells are counted. Coverage is exact given the",
         "rates. Wanted: 95% at least, and",
         "a median width of at most 1.5 times Clopper and Pearson's, which allows for no error of the counts.",
@@ -656,7 +663,8 @@ def main() -> None:
         "",
         "## Patients put together from single cells",
         "",
-        "20 normal cells of one sex, of different patients; a chromosome is planted into, or taken from, a share of them, and",
+        "20 normal cells of one sex, of different patients; a chromosome is planted into, or taken from, a",
+        "share of them, and",
         "5% of all cells lose one",
         "at random. Rates are measured on one half of the cells, patients put together from the other.",
         "",
@@ -670,12 +678,13 @@ def main() -> None:
         "",
         "## Grades of cells",
         "",
-        "The level of 24 drawn cells each, of classes known:",
+        "The level of 16 drawn cells each, of classes known:",
         "",
         *grades(),
         "",
         "Of real cells no level is known. Spearman's rank correlation of each measure with the share of a cell's",
-        "chromosomes that the model in the box names rightly by themselves is in the last table: a cell that is better to read",
+        "chromosomes that the model in the box names rightly by themselves is in the last table: a cell that",
+        "is better to read",
         "should be read better.",
     ]
     write_text(PAGE, "\n".join(text) + "\n")
