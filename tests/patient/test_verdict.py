@@ -106,6 +106,14 @@ def test_what_is_not_drafted(made, why: str) -> None:
     assert found.text == "" and why in found.why_none
 
 
+def test_a_few_normal_cells_are_no_normal_karyotype() -> None:
+    few = judge("P", cells((2, "XX", {})), rates(alarms=0, normal=4000)).draft
+    assert few.text == "" and "so few may miss" in few.why_none
+    poor = rates(found=25, planted=100, alarms=0, normal=4000)
+    assert judge("P", cells((10, "XX", {})), poor).draft.text == ""
+    assert judge("P", cells((40, "XX", {})), poor).draft.text == "46,XX[40]"
+
+
 def test_a_model_that_misses_half_does_not_call_a_mosaic() -> None:
     made = cells((5, "XX", {"21": 1}), (7, "XX", {}))
     poor = judge("P", made, rates(found=30, planted=100, alarms=0, normal=4000))

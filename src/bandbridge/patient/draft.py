@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.count_rates import CountRates
 from bandbridge.karyotype import AUTOSOMES
 from bandbridge.patient.cells import CountedCell
-from bandbridge.patient.findings import MOST_CHANCE, Finding
+from bandbridge.patient.findings import CLONE_CELLS, MOST_CHANCE, Finding
 from bandbridge.patient.iscn import CellLine, NotWritten, write
+from bandbridge.patient.mosaic import least_shown
 
 #: Fewer cells make no clone, and no draft.
 FEWEST_CELLS = 2
@@ -39,7 +42,8 @@ def draft_of(
 
     None is written of fewer than :data:`FEWEST_CELLS` cells, by a model of which nobody knows how often its counts are
     right, where a change reaches the clone rule and false alarms explain it as often as one time in 1,000, where more
-    than one cell in five fits none of the lines, and for what :func:`bandbridge.patient.iscn.write` does not write.
+    than one cell in five fits none of the lines, where there is no clone and a change in every cell might have been
+    missed in so few (19 times in 20 it must not), and for what :func:`bandbridge.patient.iscn.write` does not write.
     """
     if len(usable) < FEWEST_CELLS:
         return Draft(why_none=f"{counted(len(usable), 'cell')} can be counted, and no clone is made of fewer than two")
@@ -60,9 +64,22 @@ def draft_of(
             shown = ", ".join(f"{cell.name} ({cell.words})" for cell in outside[:5])
             raise NotWritten(f"{len(outside)} of {counted(len(usable), 'cell')} fit none of the lines: {shown}")
         text = write(lines, acquired=acquired)
+        if not clones:
+            _require_enough(len(usable), rates)
     except NotWritten as why:
         return Draft(why_none=str(why))
     return Draft(text, notes=tuple(_notes(outside, findings, clones)))
+
+
+def _require_enough(usable: int, rates: CountRates) -> None:
+    """Raise where a change that is in every cell might be missed: of no clone, so few cells are no evidence."""
+    for direction, needed in CLONE_CELLS.items():
+        worst = min((rates.sensitivity(unit, direction) for unit in AUTOSOMES), key=lambda share: share.value)
+        if not np.isfinite(least_shown(usable, needed, worst)):
+            raise NotWritten(
+                f"no clone in {counted(usable, 'cell')}, but so few may miss a {direction} that is in every cell (of one "
+                f"autosome {worst.value:.0%} are found)"
+            )
 
 
 def _lines(usable: Sequence[CountedCell], clones: Sequence[Finding]) -> tuple[list[CellLine], set[str]]:
