@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +37,6 @@ class Patients:
     ) -> None:
         if classified.classes != CLASSES:
             raise UserError("only a human's 24 classes are counted over cells", "Use a model of these classes.")
-        self._classified = classified
         cells = [sheet.name for sheet in classified.sheets if sheet.name]
         if table is None:
             known = require_patients(cells, classified.patients)
@@ -44,6 +44,7 @@ class Patients:
             known = require_patients(cells, read_patients(Path(table)), str(table))
         else:
             known = require_patients(cells, dict(table))  # of cells that could not be read there is nothing here
+        self._classified = replace(classified, patients=known)  # cells are ranked among those of their patient
         self._verdicts = judge_patients(classified.sheets, known, classified.rates, acquired=acquired)
 
     @property

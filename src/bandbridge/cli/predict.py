@@ -91,7 +91,8 @@ def predict(
     *models, images = places
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     patients = patients or patient_table is not None
-    table = _patients_of(handed, patient_table, cells) if patients else None
+    if patients:
+        handed = _of_patients(handed, patient_table, cells)
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -105,8 +106,8 @@ def predict(
     result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms, grades=patients)
     for line in result.notes:
         note(line)
-    judged = result.patients(table, acquired=acquired) if patients else None
     result.save(out, karyograms=karyograms)
+    judged = result.patients(acquired=acquired) if patients and len(result) else None
     if judged is not None:
         judged.save(out, karyograms=karyograms)
     _tell_of_earlier(out / "karyograms", result if karyograms else None)
@@ -123,16 +124,20 @@ def predict(
         raise ManyErrors("images that could not be read:", lines, others)
 
 
-def _patients_of(handed: Sequence[Handed], table: Path | None, cells: bool) -> dict[str, str]:
-    """The patient of each cell, known before any model works; raises :class:`UserError` where none is."""
+def _of_patients(handed: Sequence[Handed], table: Path | None, cells: bool) -> list[Handed]:
+    """``handed`` with the patient of each cell, before any model works; raises :class:`UserError` where none is."""
+    from dataclasses import replace
+
     from bandbridge.patient.whose import read_patients, require_patients
 
     if not cells:
         raise UserError("a patient's cells are judged as wholes", "Leave --no-cells out, or --patients.")
     named = list(dict.fromkeys(one.cell for one in handed if one.cell))
-    if table is not None:
-        return require_patients(named, read_patients(table), str(table))
-    return require_patients(named, {one.cell: one.patient for one in handed if one.patient})
+    if table is None:
+        require_patients(named, {one.cell: one.patient for one in handed if one.patient})
+        return list(handed)
+    known = require_patients(named, read_patients(table), str(table))
+    return [replace(one, patient=known.get(one.cell, "")) for one in handed]
 
 
 def _tell_of_patients(judged: Patients) -> None:

@@ -77,8 +77,8 @@ def _require_enough(usable: int, rates: CountRates) -> None:
         worst = min((rates.sensitivity(unit, direction) for unit in AUTOSOMES), key=lambda share: share.value)
         if not np.isfinite(least_shown(usable, needed, worst)):
             raise NotWritten(
-                f"no clone in {counted(usable, 'cell')}, but so few may miss a {direction} that is in every cell (of one "
-                f"autosome {worst.value:.0%} are found)"
+                f"no clone in {counted(usable, 'cell')}, but so few may miss a {direction} that is in every cell (of "
+                f"one autosome {worst.value:.0%} are found)"
             )
 
 
