@@ -628,7 +628,7 @@ def main() -> None:
         "says what `bandbridge predict --patients` makes of real patients and of simulated ones; how to use it is in",
         "[patients](../how-to/patients.md). Everything here is written by one program from the files beside it.",
         "",
-        "<!-- not run: minutes; the second line trains for half an hour, the third takes the real sets and an hour -->",
+        "<!-- not run: minutes; the second line trains for an hour, the third takes the real sets and an hour -->",
         "```console",
         "$ python docs/results/patient.py",
         "$ bandbridge study run studies/patient-p.yaml --data-dir DATA --weights-dir WEIGHTS",
@@ -685,7 +685,7 @@ def main() -> None:
         "Of real cells no level is known. Spearman's rank correlation of each measure with the share of a cell's",
         "chromosomes that the model in the box names rightly by themselves is in the last table: a cell that",
         "is better to read",
-        "should be read better.",
+        "should be read better. It is not so here: the ranking is not borne out on real cells.",
     ]
     write_text(PAGE, "\n".join(text) + "\n")
     print(f"written: {PAGE}")
