@@ -81,6 +81,7 @@ FLOORS = (
     Floor("study", "training", "many runs, and their ledger"),
     Floor("explain", "training", "what a classifier sees"),
     Floor("predict", "finished", "classify, doubt, sort a cell"),
+    Floor("patient", "finished", "a patient's cells together"),
     Floor("export", "training", "a model to pass on"),
     Floor("report", "training", "tables, figures, the page"),
     Floor("review", "finished", "the page to correct cells on"),

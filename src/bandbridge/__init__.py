@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bandbridge.api.domains import Advice, Similarity, advise, similarity
     from bandbridge.api.fine_tune import FineTuned, fine_tune
     from bandbridge.api.model import Model, load_model
+    from bandbridge.api.patients import Patients
     from bandbridge.api.predictions import Predictions
     from bandbridge.api.study import Study
     from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
@@ -30,6 +31,7 @@ _HOMES = {
     "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",
     "Model": "api.model",
+    "Patients": "api.patients",
     "Predictions": "api.predictions",
     "Similarity": "api.domains",
     "Study": "api.study",
@@ -49,6 +51,7 @@ __all__ = [
     "FineTuned",
     "ImageFolder",
     "Model",
+    "Patients",
     "Predictions",
     "Similarity",
     "Study",

@@ -48,6 +48,7 @@ READ = {
     "data_dir",
     "weights_dir",
     "natural",
+    "patient_table",
     "images",
     "look",
     "calibrate",

@@ -205,3 +205,49 @@ def test_a_model_without_hashes_and_an_unfinished_run_are_named(bandbridge, exam
     (run / "done.json").unlink()
     found = bandbridge("predict", run, example_home / "new-cells", "--out", tmp_path / "out")
     assert found.code == 0 and "is not finished, by its own account" in found.err
+
+
+@pytest.fixture
+def wards(small_study, tmp_path):
+    """Two patients, a folder each, with two cells each."""
+    cells = [one for one in sorted((small_study.path.parent / "q" / "images").iterdir()) if one.is_dir()]
+    for place, cell in enumerate(cells):
+        shutil.copytree(cell, tmp_path / "ward" / f"P{place // 2 + 1}" / cell.name)
+    return tmp_path / "ward"
+
+
+def test_a_folder_for_each_patient_gives_verdicts(bandbridge, wards, run, tmp_path):
+    out = tmp_path / "out"
+    result = bandbridge("predict", run, wards, "--patients", "--karyograms", "--out", out, "--device", "cpu")
+    assert result.code == 0 and "2 patients" in result.out and "counts: " in result.out, result.err
+    table = pd.read_csv(out / "patients.csv", keep_default_na=False)
+    assert table["patient"].tolist() == ["P1", "P2"] and table["cells"].tolist() == [2, 2]
+    page = (out / "patients.html").read_text(encoding="utf-8")
+    cells = pd.read_csv(out / "cells.csv", keep_default_na=False)
+    assert set(cells["offered"]) <= {"karyotype", "count"} and (cells["bands"] != "").all()
+    for stem in (path.stem for path in (out / "karyograms").glob("*.html")):
+        assert f'href="karyograms/{stem}.html"' in page
+    assert "shown_by" in (out / "patient_findings.csv").read_text()
+
+
+def test_a_table_says_whose_the_cells_are(bandbridge, small_study, run, tmp_path):
+    images = small_study.path.parent / "q" / "images"
+    cells = [one.name for one in sorted(images.iterdir()) if one.is_dir()]
+    table = tmp_path / "patients.csv"
+    table.write_text("cell,patient\n" + "".join(f"{cell},P9\n" for cell in cells[:3]))
+    words = ("predict", run, images, "--patient-table", table, "--device", "cpu")
+    result = bandbridge(*words, "--out", tmp_path / "out")
+    assert result.code == 0 and "1 patient," in result.out, result.err
+    assert pd.read_csv(tmp_path / "out" / "patients.csv")["cells"].tolist() == [3]
+    table.write_text("cell,patient\nno such cell,P9\n")
+    result = bandbridge(*words, "--out", tmp_path / "other")
+    assert result.code == 2 and "no such cell" in result.err and not (tmp_path / "other").exists()
+
+
+def test_where_nobody_says_whose_the_cells_are_it_asks(bandbridge, small_study, run, tmp_path, monkeypatch):
+    images = small_study.path.parent / "q" / "images"
+    monkeypatch.setattr("bandbridge.predict.ensemble.open_models", None)  # it is asked before any model is opened
+    result = bandbridge("predict", run, images, "--patients", "--out", tmp_path / "out")
+    assert result.code == 2 and "nothing says which cells are of one patient" in result.err
+    result = bandbridge("predict", run, images, "--patients", "--no-cells", "--out", tmp_path / "out")
+    assert result.code == 2 and "judged as wholes" in result.err

@@ -29,6 +29,7 @@ class Oracle:
     confidence: Confidence | None = None
     review_below: float | None = 0.9
     bits: int | None = None
+    rates: None = None
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
     def prepare(self, images, cells):

@@ -97,6 +97,7 @@ class Model:
         cells: bool = True,
         keep_images: bool = True,
         bit_depth: int | None = None,
+        grades: bool = False,
         progress: Listener = False,
     ) -> Predictions:
         """Classify every chromosome of ``images`` and say which ones a person should look at.
@@ -106,7 +107,8 @@ class Model:
         flips: average over the four mirror images. cells: place the chromosomes of each cell together. keep_images:
         keep the pictures, which karyograms need, in memory. bit_depth: how many bits the camera used, 8 to 16, of
         images of 16 bits that do not say it; None: those of the training, or as few as hold the brightest pixel of all.
-        progress: True for a display on the console, or a function of a :class:`bandbridge.progress.Step`.
+        grades: say how good each cell is for karyotyping, which takes about as long again. progress: True for a display
+        on the console, or a function of a :class:`bandbridge.progress.Step`.
 
         Images that cannot be read are listed in :attr:`Predictions.refused`. Raises :class:`UserError` where there is
         no image at all.
@@ -117,7 +119,9 @@ class Model:
         """
         handed = hand_over_anything(images, bit_depth)
         with listening(progress):
-            return Predictions(classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images))
+            return Predictions(
+                classify(self._ensemble, handed, flips=flips, joint=cells, keep_images=keep_images, grades=grades)
+            )
 
     def through(self, network: Network) -> Model:
         """Return this model with ``network`` in the place of its own: the same weights, opened by another library.

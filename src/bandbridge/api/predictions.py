@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from PIL import Image
@@ -16,6 +18,9 @@ from bandbridge.errors import UserError
 from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.predict.classify import Classified, cell_table, prediction_table
 from bandbridge.progress import track
+
+if TYPE_CHECKING:
+    from bandbridge.api.patients import Patients
 
 #: Karyograms that a notebook shows of one result.
 _SHOWN_CELLS = 2
@@ -67,6 +72,18 @@ class Predictions:
     def cells(self) -> pd.DataFrame:
         """Return a row for each cell; the columns are those of :func:`bandbridge.predict.classify.cell_table`."""
         return cell_table(self._classified)
+
+    def patients(self, table: str | Path | Mapping[str, str] | None = None, *, acquired: bool = False) -> Patients:
+        """Return what the cells of each patient say together: counts, clones, mosaics, and a draft of the karyotype.
+
+        table: whose each cell is, a CSV file with the columns cell and patient, or a mapping from cells to patients;
+        None: as the images say, by metadata.csv or by a folder for each patient around those of the cells. acquired:
+        whether changes are those of a tissue, which ISCN writes differently, and not of the person. Raises
+        :class:`UserError` where nothing says whose the cells are, or the classes are not a human's.
+        """
+        from bandbridge.api.patients import Patients
+
+        return Patients(self._classified, table, acquired=acquired)
 
     @property
     def flagged(self) -> pd.DataFrame:

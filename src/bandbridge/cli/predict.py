@@ -15,9 +15,16 @@ from bandbridge.progress import note
 from bandbridge.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bandbridge.api.patients import Patients
     from bandbridge.api.predictions import Predictions
     from bandbridge.predict.ensemble import Ensemble
+    from bandbridge.predict.intake import Handed
 
+
+#: Patients that are told of on the terminal, those with a clone first.
+_PATIENTS_SHOWN = 20
 
 Coverage = Annotated[
     float, typer.Option(min=0.5, max=0.999, help="Share of new chromosomes whose class is in their prediction set.")
@@ -47,6 +54,16 @@ def predict(
     karyograms: Annotated[
         bool, typer.Option("--karyograms", help="Draw every cell's karyogram (PNG, PDF, HTML).")
     ] = False,
+    patients: Annotated[
+        bool, typer.Option("--patients", help="Say what the cells of each patient show together, and grade the cells.")
+    ] = False,
+    patient_table: Annotated[
+        Path | None,
+        typer.Option(help="Whose each cell is: a CSV file with the columns cell and patient; with it --patients."),
+    ] = None,
+    acquired: Annotated[
+        bool, typer.Option("--acquired", help="Draft karyotypes as of a tissue (bone marrow), not of a person.")
+    ] = False,
     coverage: Coverage = 0.95,
     wanted_error: WantedError = 0.01,
     bit_depth: BitDepth = None,
@@ -59,7 +76,8 @@ def predict(
 
     A folder of images alone is one cell, too; loose images beside folders of cells are of no known cell.
 
-    Writes predictions.csv, predictions.json and cells.csv. Research use only: this is no diagnosis.
+    Writes predictions.csv, predictions.json and cells.csv; with --patients also patients.csv, patient_findings.csv and
+    patients.html. Research use only: this is no diagnosis.
     """
     import bandbridge as bb
     from bandbridge.predict.confidence import Promise
@@ -72,6 +90,9 @@ def predict(
     refuse_as_images(places[-1])
     *models, images = places
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
+    patients = patients or patient_table is not None
+    if patients:
+        handed = _of_patients(handed, patient_table, cells)
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -82,20 +103,61 @@ def predict(
         note(line)
     if not flips:
         warn_of_upright_training(model.ensemble, "give --flips")
-    result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms)
+    result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms, grades=patients)
     for line in result.notes:
         note(line)
     result.save(out, karyograms=karyograms)
+    judged = result.patients(acquired=acquired) if patients and len(result) else None
+    if judged is not None:
+        judged.save(out, karyograms=karyograms)
     _tell_of_earlier(out / "karyograms", result if karyograms else None)
     if as_json:
         say(result.as_json())
     else:
         _summarise(result, cells)
+        if judged is not None:
+            _tell_of_patients(judged)
     note(f"written to {out}")
     if result.refused:
         lines = [f"{name}: {reason}" for name, reason in result.refused]
         others = "The others are classified; mend these or leave them out." if len(result) else "Mend these."
         raise ManyErrors("images that could not be read:", lines, others)
+
+
+def _of_patients(handed: Sequence[Handed], table: Path | None, cells: bool) -> list[Handed]:
+    """``handed`` with the patient of each cell, before any model works; raises :class:`UserError` where none is."""
+    from dataclasses import replace
+
+    from bandbridge.patient.whose import read_patients, require_patients
+
+    if not cells:
+        raise UserError("a patient's cells are judged as wholes", "Leave --no-cells out, or --patients.")
+    named = list(dict.fromkeys(one.cell for one in handed if one.cell))
+    if table is None:
+        require_patients(named, {one.cell: one.patient for one in handed if one.patient})
+        return list(handed)
+    known = require_patients(named, read_patients(table), str(table))
+    return [replace(one, patient=known.get(one.cell, "")) for one in handed]
+
+
+def _tell_of_patients(judged: Patients) -> None:
+    from bandbridge.dataset.findings import counted
+
+    verdicts = judged.verdicts
+    clones = sum(bool(one.clones) for one in verdicts)
+    drafts = sum(bool(one.draft.text) for one in verdicts)
+    say(f"{counted(len(verdicts), 'patient')}, {clones:,} with a clone, {drafts:,} with a draft for a person to sign")
+    say(f"  counts: {judged.rates_in_words}")
+    order = sorted(verdicts, key=lambda one: (not one.clones, not one.findings))
+    for one in order[:_PATIENTS_SHOWN]:
+        said = one.draft.text or f"no draft: {one.draft.why_none}"
+        say(f"  {one.patient}: {len(one.usable)} of {counted(len(one.cells), 'cell')} counted; {said}")
+        for found in one.findings:
+            if found.kind in ("clone", "unclear"):
+                say(f"    {found.text}")
+        say(f"    {one.excluded}")
+    if len(order) > _PATIENTS_SHOWN:
+        say(f"  ... and {len(order) - _PATIENTS_SHOWN} more in patients.csv and patients.html")
 
 
 def _tell_of_earlier(folder: Path, drawn: Predictions | None) -> None:

@@ -35,6 +35,15 @@ def cells_of_folders(names: Sequence[str], home: str) -> list[str]:
     return [cells[folder] for folder in folders]
 
 
+def patient_of_folder(cell: str) -> str:
+    """Return whose ``cell`` it is by the folder that the folder of the cell lies in; "" where it lies in none.
+
+    >>> [patient_of_folder(cell) for cell in ("P7/cell 1", "ward/P7/cell 1", "cell 1", "")]
+    ['P7', 'ward/P7', '', '']
+    """
+    return cell.rpartition("/")[0]
+
+
 def _unwrapped(names: Sequence[str], home: str) -> tuple[Sequence[str], str]:
     """``names`` and ``home`` without a folder around all others, as programs that pack a folder put there."""
     while all("/" in name for name in names) and any(name.count("/") > 1 for name in names):

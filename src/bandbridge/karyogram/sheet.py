@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bandbridge.karyogram.grade import CellGrade
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -72,11 +74,25 @@ class CountFinding:
 
 
 @dataclass(frozen=True, eq=False)
+class CountEvidence:
+    """How much speaks for more, and for fewer, copies of each class than normal, whatever was decided: in nats.
+
+    gains, losses: float64 [K], of :class:`bandbridge.evaluation.assignment.Assignment`, NaN for the sex chromosomes.
+    sex: the evidence that the cell is neither XX nor XY.
+    """
+
+    gains: np.ndarray
+    losses: np.ndarray
+    sex: float
+
+
+@dataclass(frozen=True, eq=False)
 class CellSheet:
     """The chromosomes of one cell. ``classes``: the names behind the probabilities, in karyotype order.
 
     unknown: why the model does not know cells like this one, a sentence, "" where it does; its counts are then withheld
-    (``findings`` is empty) until a person has placed every chromosome.
+    (``findings`` is empty) until a person has placed every chromosome. evidence: of its counts, None where its
+    chromosomes were not placed together. grade: how good it is for karyotyping, None where it was not graded.
     """
 
     name: str
@@ -84,6 +100,8 @@ class CellSheet:
     chromosomes: tuple[Chromosome, ...]
     findings: tuple[CountFinding, ...] = ()
     unknown: str = ""
+    evidence: CountEvidence | None = None
+    grade: CellGrade | None = None
 
     def of(self, label: str) -> tuple[Chromosome, ...]:
         """Return the chromosomes placed in class ``label`` ("": those placed nowhere), the most certain first."""

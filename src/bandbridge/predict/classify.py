@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.dataset.decode import quiet_pillow
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
-from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
+from bandbridge.evaluation.count_rates import CountRates
+from bandbridge.karyogram.grade import grade_cell
+from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountEvidence, CountFinding
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.confidence import COMPLETE, count_deviating, no_experience
 from bandbridge.predict.ensemble import BATCH, Ensemble, Prepared
@@ -30,6 +32,9 @@ _HELP = "bandbridge evaluate measures it on a few labelled cells of this kind, b
 _UNLIKE = "looks unlike the images the model was trained on"
 _EMPTY = "no chromosome is to be seen in this image"
 _UNSCALED = "judged without scale: fewer than ten chromosomes of its cell are here"
+#: Cells of a patient that are offered for karyotyping; the others are counted.
+KARYOTYPED = 2
+_GRADE_COLUMNS = ("touching", "sharpness", "length_of_1", "bands", "level", "rank", "offered")
 NO_CELL = "judged without scale: which cell it is of is not known"
 
 
@@ -38,7 +43,8 @@ class Classified:
     """Every cell's sheet, chromosomes without a cell in one sheet named "", and the images that could not be read.
 
     labels: the known label of each image by name, "" where none is. refused: (name, reason). notes: what to know of how
-    the images were read.
+    the images were read. patients: whose each named cell is, as far as that is known; a cell that images give to
+    several is of none. rates: how often its counts are right, None where that is not known.
     """
 
     classes: tuple[str, ...]
@@ -46,16 +52,25 @@ class Classified:
     labels: dict[str, str]
     refused: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    patients: Mapping[str, str] = field(default_factory=dict)
+    rates: CountRates | None = None
 
 
 def classify(
-    ensemble: Ensemble, handed: Sequence[Handed], *, flips: bool = False, joint: bool = True, keep_images: bool = True
+    ensemble: Ensemble,
+    handed: Sequence[Handed],
+    *,
+    flips: bool = False,
+    joint: bool = True,
+    keep_images: bool = True,
+    grades: bool = False,
 ) -> Classified:
     """Classify every image of ``handed``.
 
     ``flips`` averages over mirror images. ``joint`` assigns the chromosomes of each cell together, where the classes
     are a human's 24; each keeps its own opinion beside that. ``keep_images`` False drops the pictures, with which a
-    large set would fill the memory. Images that cannot be read are listed and stop nothing.
+    large set would fill the memory. ``grades`` says how good each named cell is for karyotyping, by
+    :func:`bandbridge.karyogram.grade.grade_cell`. Images that cannot be read are listed and stop nothing.
     """
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
@@ -68,11 +83,13 @@ def classify(
                 named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
                 cells = [one.cell for one in kept]
                 judged = judge_images(
-                    ensemble, named, flips=flips, keep_images=keep_images, cells=cells, prepared=prepared
+                    ensemble, named, flips=flips, keep_images=keep_images or grades, cells=cells, prepared=prepared
                 )
                 found += zip(kept, judged, strict=True)
     given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
+    if grades:
+        sheets = [_graded(sheet, keep_images) for sheet in track(sheets, len(sheets), "grading cells")]
     labels = {one.name: one.label for one in handed}
     notes = [
         line for depth in {one.depth for one in handed} if depth is not None for line in depth.remarks(ensemble.bits)
@@ -82,7 +99,25 @@ def classify(
         notes += [f"{sheet.name}: {no_cell(len(sheet.chromosomes))}" for sheet in crowds[:_CROWDS_SHOWN]]
         if len(crowds) > _CROWDS_SHOWN:
             notes.append(f"... and {len(crowds) - _CROWDS_SHOWN} more such cells")
-    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes))
+    patients = _patients(handed)
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, ensemble.rates)
+
+
+def _graded(sheet: CellSheet, keep_images: bool) -> CellSheet:
+    named = [(one.placed, one.image) for one in sheet.chromosomes if _EMPTY not in one.reasons]
+    grade = grade_cell(named) if sheet.name and sheet.classes == CLASSES and len(named) >= FEWEST else None
+    if not keep_images:
+        nothing = np.zeros((0, 0), dtype=np.uint8)
+        sheet = replace(sheet, chromosomes=tuple(replace(one, image=nothing) for one in sheet.chromosomes))
+    return replace(sheet, grade=grade)
+
+
+def _patients(handed: Sequence[Handed]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for one in handed:
+        if one.cell and one.patient:
+            found.setdefault(one.cell, set()).add(one.patient)
+    return {cell: min(names) for cell, names in found.items() if len(names) == 1}
 
 
 def judge_images(
@@ -172,7 +207,8 @@ def assign_sheet(sheet: CellSheet, ensemble: Ensemble) -> CellSheet:
         for one, index, margin in zip(seen, found.classes, found.margins, strict=True)
     }
     placed = tuple(told.get(id(one), one) for one in sheet.chromosomes)
-    return replace(sheet, chromosomes=placed, findings=findings, unknown=unknown)
+    evidence = CountEvidence(found.gains, found.losses, found.sex_log_odds)
+    return replace(sheet, chromosomes=placed, findings=findings, unknown=unknown, evidence=evidence)
 
 
 def _unknown(cell: Sequence[Chromosome], deviating: int, ensemble: Ensemble) -> str:
@@ -270,8 +306,12 @@ def cell_table(result: Classified) -> pd.DataFrame:
     ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one. ``unknown`` says why
     the model does not know such cells, empty where it does: findings are then withheld. ``scale_error`` is how far the
     scale of the cell can be wrong that its chromosomes were judged by, percent (standard error); empty where none was.
+
+    touching, sharpness, length_of_1, bands and level are those of :class:`bandbridge.karyogram.grade.CellGrade`, empty
+    where the cell was not graded; rank is its place by them among the cells of its patient, or among all where none is
+    known; offered is "karyotype" for the first two of them, and "count".
     """
-    rows = []
+    rows, offers = [], _ranks(result)
     for sheet in result.sheets:
         if not sheet.name:
             continue
@@ -286,7 +326,31 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "evidence": sheet.findings[0].log_odds if sheet.findings else None,
                 "unknown": sheet.unknown,
                 "scale_error": round(100 * sheet.chromosomes[0].scale_error, 1),
+                **_grade_row(sheet, offers.get(sheet.name)),
             }
         )
     names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown", "scale_error"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS])
+
+
+def _grade_row(sheet: CellSheet, rank: int | None) -> dict[str, Any]:
+    grade = sheet.grade
+    if grade is None or rank is None:
+        return dict.fromkeys(_GRADE_COLUMNS)
+    values = (grade.touching, grade.sharpness, grade.length_of_1, grade.bands)
+    measures = dict(zip(_GRADE_COLUMNS, (round(value, 2) for value in values), strict=False))
+    offered = "karyotype" if rank <= KARYOTYPED else "count"
+    return measures | {"level": grade.level or None, "rank": rank, "offered": offered}
+
+
+def _ranks(result: Classified) -> dict[str, int]:
+    """The place of each graded cell among those of its patient, or of all of no known one: 1 for the best."""
+    of_patient: dict[str, list[tuple[float, str]]] = {}
+    for sheet in result.sheets:
+        if sheet.name and sheet.grade is not None:
+            score = sheet.grade.score
+            worst = sheet.unknown or np.isnan(score)
+            of_patient.setdefault(result.patients.get(sheet.name, ""), []).append(
+                (1.0 if worst else -score, sheet.name)
+            )
+    return {name: place for cells in of_patient.values() for place, (_, name) in enumerate(sorted(cells), start=1)}

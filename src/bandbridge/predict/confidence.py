@@ -34,6 +34,7 @@ from bandbridge.evaluation.assignment import assign_cell
 from bandbridge.evaluation.assignment_trial import CellLogits, choose_weight, perturb_cell
 from bandbridge.evaluation.calibration import expected_calibration_error
 from bandbridge.evaluation.conformal import Guarantee, calibrate, lac_scores
+from bandbridge.evaluation.count_rates import CountRates, measure_rates
 from bandbridge.evaluation.counts import Constitution, CountCosts, learn_costs
 from bandbridge.evaluation.crossfit import true_deviations
 from bandbridge.evaluation.flagging import ReviewThreshold, choose_threshold
@@ -95,12 +96,47 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[Finite, Field(ge=0, le=1)]
 
 
+Tally = tuple[tuple[NonNegativeInt, NonNegativeInt], ...]
+
+
+class MeasuredCounts(BaseModel):
+    """:class:`bandbridge.evaluation.count_rates.CountRates` as JSON: a row for each of its units, gains and losses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    found: Tally
+    planted: Tally
+    alarms: Tally
+    cells: Tally
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        self.rates()  # raises ValueError
+        return self
+
+    @classmethod
+    def of(cls, rates: CountRates) -> Self:
+        """Return ``rates`` as they are written."""
+        names = ("found", "planted", "alarms", "cells")
+        tables = {name: tuple(map(tuple, getattr(rates, name).tolist())) for name in names}
+        return cls(**tables, source=rates.source)
+
+    def rates(self) -> CountRates:
+        """Return what was measured. Raises ValueError where the tables do not fit together."""
+        found, planted, alarms, cells = (
+            np.array(table, dtype=np.int64) for table in (self.found, self.planted, self.alarms, self.cells)
+        )
+        return CountRates(found, planted, alarms, cells, self.source)
+
+
 class Counts(BaseModel):
     """:class:`CountCosts` as JSON, learned from ``cells`` cells.
 
     suspect_above: a deviation that the prices overruled is still worth a word when its log-odds reach this.
     most_deviating: in how many classes the count of one of those cells deviated at most, by its labels or as it was
-    placed (:func:`count_deviating`); None where an earlier build did not count it.
+    placed (:func:`count_deviating`); None where an earlier build did not count it. rates: how often gains and losses
+    are found and invented in those cells; None where an earlier build did not measure it, or no cell was normal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +149,7 @@ class Counts(BaseModel):
     weight: Annotated[Finite, Field(ge=0)]
     suspect_above: Lowest
     most_deviating: NonNegativeInt | None = None
+    rates: MeasuredCounts | None = None
 
     def costs(self) -> CountCosts:
         """Return the prices for :func:`bandbridge.evaluation.assignment.assign_cell`."""
@@ -320,7 +357,17 @@ def _learn_counts(
         weight=weight,
         suspect_above=_suspect_above(whole, weighted),
         most_deviating=_most_deviating(whole, weighted),
+        rates=_measured(whole, weighted, seed),
     )
+
+
+def _measured(cells: Sequence[CellLogits], costs: CountCosts, seed: int) -> MeasuredCounts | None:
+    """What the counts of the held-out cells are worth; ``costs`` are a few numbers learned from all of them."""
+    source = f"the model's own {counted(len(cells), 'cell')} that were held out of its training"
+    try:
+        return MeasuredCounts.of(measure_rates(cells, costs, seed, source, each=1))
+    except ValueError:
+        return None
 
 
 def _suspect_above(cells: Sequence[CellLogits], costs: CountCosts) -> float:

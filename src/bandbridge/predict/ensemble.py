@@ -14,10 +14,12 @@ from bandbridge.boxes import at_home
 from bandbridge.dataset.by_cell import lacks_scale, prepare_and_trust, shows_nothing
 from bandbridge.dataset.prepare import Preparation
 from bandbridge.errors import ManyErrors, UserError
+from bandbridge.evaluation.count_rates import CountRates
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.extras import is_installed
 from bandbridge.machine import require_device, sees_gpu
 from bandbridge.model.config import read_config
+from bandbridge.predict.box_rates import rates_of_box
 from bandbridge.predict.confidence import Confidence, Promise, energies, fit_confidence, read_confidence
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
@@ -106,6 +108,18 @@ class Ensemble:
     def confidence(self) -> Confidence | None:
         """The confidence whose promises are printed: the first member's that has one."""
         return next((one for one in self.confidences if one is not None), None)
+
+    @property
+    def rates(self) -> CountRates | None:
+        """How often the counts of a cell are right: as measured for a model in the box, else as its confidence has it.
+
+        None for several models, whose counts together nobody has measured, and where it is not known.
+        """
+        if len(self.members) > 1:
+            return None
+        measured = rates_of_box(self.members[0].folder)
+        counts = self.confidence.counts if self.confidence is not None else None
+        return measured or (counts.rates.rates() if counts is not None and counts.rates is not None else None)
 
     @property
     def review_below(self) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
 from bandbridge.dataset.by_cell import group_by_cell
-from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home
+from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home, patient_of_folder
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class Handed:
     """An image by name, the cell it belongs to ("" unknown), its label where one is known, and how to read it.
 
-    depth: the scale of the set that it came with, None where it came alone.
+    depth: the scale of the set that it came with, None where it came alone. patient: whose cell it is, "" unknown.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Handed:
     label: str
     read: Callable[[], bytes]
     depth: SetDepth | None = None
+    patient: str = ""
 
     def gray(self, expected: int | None = None) -> np.ndarray:
         """Return it as uint8 gray [H, W]; expected: the bits of the images that a model was trained on.
@@ -75,7 +76,7 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
         raise UserError(
             f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
         )
-    refuse_odd_names([name for one in found for name in (one.name, one.cell)], "names of images")
+    refuse_odd_names([name for one in found for name in (one.name, one.cell, one.patient)], "names of images")
     return on_one_scale(found, bit_depth) if bit_depth or found[0].depth is None else found
 
 
@@ -89,7 +90,12 @@ def hand_over_dataset(dataset: ImageFolder) -> list[Handed]:
     """Return every image of ``dataset``, in the order of its table."""
     return [
         Handed(
-            row["file_name"], row["cell"], row["label"], partial(dataset.read_bytes, row["file_name"]), dataset.depth
+            row["file_name"],
+            row["cell"],
+            row["label"],
+            partial(dataset.read_bytes, row["file_name"]),
+            dataset.depth,
+            row["patient"],
         )
         for row in dataset.samples.to_dict("records")
     ]
@@ -99,7 +105,7 @@ def _folder(place: Path) -> list[Handed]:
     names = image_files(place)
     cells = cells_of_folders(names, name_of_home(place))
     return [
-        Handed(name, cell, "", partial(read_bounded, place / name, MAX_IMAGE_BYTES))
+        Handed(name, cell, "", partial(read_bounded, place / name, MAX_IMAGE_BYTES), patient=patient_of_folder(cell))
         for name, cell in zip(names, cells, strict=True)
     ]
 
@@ -110,7 +116,8 @@ def _archive(place: Path) -> list[Handed]:
     names = sorted(contents)
     cells = cells_of_folders(names, name_of_home(place))
     return [
-        Handed(name, cell, "", partial(contents.__getitem__, name)) for name, cell in zip(names, cells, strict=True)
+        Handed(name, cell, "", partial(contents.__getitem__, name), patient=patient_of_folder(cell))
+        for name, cell in zip(names, cells, strict=True)
     ]
 
 
