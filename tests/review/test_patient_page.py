@@ -13,6 +13,7 @@ import pytest
 from tests.review.conftest import OWN, NamedAnalyst, picture
 
 from bandbridge.errors import UserError
+from bandbridge.karyotype import AUTOSOMES
 from bandbridge.review.coded import KEY, TABLE, codes_of, keep_names
 from bandbridge.review.log import Reader
 from bandbridge.review.patient_page import export_patient, page_of
@@ -140,3 +141,22 @@ def test_the_page_and_the_dataset_come_by_the_browser_with_names_or_with_codes(b
     assert b"Jane" not in everything and b"21c-unsure" not in everything
     assert {row["cell"][:5] for row in rows} == {"cell-"} and {row["patient"][:8] for row in rows} == {"patient-"}
     assert (review.store.folder / TABLE).is_file()
+
+
+def test_what_the_cells_show_together_is_counted_as_the_readers_left_it(store):
+    """A third 21 in two of three closed cells is a clone, 7 lost in one is not; a cell still open is not counted."""
+    files = [f"{label}{copy}.png" for label in (*AUTOSOMES, "X") for copy in "ab"]
+    more = {"c1": ["21c.png"], "c2": ["21c.png"], "c3": [], "c4": ["21c.png"]}
+    for number, (name, extra) in enumerate(more.items()):
+        kept = [file for file in files if (name, file) != ("c3", "7b.png")]
+        images = [(file, picture(100 * number + seed)) for seed, file in enumerate([*kept, *extra])]
+        held = tuple((file, store.put_image(pixels)) for file, pixels in images)
+        cell, _ = store.add_cell(Incoming(name, held, "p7"))
+        store.save_sheet(cell, NamedAnalyst().sheet(name, images), "m")
+    for cell, kind in ((1, "accept"), (2, "count"), (3, "accept")):
+        store.change(cell, kind, (1,), by=ANNA)
+    first, *rest = page_of(store, "p7").together
+    assert first.startswith("3 cells counted: XX in 3; with 3 cells a mosaic of less than 63%")
+    assert rest[0].startswith("21 gained in 2 of 3 cells: clone") and rest[0].endswith(": c1, c2")
+    assert rest[1].startswith("7 lost in 1 of 3 cells: random loss, no clone") and rest[1].endswith(": c3")
+    assert len(rest) == 2

@@ -23,6 +23,9 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.karyogram.drawing import DISCLAIMER, draw_karyogram
 from bandbridge.karyogram.page import inline_image
+from bandbridge.karyotype import CLASSES
+from bandbridge.patient.cells import CountedCell
+from bandbridge.patient.verdict import judge
 from bandbridge.review.accepted import EXPORTS, free_name, pack
 from bandbridge.review.coded import coded, coded_record
 from bandbridge.review.database import Store
@@ -78,6 +81,7 @@ class PatientPage:
 
     patient: str
     summary: str
+    together: tuple[str, ...]
     signatures: tuple[Signature, ...]
     cells: tuple[PageCell, ...]
     changes: tuple[Change, ...]
@@ -138,6 +142,7 @@ def page_of(store: Store, patient: str, codes: Codes | None = None) -> PatientPa
     return PatientPage(
         called,
         f"{counted(len(records), 'cell')}: {', '.join(closed)}",
+        tuple(_together([one for one in sheets.values() if one.record.accepted or one.record.counted])),
         tuple(replace(one, at=_time(one.at)) for one in store.signatures(patient)),
         tuple(_cell(one, sheets.get(one.id)) for one in records),
         tuple(_changes(own, sheets, codes)),
@@ -158,6 +163,23 @@ def _cell(record: CellRecord, stored: StoredSheet | None) -> PageCell:
     picture = draw_karyogram(sheet, _WIDTH) if record.accepted else None
     by_person = sum(one.corrected for one in sheet.chromosomes)
     return PageCell(sheet.name, state, len(sheet.chromosomes), counts, by_person, picture)
+
+
+def _together(closed: Sequence[StoredSheet]) -> Iterator[str]:
+    """Say what the cells that readers have closed show together, by the rule of clones alone.
+
+    They are counted as they stand: nothing is known of how often these readers, with this model, miss a change.
+    """
+    if any(one.sheet.classes != CLASSES for one in closed):
+        return
+    verdict = judge("", [CountedCell.of(recount(one.sheet)) for one in closed], None)
+    sexes = ", ".join(f"{name or 'no X or Y'} in {count}" for name, count in verdict.sexes.most_common())
+    yield f"{counted(len(verdict.usable), 'cell')} counted{f': {sexes}' if sexes else ''}; {verdict.excluded}"
+    for found in verdict.findings:
+        yield f"{found.text}: {', '.join(found.cells)}"
+    for cell in verdict.cells:
+        if cell.excluded:
+            yield f"{cell.name} is not counted: {cell.excluded}"
 
 
 def _changes(log: Sequence[Entry], sheets: dict[int, StoredSheet], codes: Codes | None) -> Iterator[Change]:
@@ -281,6 +303,8 @@ def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
         f"{one.reader}, {one.role} reader, {one.at} UTC{'' if one.stands else ': cells were changed since'}"
         for one in page.signatures
     ]
+    if page.together:
+        parts.append(("What the cells show together", list(page.together)))
     parts.append(("Signed", signed or ["Nobody has signed these cells."]))
     parts.append(
         (
