@@ -144,6 +144,12 @@ def run_(
     devices_per_run: Annotated[
         int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
     ] = 1,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help='Show every epoch in MLflow too, in this folder; pip install "bandbridge\\[mlflow]".'
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Train anew, unasked, where finished runs are of another set or preparation.")
     ] = False,
@@ -173,6 +179,7 @@ def run_(
         skip_unavailable=skip_unavailable,
         devices_per_run=devices_per_run,
         ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,
+        mlflow=mlflow,
         confirm=None if yes else _confirm,
     )
 

@@ -27,7 +27,7 @@ from bandbridge.evaluation.predictions import FACTS, class_names, logits_of
 from bandbridge.files import is_present, read_regular
 from bandbridge.seal import parsed, read_done, read_product, read_run, remake, require_unaltered
 from bandbridge.study.held_out import held_out_predictions
-from bandbridge.study.ledger import ENVIRONMENT, Ledger, history_of
+from bandbridge.study.ledger import ENVIRONMENT, HISTORY, Ledger, history_of
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
@@ -129,7 +129,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
         if not facts:
             raise UserError(f"{folder} has no run.json", remake(folder))
         ran = parsed(_Environment, read_product(folder / ENVIRONMENT), folder / ENVIRONMENT, remake(folder))
-        require_unaltered(folder / "history.json")
+        require_unaltered(folder / HISTORY)
         epochs = history_of(folder)
         versions = {"bandbridge": ran.bandbridge, "python": ran.python, **ran.packages}
         yield PackedRun(
