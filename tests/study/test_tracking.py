@@ -46,7 +46,7 @@ def read(folder: Path, experiment: str = "small") -> dict[str, Any]:
 
 
 def history(folder: Path, run: Any) -> list[dict[str, float]]:
-    """The history of a run as MLflow reads it, in the form of history.json; an epoch that is there twice is an error."""
+    """The history of a run as MLflow reads it, as history.json has it; fails where an epoch is there twice."""
     entries: dict[int, dict[str, float]] = {}
     for name in run.data.metrics:
         for one in client(folder).get_metric_history(run.info.run_id, name):

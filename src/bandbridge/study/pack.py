@@ -48,14 +48,16 @@ class _Environment(BaseModel):
     python: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
     device: str = ""
+    started: str = ""
 
 
-def pack_study(study: Study, root: Path, path: Path) -> Packed:
+def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None) -> Packed:
     """Write what the finished runs of ``study`` under ``root`` are and predict to ``path``: see :class:`Pack`.
 
     Packed are the predictions of the checkpoint that the protocol reports. Everything is read with its seal compared;
-    the datasets must be at hand. Raises :class:`UserError` where no run is finished, a run is damaged or predicts other
-    images than its fold holds, or ``path`` is a pack of finished runs that this one would not hold, or no pack.
+    the datasets must be at hand. report: a page of HTML to put in. Raises :class:`UserError` where no run is finished,
+    a run is damaged or predicts other images than its fold holds, or ``path`` is a pack of finished runs that this one
+    would not hold, or no pack.
     """
     before = _packed_before(path)
     ledger = Ledger(root)
@@ -68,7 +70,7 @@ def pack_study(study: Study, root: Path, path: Path) -> Packed:
             f"{path} holds {counted(len(lost), 'finished run')} that would be lost: {first_few(lost)}",
             "Name the folder that has these runs with --runs, or another file with --out.",
         )
-    size = write_pack(path, Pack(facts, _logits(study, ledger, facts)))
+    size = write_pack(path, Pack(facts, _logits(study, ledger, facts)), report)
     return Packed(len(facts.run_ids), facts.planned, size)
 
 
@@ -142,6 +144,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
             epochs=done.epochs,
             best_epoch=done.best_epoch,
             seconds=round(sum(epoch.seconds for epoch in epochs), 3) if epochs else None,
+            started=ran.started,
             checkpoints=(reported,) if run.predicts and run.task in targets else (),
         )
 
