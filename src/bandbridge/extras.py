@@ -41,8 +41,8 @@ _CALLED = {
 }
 
 #: What a package looks for in the environment as it is imported. onnxruntime, from 1.31 on, and mlflow tell their
-#: makers of the machine and of the program that runs them, unless they are told not to; mlflow keeps to folders on
-#: request only, and would have a database.
+#: makers of the machine and of the program that runs them, unless they are told not to. mlflow would have a database,
+#: and writes into a plain folder on request only.
 _SET_BEFORE = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
     "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"},
