@@ -55,6 +55,7 @@ def test_one_that_is_broken_says_why_and_one_of_no_extra_is_a_fault_of_ours(monk
 def test_every_extra_that_is_named_brings_its_package() -> None:
     project = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]
     named = {"lightning_fabric": "lightning-fabric", "sklearn": "scikit-learn"}
+    named |= {"skimage": "scikit-image", "mlflow": "mlflow-skinny"}
     core = [need.partition(">")[0] for need in project["dependencies"]]
     for package, extra in EXTRAS.items():
         wanted = named.get(package, package)
