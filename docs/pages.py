@@ -147,7 +147,7 @@ def _row(parameter: Any) -> str | None:
     else:
         name = ", ".join(f"`{one}`" for one in (*parameter.opts, *parameter.secondary_opts))
     default = parameter.default
-    shown = "" if default is None or default in (False, True, ()) or callable(default) else f"`{default}`"
+    shown = "" if default is None or default in (False, True, (), "") or callable(default) else f"`{default}`"
     if parameter.required:
         shown = "needed"
     return f"| {name} | {shown} | {_plain(parameter.help or '').replace('|', chr(92) + '|')} |"

@@ -40,15 +40,22 @@ _CALLED = {
     "ray": "Ray",
 }
 
+#: What a package looks for in the environment as it is imported. onnxruntime, from 1.31 on, and mlflow tell their
+#: makers of the machine and of the program that runs them, unless they are told not to. mlflow would have a database,
+#: and writes into a plain folder on request only.
+_SET_BEFORE = {
+    "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
+    "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true"},
+}
+
 
 def need(module: str, extra: str | None = None) -> ModuleType:
     """Import ``module``; :class:`UserError` with the command that installs it where it is absent or broken.
 
     extra: the one to name, where that is not the one of :data:`EXTRAS`.
     """
-    if module.startswith("onnxruntime"):
-        # From 1.31 on it tells its maker of the machine and the program that runs it, unless this is set before.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    for name, value in _SET_BEFORE.get(module.partition(".")[0], {}).items():
+        os.environ.setdefault(name, value)
     try:
         return importlib.import_module(module)
     except ImportError as fault:

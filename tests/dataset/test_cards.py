@@ -134,6 +134,19 @@ def test_numbers_for_ten_thousand_rows_and_a_text_after_them(datasets, tmp_path)
     write_text(tmp_path / "mine" / "metadata.csv", table)
     assert by_the_line(tmp_path / "mine")[0]["cell"][:] == cells
     assert datasets.load_dataset(str(tmp_path / "mine"), split="train")["cell"][:] == cells
+    # As it was before there were cards, and without the types that the line states.
+    (tmp_path / "mine" / CARD).unlink()
+    with pytest.raises(datasets.exceptions.DatasetGenerationError):
+        datasets.load_dataset("imagefolder", data_files=str(tmp_path / "mine" / "metadata.csv"), split="train")
+
+
+def test_without_card_and_line_labels_of_autosomes_are_places_and_move_up_by_one(datasets, tmp_path):
+    """What the two are there for: should datasets come to read such a set right, they may go."""
+    folder = imported(tmp_path, ("a", "b"), ("1", "2", "21"))
+    (folder / CARD).unlink()
+    found = datasets.load_dataset(str(folder), split="train")
+    moved = found.cast_column("label", datasets.ClassLabel(names=list(CLASSES)))
+    assert {CLASSES[number] for number in moved["label"]} == {"2", "3", "22"}
 
 
 def test_a_column_of_depths_is_in_the_card(datasets, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bandbridge.errors import UserError
 from bandbridge.export.folder import complete_folder
@@ -84,8 +85,45 @@ def test_transformers_opens_a_folder_that_afe3cdb_made_once_it_is_completed(tmp_
     transformers = pytest.importorskip("transformers", reason="needs bandbridge[dev]")
     folder = Path(shutil.copytree(BEFORE, tmp_path / "old"))
     classifier = open_classifier(folder, device="cpu")
+    with pytest.raises(TypeError, match="num_classes"):
+        transformers.AutoModelForImageClassification.from_pretrained(folder)
     assert complete_folder(folder)
     pixels = torch.randn(2, 3, classifier.preparation.size, classifier.preparation.size)
     network = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     with torch.inference_mode():
         assert torch.equal(network(pixels).logits, classifier.model(pixels))
+
+
+@pytest.mark.parametrize("home", ["example", "afe3cdb"])
+@pytest.mark.parametrize("reader", ["timm", "transformers"])
+def test_transforms_of_a_folder_of_before_cut_both_ends_off_until_it_is_completed(example_home, tmp_path, home, reader):
+    """What tests/export/test_readers.py asks of folders of today, and that it fails on those of before."""
+    folder = tmp_path / "old"
+    if home == "example":
+        old(example_home / "models" / "mine", folder)
+    else:
+        shutil.copytree(BEFORE, folder)
+    ends = {}
+    for state in ("before", "after"):
+        gray = _seen(folder, reader)
+        ends[state] = gray[0, gray.shape[1] // 2], gray[-1, gray.shape[1] // 2]
+        complete_folder(folder)
+    assert max(abs(shade - 128) for shade in ends["before"]) < 10, "the middle of the chromosome"
+    assert ends["after"][0] > 200 and ends["after"][1] < 55
+
+
+def _seen(folder: Path, reader: str) -> np.ndarray:
+    """What the reader's own transform makes of a long image, white at one end, black at the other: [S, S], 0..255."""
+    timm = pytest.importorskip("timm")
+    tall = np.full((120, 30), 128, dtype=np.uint8)
+    tall[:12], tall[-12:] = 255, 0
+    image = Image.fromarray(tall).convert("RGB")
+    if reader == "timm":
+        data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{folder}", pretrained=True))
+        pixels = timm.data.create_transform(**data)(image)
+    else:
+        transformers = pytest.importorskip("transformers", reason="needs bandbridge[dev]")
+        pixels = transformers.AutoImageProcessor.from_pretrained(folder)(image)["pixel_values"][0]
+        data = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    mean, std = (np.reshape(data[key], (3, 1, 1)) for key in ("mean", "std"))
+    return (np.asarray(pixels) * std + mean)[0] * 255

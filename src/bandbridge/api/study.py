@@ -26,6 +26,7 @@ from bandbridge.progress import Listener, format_duration, in_place, listening, 
 from bandbridge.study import plan as planning
 from bandbridge.study.ledger import Ledger, RunState
 from bandbridge.study.run import PlannedRun, distinct
+from bandbridge.study.tracking import Tracker, Tracking, open_tracking
 from bandbridge.study.versions import other_versions
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Study:
         threads_per_run: int | None = None,
         devices_per_run: int = 1,
         ray: Any = None,
+        mlflow: str | Path | None = None,
         progress: Listener = False,
         confirm: Callable[[str], bool] | None = None,
     ) -> Outcome:
@@ -268,9 +270,11 @@ class Study:
         one, or more where fewer runs than cores can go at once. The predictions do not depend on ``jobs``; by
         floating-point order they do on ``threads_per_run``, so a run that goes on keeps the threads it was begun with.
         devices_per_run: GPUs that share each batch of a run. ray: a :class:`bandbridge.study.ray_executor.Cluster` to
-        train on. progress: True for a display on the console, or a function of a
-        :class:`bandbridge.progress.Step`. confirm: asked, with what has changed, where finished runs belong to another
-        version of a set, or differ in the preparation alone, and would be trained anew; None: they are, and it is said.
+        train on. mlflow: a folder in which MLflow shows every epoch, and what was finished before too, in an experiment
+        of the study's name; nothing is there twice, however often the call goes on. progress: True for a display on the
+        console, or a function of a :class:`bandbridge.progress.Step`. confirm: asked, with what has changed, where
+        finished runs belong to another version of a set, or differ in the preparation alone, and would be trained anew;
+        None: they are, and it is said.
 
         Raises :class:`UserError` for what is missing before anything is trained, where ``confirm`` says no, and for
         runs that failed after all others are done.
@@ -282,7 +286,8 @@ class Study:
             self._planned = planning.open_study(self.path, self._data_dir)
         selected, started = self.select(only), time.monotonic()
         with listening(progress):
-            executor = self._executor("cpu" if ray else device, deadline, devices_per_run)
+            tracking = None if mlflow is None else open_tracking(mlflow, self.name)
+            executor = self._executor("cpu" if ray else device, deadline, devices_per_run, tracking)
             if skip_unavailable:
                 selected = executor.available(selected)
             else:
@@ -301,6 +306,7 @@ class Study:
             with status("preparing") as update:
                 executor.show, executor.live = update, update if in_place() else None
                 outcome = self._carry_out(executor, selected, sharing, ray)
+                Tracker(tracking, note).show_finished(distinct(selected), executor.ledger)
             for line in _in_words(outcome, time.monotonic() - started):
                 note(line)
         if outcome.failed:
@@ -357,16 +363,16 @@ class Study:
         result = estimate(self._planned, pending, self._ledger, device, *places, ranks)
         return replace(result, sharing=sharing)
 
-    def _executor(self, device: str, deadline: float | None, devices: int) -> Executor:
+    def _executor(self, device: str, deadline: float | None, devices: int, tracking: Tracking | None) -> Executor:
         arguments = (self._planned, self._ledger.root, device, self._weights_dir, deadline)
         self._keep_given()
         if devices > 1:
             from bandbridge.study.parallel import ParallelExecutor
 
-            return ParallelExecutor(*arguments, devices=devices)
+            return ParallelExecutor(*arguments, devices=devices, tracking=tracking)
         from bandbridge.study.execute import Executor
 
-        return Executor(*arguments)
+        return Executor(*arguments, tracking=tracking)
 
     def _keep_given(self) -> None:
         """Keep beside the runs what the models from elsewhere that they start from were trained on."""

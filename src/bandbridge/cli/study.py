@@ -144,6 +144,12 @@ def run_(
     devices_per_run: Annotated[
         int, typer.Option(min=1, help="GPUs of this machine that share each batch of a run, for large sets.")
     ] = 1,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help='Show every epoch in MLflow too, in this folder; pip install "bandbridge\\[mlflow]".'
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Train anew, unasked, where finished runs are of another set or preparation.")
     ] = False,
@@ -173,6 +179,7 @@ def run_(
         skip_unavailable=skip_unavailable,
         devices_per_run=devices_per_run,
         ray=_cluster(address, device, cpus_per_run, gpus_per_run) if executor_kind == "ray" else None,
+        mlflow=mlflow,
         confirm=None if yes else _confirm,
     )
 
@@ -372,17 +379,33 @@ def pack(
     out: Annotated[Path, typer.Option(metavar="FILE.zip", help="The pack to write.", callback=given_file)],
     data_dir: DataDir = None,
     runs: Runs = DEFAULT_RUNS,
+    report: Annotated[
+        bool, typer.Option("--report", help="Put the report in too, without pictures of chromosomes.")
+    ] = False,
 ) -> None:
     """Write what the finished runs are and predict as one small file, from which results can be made again.
 
-    It holds the study file, the folds, and of each run its record, versions, time and predictions, in half precision.
-    A pack that is there already is written over by one that holds all its runs.
+    It holds the study file, the folds, and of each run its record, versions, time and predictions, in half precision,
+    and is an RO-Crate: ro-crate-metadata.json tells other programs what it is. A pack that is there already is written
+    over by one that holds all its runs.
     """
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
 
-    packed = pack_study(open_study(study_file, data_dir), runs, out)
+    study = open_study(study_file, data_dir)
+    packed = pack_study(study, runs, out, _page(study_file, data_dir, runs) if report else None)
     say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
+
+
+def _page(study_file: Path, data_dir: Path | None, runs: Path) -> bytes:
+    """Return the report as far as it is made of predictions alone: whoever packs it passes no image on."""
+    import tempfile
+
+    import bandbridge as bb
+
+    study = bb.Study.read(study_file, data_dir=data_dir, runs=runs)
+    with tempfile.TemporaryDirectory() as place:
+        return study.report(place, cases=False, attention=False, similarity=False).read_bytes()
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 A pack is a zip of ``pack.json`` and, for each run and packed checkpoint, ``logits/<run id>-<checkpoint>.npy``: float16
 [N, C], a row for each image that the run's fold holds out, in the order in which ``pack.json`` lists the images of the
-task, once for all runs. Its last 64 bytes, the comment of the zip, are the SHA-256 of all that is before them. One
-content gives the same bytes wherever zlib does.
+task, once for all runs. ``ro-crate-metadata.json`` tells other programs what it is (``crate.py``; earlier packs have
+none), and ``report.html`` is the study's report where that was asked for; no number is read from either. The last 64
+bytes, the comment of the zip, are the SHA-256 of all that is before them. One content gives the same bytes wherever
+zlib does.
 
 Of each image the largest logit is 0 and the others are what they are below it: that leaves every probability as it is,
 and halves are finest near 0. One differs from what it was made of by at most 2^-11 of it, below 2^-14 by at most 2^-24,
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import struct
 import zipfile
 import zlib
@@ -29,12 +32,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from bandbridge.errors import UserError
+from bandbridge.evaluation.crate import CRATE, crate_of
 from bandbridge.evaluation.predictions import APPROACHES, RunPredictions
 from bandbridge.files import canonical_json, parse_json, read_regular, replacing
 from bandbridge.seal import AlteredError, parsed
 
 FORMAT = "bandbridge pack 1"
 _FACTS = "pack.json"
+#: What people read, and no number comes from.
+REPORT = "report.html"
 _NO_PACK = "Write it with 'bandbridge study pack', or copy it again."
 _SEAL = 64
 _SIGNATURE = b"PK\x03\x04"
@@ -107,8 +113,9 @@ class PackedRun(_Frozen):
     """A finished run in its place in the study: what ``run.json`` says of it, and how it was made.
 
     versions: of Python, Bandbridge and the packages of the run's environment. device: "" where it is not known.
-    best_epoch: counted from 1. seconds: of all its epochs, None where they are not known. checkpoints: whose
-    predictions are packed, none of a run that no table reports.
+    best_epoch: counted from 1. seconds: of all its epochs, None where they are not known. started: when it was begun or
+    last went on, UTC as in ISO 8601; "" where that is not known. checkpoints: whose predictions are packed, none of a
+    run that no table reports.
     """
 
     id: RunId
@@ -124,6 +131,7 @@ class PackedRun(_Frozen):
     epochs: int = Field(ge=0)
     best_epoch: int = Field(ge=0)
     seconds: float | None = Field(ge=0, allow_inf_nan=False)
+    started: str = ""
     checkpoints: tuple[Checkpoint, ...]
 
     def member(self, checkpoint: str) -> str:
@@ -218,11 +226,11 @@ def to_halves(logits: np.ndarray) -> np.ndarray:
     return np.where((below < 0) & (halves == 0), -np.finfo(np.float16).smallest_subnormal, halves)
 
 
-def write_pack(path: Path, pack: Pack) -> int:
+def write_pack(path: Path, pack: Pack, report: bytes | None = None) -> int:
     """Write ``pack`` to ``path``, whole or not at all; returns its size in bytes.
 
-    Raises :class:`ValueError` where the logits are not those that its facts speak of, :class:`UserError` where it is
-    larger than :func:`read_pack` would read.
+    report: a page of HTML to put in. Raises :class:`ValueError` where the logits are not those that its facts speak of,
+    :class:`UserError` where it is larger than :func:`read_pack` would read.
     """
     shapes = pack.facts.shapes()
     if {name: values.shape for name, values in pack.logits.items()} != shapes:
@@ -232,6 +240,10 @@ def write_pack(path: Path, pack: Pack) -> int:
         stream = io.BytesIO()
         np.lib.format.write_array(stream, np.ascontiguousarray(values, dtype="<f2"), (1, 0), allow_pickle=False)
         members[name] = stream.getvalue()
+    if report is not None:
+        members[REPORT] = report
+    crate = crate_of(pack.facts, {name: len(content) for name, content in members.items()}, REPORT, _FACTS)
+    members[CRATE] = (json.dumps(crate, indent=1, ensure_ascii=False) + "\n").encode()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name in sorted(members):
@@ -284,7 +296,7 @@ def _read_members(archive: zipfile.ZipFile, path: Path) -> Pack:
         raise ValueError(f"{_FACTS} is not in the format {FORMAT!r}")
     facts = parsed(PackFacts, value, path, _NO_PACK)
     shapes = facts.shapes()
-    if shapes.keys() | {_FACTS} != entries.keys():
+    if shapes.keys() | {_FACTS} != entries.keys() - {CRATE, REPORT}:
         raise ValueError("its files are not those of the runs that it names")
     logits = {}
     for name, shape in shapes.items():

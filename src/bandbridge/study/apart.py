@@ -11,6 +11,7 @@ from typing import Any
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError, in_one_line
 from bandbridge.study.execute import Clock, Executor, Outcome, Work, epoch_line
 from bandbridge.study.run import PlannedRun
+from bandbridge.study.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Errand:
     """What a process needs to make an executor of its own; images are opened by path, never sent.
 
     threads: torch threads of a run that is begun; None leaves them as they are. until: the deadline by the wall clock,
-    seconds since 1970.
+    seconds since 1970. tracking: as the executor has it.
     """
 
     study: Work
@@ -28,6 +29,7 @@ class Errand:
     threads: int | None
     until: float | None
     checkpoint_interval: float
+    tracking: Tracking | None
 
     @classmethod
     def of(cls, executor: Executor, device: str | None = None, threads: int | None = None) -> Errand:
@@ -42,6 +44,7 @@ class Errand:
             threads if threads is not None else executor.threads,
             until,
             executor.checkpoint_interval,
+            executor.tracking,
         )
 
     def executor(self, say: Callable[[str], None] = lambda _: None) -> Executor:
@@ -56,6 +59,7 @@ class Errand:
             say=say,
             show=lambda _: None,
             threads=self.threads,
+            tracking=self.tracking,
         )
 
 

@@ -39,11 +39,12 @@ from bandbridge.model.weights import (
 from bandbridge.progress import format_duration, note
 from bandbridge.seal import DONE, Done, file_hash, hashes_of, write_sealed
 from bandbridge.study.drawn import Drawn
-from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, PREDICTIONS, PROGRESS, Ledger
+from bandbridge.study.ledger import CHECKPOINT, ENVIRONMENT, FAILED, HISTORY, PREDICTIONS, PROGRESS, Ledger
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
 from bandbridge.study.schedule import schedule
 from bandbridge.study.start import start_of, take_over
+from bandbridge.study.tracking import Tracker, Tracking
 from bandbridge.training.checkpoint import Snapshot, TrainingState
 from bandbridge.training.device import open_fabric
 from bandbridge.training.loop import CHECKPOINT_INTERVAL_S, TrainingJob, run_generator, train
@@ -54,7 +55,7 @@ PRODUCTS = (
     "run.json",
     "config.json",
     ENVIRONMENT,
-    "history.json",
+    HISTORY,
     "best.safetensors",
     "last.safetensors",
     PREDICTIONS,
@@ -121,7 +122,8 @@ class Executor:
     checkpoint holds is lost. say: takes lines to keep (a run is done, or failed). show: takes the state after each
     epoch, for display in place. live: takes the state of all runs in training, a line for each, where there are several
     and somebody watches. threads: torch threads of a run that is begun on a CPU; one that goes on keeps those that it
-    was begun with, for other threads add up in another order. None leaves them as they are.
+    was begun with, for other threads add up in another order. None leaves them as they are. tracking: where the epochs
+    are shown besides.
     """
 
     study: Work
@@ -134,9 +136,11 @@ class Executor:
     show: Callable[[str], None] = note
     live: Callable[[str], None] | None = None
     threads: int | None = None
+    tracking: Tracking | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.root)
+        self.tracker = Tracker(self.tracking, lambda line: self.say(line))
         open_fabric(self.device)  # a device that is not there is an error now, and not after the first store is built
         self._stores: dict[str, Store] = {}
 
@@ -215,6 +219,7 @@ class Executor:
                     raise
                 self.record_failure(run, error)  # before another process can claim it
                 self.say(f"{label}: failed: {in_one_line(error.message, error.remedy)}")
+                self.tracker.show(run, status="FAILED")
                 outcome.failed[run.name] = error
                 return True
         if finished:
@@ -238,12 +243,15 @@ class Executor:
             clock.tick(run, entry)
             outcome.epochs += 1
             self.show(f"{label}: {epoch_line(entry, run.record.recipe)}; {clock.left()}")
+            self.tracker.show(run, [entry])
 
         with _threads(self.threads_of(run)):
             result = self.train_here(run, self.prepare(run), report)
         if result is None:
+            self.tracker.show(run, status="SCHEDULED")
             return False
         self.say(f"{label}: done; {result}")
+        self.tracker.show_finished([run], self.ledger)
         return True
 
     def threads_of(self, run: PlannedRun) -> int | None:
@@ -342,7 +350,7 @@ class Executor:
         """Write the run's products, ``done.json`` last; the checkpoint is no longer needed then."""
         held_out = training.job.held_out_rows
         best = state.best or last
-        write_json(folder / "history.json", state.history)
+        write_json(folder / HISTORY, state.history)
         metadata = {
             "architecture": run.record.architecture,
             "run": run.id,

@@ -19,6 +19,7 @@ from bandbridge.study.run import PlannedRun
 PROGRESS, FAILED, CHECKPOINT = "progress.json", "failed.json", "checkpoint.pt"
 PREDICTIONS = "predictions.parquet"
 ENVIRONMENT = "environment.json"
+HISTORY = "history.json"
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,6 @@ def _overhead(folder: Path, trained: float) -> float | None:
 def history_of(folder: Path) -> list[Epoch]:
     """Return how fast each epoch of the run in ``folder`` went; nothing where that is not known or damaged."""
     try:
-        return TypeAdapter(list[Epoch]).validate_json((folder / "history.json").read_bytes())
+        return TypeAdapter(list[Epoch]).validate_json((folder / HISTORY).read_bytes())
     except (OSError, ValueError):  # not for an estimate to complain of
         return []

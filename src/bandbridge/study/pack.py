@@ -27,7 +27,7 @@ from bandbridge.evaluation.predictions import FACTS, class_names, logits_of
 from bandbridge.files import is_present, read_regular
 from bandbridge.seal import parsed, read_done, read_product, read_run, remake, require_unaltered
 from bandbridge.study.held_out import held_out_predictions
-from bandbridge.study.ledger import ENVIRONMENT, Ledger, history_of
+from bandbridge.study.ledger import ENVIRONMENT, HISTORY, Ledger, history_of
 from bandbridge.study.plan import Study
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
@@ -48,14 +48,16 @@ class _Environment(BaseModel):
     python: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
     device: str = ""
+    started: str = ""
 
 
-def pack_study(study: Study, root: Path, path: Path) -> Packed:
+def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None) -> Packed:
     """Write what the finished runs of ``study`` under ``root`` are and predict to ``path``: see :class:`Pack`.
 
     Packed are the predictions of the checkpoint that the protocol reports. Everything is read with its seal compared;
-    the datasets must be at hand. Raises :class:`UserError` where no run is finished, a run is damaged or predicts other
-    images than its fold holds, or ``path`` is a pack of finished runs that this one would not hold, or no pack.
+    the datasets must be at hand. report: a page of HTML to put in. Raises :class:`UserError` where no run is finished,
+    a run is damaged or predicts other images than its fold holds, or ``path`` is a pack of finished runs that this one
+    would not hold, or no pack.
     """
     before = _packed_before(path)
     ledger = Ledger(root)
@@ -68,7 +70,7 @@ def pack_study(study: Study, root: Path, path: Path) -> Packed:
             f"{path} holds {counted(len(lost), 'finished run')} that would be lost: {first_few(lost)}",
             "Name the folder that has these runs with --runs, or another file with --out.",
         )
-    size = write_pack(path, Pack(facts, _logits(study, ledger, facts)))
+    size = write_pack(path, Pack(facts, _logits(study, ledger, facts)), report)
     return Packed(len(facts.run_ids), facts.planned, size)
 
 
@@ -129,7 +131,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
         if not facts:
             raise UserError(f"{folder} has no run.json", remake(folder))
         ran = parsed(_Environment, read_product(folder / ENVIRONMENT), folder / ENVIRONMENT, remake(folder))
-        require_unaltered(folder / "history.json")
+        require_unaltered(folder / HISTORY)
         epochs = history_of(folder)
         versions = {"bandbridge": ran.bandbridge, "python": ran.python, **ran.packages}
         yield PackedRun(
@@ -142,6 +144,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
             epochs=done.epochs,
             best_epoch=done.best_epoch,
             seconds=round(sum(epoch.seconds for epoch in epochs), 3) if epochs else None,
+            started=ran.started,
             checkpoints=(reported,) if run.predicts and run.task in targets else (),
         )
 

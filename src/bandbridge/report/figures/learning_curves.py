@@ -17,10 +17,9 @@ from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
 from bandbridge.seal import require_unaltered
-from bandbridge.study.ledger import CHECKPOINT, Ledger
+from bandbridge.study.ledger import CHECKPOINT, HISTORY, Ledger
 from bandbridge.study.plan import Study
 
-HISTORY = "history.json"
 _RUN = ["task", "architecture", "approach", "intermediate", "fold"]
 #: What an epoch of a history holds; what is held out only where something was.
 _EPOCH = ["epoch", "training_loss", "training_accuracy", "held_out_loss", "held_out_accuracy"]
