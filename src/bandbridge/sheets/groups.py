@@ -1,0 +1,254 @@
+"""Which pieces of a sheet belong together, and where: by frames, by the numbers under them, or by the gaps between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import ndimage
+
+from bandbridge.dataset.ideogram import chromosome_length
+from bandbridge.karyotype import CLASSES
+from bandbridge.sheets.ink import Ink
+from bandbridge.sheets.numbers import Number
+from bandbridge.sheets.pieces import Piece
+
+#: Frames of a sheet have each this share of its area, and there are at least so many.
+_SMALLEST_FRAME, _LARGEST_FRAME, _FEWEST_FRAMES = 0.003, 0.2, 12
+#: What it costs that a group has no, one, two, three, four pieces: autosomes, X, Y.
+_COPIES = (3.0, 1.2, 0.0, 1.6, 4.0)
+_X_COPIES = (3.0, 0.2, 0.0, 1.6, 4.0)
+_Y_COPIES = (0.2, 0.0, 2.0, 4.0, 6.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Pieces under one label. label: "" where not known yet. number: what is printed there. row: on the sheet, from 0.
+
+    x: where it stands, across.
+    """
+
+    label: str
+    row: int
+    x: float
+    pieces: tuple[Piece, ...] = ()
+    number: Number | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """All groups in reading order, and the pieces that belong to none. by: "frames", "numbers" or "gaps"."""
+
+    groups: tuple[Group, ...]
+    aside: tuple[Piece, ...]
+    by: str
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+def copies_cost(label: str, count: int) -> float:
+    """What it costs, in units of a doubt, that ``count`` pieces stand under ``label``."""
+    table = {"X": _X_COPIES, "Y": _Y_COPIES}.get(label, _COPIES)
+    return table[count] if count < len(table) else table[-1] + 2.0 * (count - len(table) + 1)
+
+
+def find_frames(lines: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Return the boxes (top, left, bottom, right) that ``lines``, bool [h, w], enclose, in reading order."""
+    side = max(lines.shape)
+    closed = ndimage.binary_dilation(lines, iterations=max(2, side // 400))
+    labels, _ = ndimage.label(~closed)
+    boxes = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        top, left, bottom, right = box[0].start, box[1].start, box[0].stop, box[1].stop
+        area = (bottom - top) * (right - left)
+        touches = top == 0 or left == 0 or bottom == lines.shape[0] or right == lines.shape[1]
+        filled = float((labels[box] == number).mean())
+        if not touches and _SMALLEST_FRAME <= area / lines.size <= _LARGEST_FRAME and filled > 0.8:
+            boxes.append((top, left, bottom, right))
+    if len(boxes) < _FEWEST_FRAMES:
+        return []
+    return [boxes[place] for row in in_rows(boxes) for place in row]
+
+
+def in_rows(boxes: Sequence[tuple[int, int, int, int]], share: float = 0.5) -> list[list[int]]:
+    """Return the places of ``boxes`` row by row, each from left to right.
+
+    What overlaps in the middle ``share`` of its height stands in one row.
+    """
+    if not boxes:
+        return []
+    rows: list[list[int]] = []
+    spans: list[list[float]] = []
+    trim = (1 - share) / 2
+    for place in sorted(range(len(boxes)), key=lambda each: boxes[each][0] + boxes[each][2]):
+        top, _, bottom, _ = boxes[place]
+        low, high = top + trim * (bottom - top), bottom - trim * (bottom - top)
+        if rows and low < spans[-1][1]:
+            rows[-1].append(place)
+            spans[-1][1] = max(spans[-1][1], high)
+        else:
+            rows.append([place])
+            spans.append([low, high])
+    return [sorted(row, key=lambda each: boxes[each][1]) for row in rows]
+
+
+def by_frames(
+    pieces: Sequence[Piece], frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number]
+) -> Grouped:
+    """Return a group for each frame: what stands in it, and the number that does."""
+    row_of = {place: row for row, places in enumerate(in_rows(frames)) for place in places}
+    inside: list[list[Piece]] = [[] for _ in frames]
+    aside = []
+    for piece in pieces:
+        place = _holder(frames, piece.x, piece.y)
+        (aside if place is None else inside[place]).append(piece)
+    groups = []
+    for place, frame in enumerate(frames):
+        own = [one for one in numbers if _holder(frames, one.x, one.y) == place]
+        # The number stands at the rim, what else was taken for one is in the middle.
+        number = max(own, key=lambda one: one.likeness + _at_rim(one, frame), default=None)
+        held = tuple(sorted(inside[place], key=lambda piece: piece.x))
+        groups.append(Group("", row_of[place], (frame[1] + frame[3]) / 2, held, number))
+    return Grouped(tuple(groups), tuple(aside), "frames")
+
+
+def _holder(frames: Sequence[tuple[int, int, int, int]], x: float, y: float) -> int | None:
+    for place, (top, left, bottom, right) in enumerate(frames):
+        if top <= y < bottom and left <= x < right:
+            return place
+    return None
+
+
+def _at_rim(number: Number, frame: tuple[int, int, int, int]) -> float:
+    away = min(number.box[0] - frame[0], frame[2] - number.box[2])
+    return 0.5 if away < 0.15 * (frame[2] - frame[0]) else 0.0
+
+
+def by_numbers(pieces: Sequence[Piece], named: Sequence[tuple[Number, str]], unit: float) -> Grouped:
+    """Return a group for each of the numbers ``named`` with their labels: the pieces that stand above or below it."""
+    boxes = [number.box for number, _ in named]
+    rows = [[named[place] for place in row] for row in in_rows(boxes, 0.9)]
+    below = _numbers_are_below(pieces, [number for number, _ in named])
+    held: list[list[Piece]] = [[] for _ in rows]
+    aside = []
+    for piece in pieces:
+        reach = [_reach(piece, row, unit, below=below) for row in rows]
+        place = int(np.argmin(reach))
+        (aside if np.isinf(reach[place]) else held[place]).append(piece)
+    groups = []
+    for row, (own, standing) in enumerate(zip(rows, held, strict=True)):
+        shared = _share_out(standing, own, unit)
+        for (number, label), part in zip(own, shared, strict=True):
+            groups.append(Group(label, row, number.x, tuple(part), number))
+    far = {id(piece) for group in groups for piece in group.pieces if _is_far(piece, group, unit)}
+    aside += [piece for group in groups for piece in group.pieces if id(piece) in far]
+    kept = [replace(one, pieces=tuple(each for each in one.pieces if id(each) not in far)) for one in groups]
+    return Grouped(tuple(kept), tuple(aside), "numbers")
+
+
+def _numbers_are_below(pieces: Sequence[Piece], numbers: Sequence[Number]) -> bool:
+    """Whether more numbers stand under what is nearest to them than over it."""
+    votes = 0
+    for number in numbers:
+        near = [piece for piece in pieces if piece.box[1] - piece.width < number.x < piece.box[3] + piece.width]
+        above = min((number.box[0] - piece.box[2] for piece in near if piece.y < number.y), default=np.inf)
+        under = min((piece.box[0] - number.box[2] for piece in near if piece.y > number.y), default=np.inf)
+        votes += int(above <= under) * 2 - 1
+    return votes >= 0
+
+
+def _reach(piece: Piece, row: Sequence[tuple[Number, str]], unit: float, *, below: bool) -> float:
+    """How far the piece is from the nearest number of ``row``, down; infinite on the wrong side of it."""
+    number = min((one for one, _ in row), key=lambda one: abs(one.x - piece.x))
+    gap = number.box[0] - piece.box[2] if below else piece.box[0] - number.box[2]
+    return max(float(gap), 0.0) if gap > -0.6 * unit else np.inf
+
+
+def _share_out(pieces: Sequence[Piece], row: Sequence[tuple[Number, str]], unit: float) -> list[list[Piece]]:
+    """Share ``pieces`` from left to right out among the numbers of ``row``, at the least cost."""
+    ordered = sorted(pieces, key=lambda piece: piece.x)
+
+    def cost(number: int, first: int, last: int) -> float:
+        one, label = row[number]
+        away = sum(min(abs(piece.x - one.x) / unit, 6.0) ** 1.5 for piece in ordered[first:last])
+        middle = np.mean([piece.x for piece in ordered[first:last]]) if last > first else one.x
+        return 0.35 * away + 0.5 * abs(float(middle) - one.x) / unit + copies_cost(label, last - first)
+
+    bounds = _divide(len(ordered), len(row), cost)
+    return [list(ordered[first:last]) for first, last in zip(bounds, bounds[1:], strict=False)]
+
+
+def _divide(items: int, parts: int, cost: Callable[[int, int, int], float], most: int = 6) -> list[int]:
+    """Divide 0..``items`` into ``parts`` runs of up to ``most``, at the least sum of ``cost(part, first, last)``.
+
+    Items that nobody can take go to the nearest run all the same. Returns the ``parts`` + 1 bounds.
+    """
+    most = max(most, -(-items // max(parts, 1)))
+    best = np.full((parts + 1, items + 1), np.inf)
+    best[0, 0] = 0
+    came = np.zeros((parts + 1, items + 1), int)
+    for part in range(parts):
+        for first in range(items + 1):
+            if np.isinf(best[part, first]):
+                continue
+            for last in range(first, min(items, first + most) + 1):
+                total = best[part, first] + cost(part, first, last)
+                if total < best[part + 1, last]:
+                    best[part + 1, last], came[part + 1, last] = total, first
+    bounds = [items]
+    for part in range(parts, 0, -1):
+        bounds.append(int(came[part, bounds[-1]]))
+    return bounds[::-1]
+
+
+def _is_far(piece: Piece, group: Group, unit: float) -> bool:
+    others = [other for other in group.pieces if other is not piece]
+    near = min((abs(other.x - piece.x) - (other.width + piece.width) / 2 for other in others), default=np.inf)
+    return abs(piece.x - group.x) > 6 * unit and near > 2.5 * unit
+
+
+def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout: Sequence[int] = ()) -> Grouped:
+    """Return a group for each of ``labels``, in the order in which they are read: by the gaps, the counts and the sizes.
+
+    layout: how many of the labels stand in each row, where that is known.
+    """
+    rows = in_rows([piece.box for piece in pieces])
+    ordered = [pieces[place] for row in rows for place in row]
+    row_of = [number for number, row in enumerate(rows) for _ in row]
+    sizes = np.array([float(max(piece.height, piece.width)) for piece in ordered])
+    lengths = np.array([chromosome_length(label) if label in CLASSES else np.nan for label in labels])
+    scale = float(np.median(sizes) / np.nanmedian(lengths))
+    known = len(layout) == len(rows)
+    of_row = [number for number, many in enumerate(layout) for _ in range(many)] if known else []
+
+    def cost(part: int, first: int, last: int) -> float:
+        label = labels[part]
+        total = copies_cost(label, last - first)
+        if last == first:
+            return total
+        if row_of[first] != row_of[last - 1] or (known and of_row[part] != row_of[first]):
+            return np.inf
+        for place in range(first + 1, last):
+            total += 0.8 * min(max(0.0, _gap(ordered, place)) / unit, 4.0)
+        if last < len(ordered) and row_of[last] == row_of[last - 1]:
+            total -= 0.8 * min(max(0.0, _gap(ordered, last)) / unit, 2.0)
+        if not np.isnan(lengths[part]):
+            total += sum(0.6 * min(abs(np.log(sizes[place] / (scale * lengths[part]))), 1.5) for place in range(first, last))
+        return total
+
+    bounds = _divide(len(ordered), len(labels), cost)
+    groups = []
+    for part, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        own = tuple(ordered[first:last])
+        row = row_of[first] if last > first else (row_of[min(first, len(row_of) - 1)] if row_of else 0)
+        groups.append(Group(labels[part], row, float(np.mean([one.x for one in own])) if own else 0.0, own))
+    return Grouped(tuple(groups), (), "gaps")
+
+
+def _gap(ordered: Sequence[Piece], place: int) -> float:
+    return float(ordered[place].box[1] - ordered[place - 1].box[3])
+
+
+def all_lines(ink: Ink, rules: np.ndarray) -> np.ndarray:
+    """Return bool [h, w]: the sheet's lines, with the bars that were found among the pieces."""
+    return ink.lines | rules
