@@ -18,6 +18,9 @@ from bandbridge.sheets.pieces import Piece, cut_in_two, gap_between, join
 _LADDER = (0.06, 0.10, 0.16, 0.24, 0.34, 0.46)
 #: Areas in expected ones: of a part that may be joined to another, and of a piece that may be two.
 _PART, _TWO = 0.62, 1.4
+#: What is fainter than this share of the sheet's strong ink is outlined by its own: at this share of it, and within so
+#: many widths of a chromosome.
+_DIM, _OWN, _REACH = 0.6, 0.18, 0.5
 #: Least area of a piece in a group, in squared widths of a chromosome.
 _LEAST = 0.3
 
@@ -45,9 +48,35 @@ def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: floa
     if len(best) != expected and best:
         best = _cut(best, ink, area, expected)
     if len(best) != expected or (area and best and max(one.area for one in best) > 2.2 * area):
-        again = _looked_at_again(best, ink, blocked, unit, area, expected)
-        best = again or best
+        near = _window(best or pieces, group, unit)
+        if near is not None and (best or area):
+            best = _looked_at_again(best, near, ink, blocked, unit, area, expected) or best
+    best = [_to_its_own_contrast(piece, best, ink, blocked, unit) for piece in best]
     return replace(group, pieces=tuple(sorted(best, key=lambda piece: piece.x)))
+
+
+def _to_its_own_contrast(
+    piece: Piece, group: Sequence[Piece], ink: Ink, blocked: np.ndarray, unit: float
+) -> Piece:
+    """Return a faint piece with what belongs to it by its own contrast, not by the sheet's."""
+    top, left, bottom, right = piece.box
+    strong = float(np.quantile(ink.contrast[top:bottom, left:right][piece.mask], 0.9))
+    if strong > _DIM * ink.strong:
+        return piece
+    reach = max(2, round(_REACH * unit))
+    top, left = max(0, top - reach), max(0, left - reach)
+    window = np.s_[top : bottom + reach, left : right + reach]
+    own, others = np.zeros(ink.mask.shape, bool), blocked.copy()
+    for one in group:
+        (own if one is piece else others)[one.box[0] : one.box[2], one.box[1] : one.box[3]] |= one.mask
+    near = ndimage.binary_dilation(own[window], iterations=reach)
+    near &= ~ndimage.binary_dilation(others[window], iterations=2)
+    grown = near & (ink.contrast[window] > max(ink.faint, _OWN * strong)) | own[window]
+    labels, _ = ndimage.label(grown, structure=np.ones((3, 3)))
+    kept = np.isin(labels, np.unique(labels[own[window]]))
+    rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
+    box = (top + int(rows[0]), left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1)
+    return replace(piece, box=box, mask=kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def _joined(pieces: Sequence[Piece], expected: int, area: float, unit: float) -> list[Piece]:
@@ -74,12 +103,12 @@ def _joining_cost(one: Piece, other: Piece, area: float, unit: float) -> float:
     over = (min(one.box[2], other.box[2]) - max(one.box[0], other.box[0])) / min(one.height, other.height)
     small = min(one.area, other.area)
     whole = area or max(one.area, other.area)
-    if gap_between(one, other) > 1.2 * unit or one.area + other.area > 1.6 * whole or small > _PART * whole:
+    if gap_between(one, other) > 2 * unit or one.area + other.area > 1.6 * whole or small > _PART * whole:
         return np.inf
     chip = small < 0.22 * whole
     if beside < 0.35 and not chip:
         return np.inf
-    return gap_between(one, other) / unit + max(0.0, over) * (0.3 if chip else 1.0) - 0.3 * beside + small / whole / 2
+    return 0.5 * gap_between(one, other) / unit + max(0.0, over) * (0.3 if chip else 1.0) - 0.3 * beside + small / whole / 2
 
 
 def _cut(pieces: Sequence[Piece], ink: Ink, area: float, expected: int) -> list[Piece]:
@@ -98,28 +127,48 @@ def _cut(pieces: Sequence[Piece], ink: Ink, area: float, expected: int) -> list[
     return parts
 
 
-def _looked_at_again(
-    pieces: Sequence[Piece], ink: Ink, blocked: np.ndarray, unit: float, area: float, expected: int
-) -> list[Piece] | None:
-    """Look at the place of ``pieces`` at other contrasts; return what adds up best, None where nothing does."""
+def _window(pieces: Sequence[Piece], group: Group, unit: float) -> tuple[int, int, int, int] | None:
+    """Where a group's chromosomes lie: around its pieces, or in its frame less the rim."""
+    if group.frame is not None:
+        top, left, bottom, right = group.frame
+        rim = round(0.13 * (right - left))
+        below = round(0.13 * (bottom - top))
+        return top + below, left + rim, bottom - below, right - rim
     if not pieces:
         return None
     reach = round(0.6 * unit)
-    top, left = (max(0, min(piece.box[side] for piece in pieces) - reach) for side in (0, 1))
-    bottom, right = (max(piece.box[side] for piece in pieces) + reach for side in (2, 3))
+    return (
+        max(0, min(piece.box[0] for piece in pieces) - reach),
+        max(0, min(piece.box[1] for piece in pieces) - reach),
+        max(piece.box[2] for piece in pieces) + reach,
+        max(piece.box[3] for piece in pieces) + reach,
+    )
+
+
+def _looked_at_again(
+    pieces: Sequence[Piece],
+    near: tuple[int, int, int, int],
+    ink: Ink,
+    blocked: np.ndarray,
+    unit: float,
+    area: float,
+    expected: int,
+) -> list[Piece] | None:
+    """Look at the box ``near`` at other contrasts; return what adds up best, None where nothing does."""
+    top, left, bottom, right = near
     window = np.s_[top:bottom, left:right]
     contrast = np.where(blocked[window], 0, ink.contrast[window])
-    own = np.zeros(contrast.shape, bool)
+    own = np.zeros(ink.mask.shape, bool)
     for piece in pieces:
-        own[piece.box[0] - top : piece.box[2] - top, piece.box[1] - left : piece.box[3] - left] |= piece.mask
-    strong = float(np.quantile(contrast[own], 0.9))
-    near = ndimage.binary_dilation(own, iterations=max(1, reach))
+        own[piece.box[0] : piece.box[2], piece.box[1] : piece.box[3]] |= piece.mask
+    own = own[window]
+    strong = float(np.quantile(contrast[own], 0.9)) if own.any() else float(np.quantile(contrast, 0.99))
     best: tuple[float, list[Piece]] | None = None
     for share in _LADDER:
-        found = _pieces_of(near & (contrast > max(ink.faint, share * strong)), (top, left))
-        found = [piece for piece in found if piece.area >= 0.12 * unit**2]
+        found = _pieces_of(contrast > max(ink.faint, share * strong), (top, left))
+        found = [piece for piece in found if piece.area >= 0.08 * unit**2]
         found = _joined(found, expected, area, unit)
-        found = [piece for piece in found if piece.area >= _LEAST * unit**2]
+        found = [piece for piece in found if piece.area >= _LEAST * (unit**2 if not area else min(unit**2, area))]
         if len(found) != expected:
             continue
         areas = [piece.area for piece in found]

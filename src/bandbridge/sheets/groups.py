@@ -11,11 +11,13 @@ from scipy import ndimage
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.ink import Ink
-from bandbridge.sheets.numbers import Number
+from bandbridge.sheets.numbers import Number, read_at
 from bandbridge.sheets.pieces import Piece
 
 #: Frames of a sheet have each this share of its area, and there are at least so many.
 _SMALLEST_FRAME, _LARGEST_FRAME, _FEWEST_FRAMES = 0.003, 0.2, 12
+#: How near its side what is drawn in a frame stands, as a share of it.
+_RIM = 0.12
 #: What it costs that a group has no, one, two, three, four pieces: autosomes, X, Y.
 _COPIES = (3.0, 1.2, 0.0, 1.6, 4.0)
 _X_COPIES = (3.0, 0.2, 0.0, 1.6, 4.0)
@@ -26,7 +28,7 @@ _Y_COPIES = (0.2, 0.0, 2.0, 4.0, 6.0)
 class Group:
     """Pieces under one label. label: "" where not known yet. number: what is printed there. row: on the sheet, from 0.
 
-    x: where it stands, across.
+    x: where it stands, across. frame: (top, left, bottom, right) of the one around it.
     """
 
     label: str
@@ -34,6 +36,7 @@ class Group:
     x: float
     pieces: tuple[Piece, ...] = ()
     number: Number | None = None
+    frame: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,23 +96,58 @@ def in_rows(boxes: Sequence[tuple[int, int, int, int]], share: float = 0.5) -> l
 
 
 def by_frames(
-    pieces: Sequence[Piece], frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number]
+    pieces: Sequence[Piece], frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number], ink: Ink
 ) -> Grouped:
     """Return a group for each frame: what stands in it, and the number that does."""
+    numbers = _at_one_place(frames, numbers, ink)
     row_of = {place: row for row, places in enumerate(in_rows(frames)) for place in places}
     inside: list[list[Piece]] = [[] for _ in frames]
     aside = []
     for piece in pieces:
         place = _holder(frames, piece.x, piece.y)
-        (aside if place is None else inside[place]).append(piece)
+        if place is None:
+            aside.append(piece)
+        elif not _is_at_rim(piece, frames[place]):
+            inside[place].append(piece)
     groups = []
     for place, frame in enumerate(frames):
         own = [one for one in numbers if _holder(frames, one.x, one.y) == place]
         # The number stands at the rim, what else was taken for one is in the middle.
         number = max(own, key=lambda one: one.likeness + _at_rim(one, frame), default=None)
         held = tuple(sorted(inside[place], key=lambda piece: piece.x))
-        groups.append(Group("", row_of[place], (frame[1] + frame[3]) / 2, held, number))
+        groups.append(Group("", row_of[place], (frame[1] + frame[3]) / 2, held, number, frame))
     return Grouped(tuple(groups), tuple(aside), "frames")
+
+
+def _at_one_place(
+    frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number], ink: Ink
+) -> Sequence[Number]:
+    """Numbers read again where most of them stand in their frames: faint ones, and ones that ran together, are found."""
+    placed = [(one, frames[place]) for one in numbers if (place := _holder(frames, one.x, one.y)) is not None]
+    over = sum(one.y - frame[0] < frame[2] - one.y for one, frame in placed) * 2 > len(placed)
+    offsets = [(one.y - frame[0 if over else 2], one.box[1] - frame[1], one.box[2] - one.box[0]) for one, frame in placed]
+    if len(offsets) < 6:
+        return numbers
+    down, across, height = np.median(offsets, axis=0)
+    close = [abs(one[0] - down) < 0.6 * height and abs(one[1] - across) < height for one in offsets]
+    if sum(close) < 0.6 * len(frames) and sum(close) < 6:
+        return numbers
+    read = []
+    for frame in frames:
+        middle, left = frame[0 if over else 2] + down, frame[1] + across
+        region = (middle - 0.8 * height, left - 0.4 * height, middle + 0.8 * height, left + 1.9 * height)
+        if (one := read_at(ink, tuple(round(side) for side in region))) is not None:  # type: ignore[arg-type]
+            read.append(one)
+    return read
+
+
+def _is_at_rim(piece: Piece, frame: tuple[int, int, int, int]) -> bool:
+    """Whether it stands in a corner of its frame, as numbers do, or is a tick at its side."""
+    height, width = frame[2] - frame[0], frame[3] - frame[1]
+    beside = min(piece.box[1] - frame[1], frame[3] - piece.box[3]) < _RIM * width
+    over = min(piece.box[0] - frame[0], frame[2] - piece.box[2]) < _RIM * height
+    small = piece.height < 0.25 * height and piece.width < 0.4 * width
+    return (beside and over and small) or (beside and piece.height < 0.05 * height + 4)
 
 
 def _holder(frames: Sequence[tuple[int, int, int, int]], x: float, y: float) -> int | None:
@@ -127,7 +165,8 @@ def _at_rim(number: Number, frame: tuple[int, int, int, int]) -> float:
 def by_numbers(pieces: Sequence[Piece], named: Sequence[tuple[Number, str]], unit: float) -> Grouped:
     """Return a group for each of the numbers ``named`` with their labels: the pieces that stand above or below it."""
     boxes = [number.box for number, _ in named]
-    rows = [[named[place] for place in row] for row in in_rows(boxes, 0.9)]
+    rows: list[list[tuple[Number | None, str]]] = [[named[place] for place in row] for row in in_rows(boxes, 0.9)]
+    _fill_in(rows)
     below = _numbers_are_below(pieces, [number for number, _ in named])
     held: list[list[Piece]] = [[] for _ in rows]
     aside = []
@@ -137,9 +176,12 @@ def by_numbers(pieces: Sequence[Piece], named: Sequence[tuple[Number, str]], uni
         (aside if np.isinf(reach[place]) else held[place]).append(piece)
     groups = []
     for row, (own, standing) in enumerate(zip(rows, held, strict=True)):
+        line = min(one.box[0] for one, _ in own if one) if below else None
+        standing = [piece if line is None else without_foot(piece, line) for piece in standing]
         shared = _share_out(standing, own, unit)
         for (number, label), part in zip(own, shared, strict=True):
-            groups.append(Group(label, row, number.x, tuple(part), number))
+            x = number.x if number else float(np.mean([piece.x for piece in part])) if part else 0.0
+            groups.append(Group(label, row, x, tuple(part), number))
     far = {id(piece) for group in groups for piece in group.pieces if _is_far(piece, group, unit)}
     aside += [piece for group in groups for piece in group.pieces if id(piece) in far]
     kept = [replace(one, pieces=tuple(each for each in one.pieces if id(each) not in far)) for one in groups]
@@ -157,22 +199,52 @@ def _numbers_are_below(pieces: Sequence[Piece], numbers: Sequence[Number]) -> bo
     return votes >= 0
 
 
-def _reach(piece: Piece, row: Sequence[tuple[Number, str]], unit: float, *, below: bool) -> float:
+def _fill_in(rows: list[list[tuple[Number | None, str]]]) -> None:
+    """Put a place without a number where one between two, or after the last of a row, was not found."""
+    named = {label for row in rows for _, label in row}
+    for label, after in zip(CLASSES[1:22], CLASSES[:22], strict=False):
+        if label in named:
+            continue
+        for row in rows:
+            labels = [text for _, text in row]
+            if after in labels:
+                row.insert(labels.index(after) + 1, (None, label))
+                named.add(label)
+                break
+
+
+def without_foot(piece: Piece, line: int) -> Piece:
+    """Return ``piece`` without what reaches below row ``line``, where numbers stand, if that is a small part of it."""
+    kept = line - 2 - piece.box[0]
+    if not 0 < kept < piece.height or piece.mask[kept:].sum() > 0.2 * piece.mask.sum():
+        return piece
+    mask = piece.mask[:kept]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = piece.box[:2]
+    box = (top, left + int(columns[0]), top + int(rows[-1]) + 1, left + int(columns[-1]) + 1)
+    return replace(piece, box=box, mask=mask[: rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _reach(piece: Piece, row: Sequence[tuple[Number | None, str]], unit: float, *, below: bool) -> float:
     """How far the piece is from the nearest number of ``row``, down; infinite on the wrong side of it."""
-    number = min((one for one, _ in row), key=lambda one: abs(one.x - piece.x))
+    number = min((one for one, _ in row if one), key=lambda one: abs(one.x - piece.x))
     gap = number.box[0] - piece.box[2] if below else piece.box[0] - number.box[2]
-    return max(float(gap), 0.0) if gap > -0.6 * unit else np.inf
+    touching = piece.y < number.box[0] if below else piece.y > number.box[2]
+    return max(float(gap), 0.0) if gap > -0.6 * unit or (touching and gap > -1.5 * unit) else np.inf
 
 
-def _share_out(pieces: Sequence[Piece], row: Sequence[tuple[Number, str]], unit: float) -> list[list[Piece]]:
+def _share_out(pieces: Sequence[Piece], row: Sequence[tuple[Number | None, str]], unit: float) -> list[list[Piece]]:
     """Share ``pieces`` from left to right out among the numbers of ``row``, at the least cost."""
     ordered = sorted(pieces, key=lambda piece: piece.x)
 
     def cost(number: int, first: int, last: int) -> float:
         one, label = row[number]
-        away = sum(min(abs(piece.x - one.x) / unit, 6.0) ** 1.5 for piece in ordered[first:last])
-        middle = np.mean([piece.x for piece in ordered[first:last]]) if last > first else one.x
-        return 0.35 * away + 0.5 * abs(float(middle) - one.x) / unit + copies_cost(label, last - first)
+        if one is None and last == first:
+            return 0.8
+        middle = float(np.mean([piece.x for piece in ordered[first:last]])) if last > first else one.x if one else 0.0
+        x = one.x if one else middle
+        away = sum(min(abs(piece.x - x) / unit, 6.0) ** 1.5 for piece in ordered[first:last])
+        return 0.35 * away + 0.5 * abs(middle - x) / unit + copies_cost(label, last - first)
 
     bounds = _divide(len(ordered), len(row), cost)
     return [list(ordered[first:last]) for first, last in zip(bounds, bounds[1:], strict=False)]

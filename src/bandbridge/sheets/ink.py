@@ -21,9 +21,9 @@ _LEAST, _NOISE, _SHARE = 4.0, 5.0, 0.10
 #: Between the strongest and the weakest of a pixel's three colours: what is printed in colour.
 _COLOUR = 70
 #: A line is at least so long, as a share of the longest side, across and down, and no thicker than this share of it.
-_LONG_ACROSS, _LONG_DOWN, _THICK = 0.025, 0.07, 0.005
-#: One of up to twice that thickness is at least so long.
-_LONG = 0.14
+_LONG_ACROSS, _LONG_DOWN, _THICK = 0.035, 0.07, 0.005
+#: One of up to twice, and of up to three times, that thickness is at least so long.
+_LONG, _LONGEST = 0.14, 0.25
 #: Shares of the picture that the ground takes at least, of a sheet.
 _LEAST_GROUND = 0.35
 #: The ground is read in windows of this share of the longest side.
@@ -137,7 +137,7 @@ def _lines(found: np.ndarray) -> np.ndarray:
     lines = np.zeros_like(found)
     for flip, share in ((False, _LONG_ACROSS), (True, _LONG_DOWN)):
         lain = found.T if flip else found
-        for thick, long in ((_THICK, share), (2 * _THICK, _LONG)):
+        for thick, long in ((_THICK, share), (2 * _THICK, _LONG), (3 * _THICK, _LONGEST)):
             most = max(3, round(thick * side))
             # What a stroke crosses, and where it meets another, it is not thin itself: short gaps are bridged.
             thin = lain & ~_runs(lain.T, most + 1).T

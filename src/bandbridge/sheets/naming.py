@@ -47,6 +47,7 @@ def contradicts(number: Number | None, label: str) -> bool:
     """Whether what is printed clearly reads as another class than ``label``."""
     return (
         number is not None
+        and not (label.startswith(number.best) or label.endswith(number.best))  # of "12" only one digit was seen
         and number.likeness >= 0.75
         and number.scores.get(label, 0.0) < number.likeness - 2 * _BEHIND
         and number.best in CLASSES
@@ -117,6 +118,8 @@ def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list
     for place, group in enumerate(groups):
         if group.number is not None and group.number.likeness > _SAYS:
             gain[place] = [0.6 * (group.number.scores.get(label, 0.0) - _SAYS) for label in labels]
-        gain[place] -= 0.0 if group.pieces else 0.05
+        if not group.pieces and group.number is None:
+            # Only a Y is often missing; what frames enclose may be none itself.
+            gain[place] -= [0.0 if label == "Y" else 0.3 if label == "X" else 0.6 for label in labels]
     chosen = align(gain, follow=0.25)
     return [labels[label] if label is not None else "" for label in chosen]

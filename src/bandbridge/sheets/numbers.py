@@ -30,8 +30,8 @@ _FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono-Bold", "DejaVuSerif",
 _LOWEST, _HIGHEST, _LIKE, _SPREAD = 0.005, 0.045, 0.55, 0.16
 #: Room between letters of one number, in heights, and what it costs to be wider or narrower than the letters compared.
 _NEAR, _ASPECT_COST = 0.55, 0.6
-#: A stroke is no thicker, in heights; and fewest letters that make a print.
-_STROKE, _FEWEST = 0.36, 8
+#: A stroke is no thicker, in heights, and what a scan of so many pixels blurs it by; fewest letters that make a print.
+_STROKE, _BLUR, _FEWEST = 0.36, 2.2, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def find_print(ink: Ink) -> Print:
     dark = ((strong > 0.3 * ink.strong) & ~ndimage.binary_dilation(ink.lines, iterations=1)) | ink.coloured
     pieces, _ = ndimage.label(dark, structure=np.ones((3, 3)))
     letters = _letters(ink, pieces)
-    kept = _of_one_print(letters)
+    kept = _of_one_print(letters, ink.zoom)
     taken = np.zeros_like(ink.mask)
     if len(kept) < _FEWEST:
         return Print((), taken)
@@ -125,6 +125,29 @@ def read(picture: np.ndarray) -> dict[str, float]:
     return scores
 
 
+def read_at(ink: Ink, region: tuple[int, int, int, int]) -> Number | None:
+    """Return what is printed in ``region`` (top, left, bottom, right), where something is."""
+    top, left, bottom, right = (max(0, side) for side in region)
+    seen = np.where(ink.lines[top:bottom, left:right], 0, ink.contrast[top:bottom, left:right])
+    if not seen.size or seen.max() < ink.faint:
+        return None
+    labels, _ = ndimage.label(seen > 0.4 * seen.max(), structure=np.ones((3, 3)))
+    parts = [
+        box
+        for box in ndimage.find_objects(labels)
+        if box[0].stop - box[0].start > 0.5 * (bottom - top) / 1.6 and box[1].start > 0
+    ]
+    if not parts:
+        return None
+    box = (
+        top + min(part[0].start for part in parts),
+        left + min(part[1].start for part in parts),
+        top + max(part[0].stop for part in parts),
+        left + max(part[1].stop for part in parts),
+    )
+    return Number(box, read(_seen(ink, box)))
+
+
 def _letters(ink: Ink, pieces: np.ndarray) -> list[_Letter]:
     """Pieces of a letter's size that look like one."""
     side = ink.side
@@ -134,7 +157,7 @@ def _letters(ink: Ink, pieces: np.ndarray) -> list[_Letter]:
         if not max(6, _LOWEST * side) <= height <= _HIGHEST * side or width > 2.4 * height or width < 0.08 * height:
             continue
         own = np.pad(pieces[box] == place, 1)
-        if 2 * float(ndimage.distance_transform_edt(own).max()) > _STROKE * height + 2:
+        if 2 * float(ndimage.distance_transform_edt(own).max()) > _STROKE * height + _BLUR * ink.zoom:
             continue
         seen = np.where(own[1:-1, 1:-1], ink.contrast[box], 0)
         # A small digit may have run together with its neighbour.
@@ -144,19 +167,19 @@ def _letters(ink: Ink, pieces: np.ndarray) -> list[_Letter]:
     return found
 
 
-def _of_one_print(letters: Sequence[_Letter]) -> list[_Letter]:
+def _of_one_print(letters: Sequence[_Letter], zoom: float) -> list[_Letter]:
     """Those of the height that most of what looks like letters has, standing on lines with others of it."""
     like = [one for one in letters if one.likeness >= _LIKE]
     best: list[_Letter] = []
     for height in sorted({one.height for one in like}):
-        same = [one for one in like if abs(one.height - height) <= max(1.5, _SPREAD / 2 * height)]
+        same = [one for one in like if abs(one.height - height) <= max(zoom, _SPREAD / 2 * height)]
         on_lines = [one for one in same if sum(abs(one.bottom - other.bottom) <= 0.2 * height for other in same) >= 3]
         if sum(one.likeness**2 for one in on_lines) > sum(one.likeness**2 for one in best):
             best = on_lines
     if not best:
         return []
     height = float(np.median([one.height for one in best]))
-    print_ = [one for one in like if abs(one.height - height) <= max(2.0, _SPREAD * height)]
+    print_ = [one for one in like if abs(one.height - height) <= max(1.4 * zoom, _SPREAD * height)]
     # Letters that look like none of ours, of names and captions, stand beside some that do.
     return print_ + [
         one

@@ -18,7 +18,9 @@ _TALLEST, _WIDEST = 0.4, 0.25
 #: A bar that fills so much of its box and is so many times longer than wide is a rule, not a chromosome.
 _BAR_FILL, _BAR_LONG = 0.9, 9.0
 #: Strokes are thinner than this, in widths of a chromosome, and so many times longer than thick.
-_STROKE, _STROKE_LONG = 0.35, 3.0
+_STROKE, _STROKE_LONG = 0.35, 2.5
+#: What a scan blurs a stroke by, pixels of the scan.
+_BLUR = 1.6
 #: A seam between two that touch: how much of its way may lie through full ink; least share of the smaller part.
 _THROUGH, _SMALLER = 0.45, 0.28
 
@@ -63,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """Those of one sheet. unit: the width of a chromosome, working pixels. rules: bool [h, w], bars that are frames."""
+    """Those of one sheet. unit: the width of a chromosome, working pixels. rules: bool [h, w], bars and strokes, which frames may be of."""
 
     pieces: tuple[Piece, ...]
     unit: float
@@ -87,7 +89,10 @@ def find_pieces(ink: Ink, printed: np.ndarray) -> Pieces:
     unit = _width_of(found)
     whole = [piece for piece in found if piece.area >= _CHIP * unit**2]
     chips = [piece for piece in found if piece.area < _CHIP * unit**2]
-    whole = [piece for piece in whole if not _is_stroke(piece, unit)]
+    for piece in (strokes := [piece for piece in whole if _is_stroke(piece, unit, ink.zoom)]):
+        top, left, bottom, right = piece.box
+        rules[top:bottom, left:right] |= piece.mask
+    whole = [piece for piece in whole if all(piece is not stroke for stroke in strokes)]
     return Pieces(tuple(_with_chips(whole, chips, _NEAR * unit)), unit, rules)
 
 
@@ -100,10 +105,10 @@ def _is_bar(piece: Piece) -> bool:
     return long > _BAR_LONG * short and piece.mask.mean() > _BAR_FILL
 
 
-def _is_stroke(piece: Piece, unit: float) -> bool:
+def _is_stroke(piece: Piece, unit: float, zoom: float) -> bool:
     """Whether it is a thin stroke: of a tick, an arrow, a letter."""
     thick = 2 * float(ndimage.distance_transform_edt(np.pad(piece.mask, 1)).max())
-    return thick < _STROKE * unit and max(piece.height, piece.width) > _STROKE_LONG * thick
+    return thick < min(_STROKE * unit + _BLUR * zoom, 0.65 * unit) and max(piece.height, piece.width) > _STROKE_LONG * thick
 
 
 def _width_of(pieces: Sequence[Piece]) -> float:

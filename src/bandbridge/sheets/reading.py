@@ -88,7 +88,7 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     lines = all_lines(ink, pieces.rules)
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
-    grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected)
+    grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
     blocked = lines | printed.ink | ink.coloured
     settled = _settled(grouped, ink, blocked, pieces.unit, expected)
     settled = replace(settled, groups=tuple(_sexes(settled.groups, expected)))
@@ -103,11 +103,12 @@ def _grouped(
     numbers: Sequence,
     named: Named,
     expected: Expected,
+    ink: Ink,
 ) -> Grouped:
     """Divide the pieces by the best that the sheet offers."""
     frames = find_frames(lines)
     if frames:
-        framed = by_frames(pieces, frames, numbers)
+        framed = by_frames(pieces, frames, numbers, ink)
         labels = name_frames(framed.groups, expected.order)
         return replace(framed, groups=tuple(replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True)))
     if named.witnesses >= _FEWEST_WITNESSES:
@@ -127,8 +128,13 @@ def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expec
     groups = []
     for group in grouped.groups:
         many = _copies(group.label, len(group.pieces), grouped, expected)
-        groups.append(settle(group, ink, blocked, unit, scale, many) if group.pieces and group.label else group)
+        groups.append(settle(group, ink, blocked, unit, scale, many) if _may_hold(group) else group)
     return replace(grouped, groups=tuple(groups))
+
+
+def _may_hold(group: Group) -> bool:
+    """Whether a group has chromosomes: pieces, or a frame that is not a sex chromosome's, where none may be."""
+    return bool(group.label) and (bool(group.pieces) or (group.frame is not None and group.label in CLASSES[:22]))
 
 
 def _copies(label: str, found: int, grouped: Grouped, expected: Expected) -> int:
