@@ -27,13 +27,20 @@ _LEAST = 0.3
 
 def area_scale(groups: Sequence[Group]) -> float:
     """Return the area of a chromosome to its length in the ideogram, from the groups that are pairs; 0: from none."""
-    ratios = [
-        piece.area / chromosome_length(group.label)
-        for group in groups
-        if group.label in CLASSES[:22] and len(group.pieces) == 2
-        for piece in group.pieces
-    ]
-    return float(np.median(ratios)) if len(ratios) >= 6 else 0.0
+    return _scale([(group.label, piece.area) for group in _pairs(groups) for piece in group.pieces])
+
+
+def length_scale(groups: Sequence[Group]) -> float:
+    """Return the longer side of a chromosome's box to its length in the ideogram, as :func:`area_scale`."""
+    return _scale([(group.label, max(piece.height, piece.width)) for group in _pairs(groups) for piece in group.pieces])
+
+
+def _pairs(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in groups if group.label in CLASSES[:22] and len(group.pieces) == 2]
+
+
+def _scale(sizes: Sequence[tuple[str, int]]) -> float:
+    return float(np.median([size / chromosome_length(label) for label, size in sizes])) if len(sizes) >= 12 else 0.0
 
 
 def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: float, expected: int) -> Group:

@@ -115,8 +115,18 @@ def by_frames(
         # The number stands at the rim, what else was taken for one is in the middle.
         number = max(own, key=lambda one: one.likeness + _at_rim(one, frame), default=None)
         held = tuple(sorted(inside[place], key=lambda piece: piece.x))
-        groups.append(Group("", row_of[place], (frame[1] + frame[3]) / 2, held, number, frame))
+        if held or number or not _is_gap(frames, place, row_of):
+            groups.append(Group("", row_of[place], (frame[1] + frame[3]) / 2, held, number, frame))
     return Grouped(tuple(groups), tuple(aside), "frames")
+
+
+def _is_gap(frames: Sequence[tuple[int, int, int, int]], place: int, row_of: dict[int, int]) -> bool:
+    """Whether what is enclosed is only what the frames around it leave: it is not as high as they are."""
+    mates = [frame for other, frame in enumerate(frames) if row_of[other] == row_of[place] and other != place]
+    if len(mates) < 2:
+        return False
+    away = max(abs(frames[place][side] - float(np.median([mate[side] for mate in mates]))) for side in (0, 2))
+    return away > 3
 
 
 def _at_one_place(

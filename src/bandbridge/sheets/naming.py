@@ -122,4 +122,9 @@ def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list
             # Only a Y is often missing; what frames enclose may be none itself.
             gain[place] -= [0.0 if label == "Y" else 0.3 if label == "X" else 0.6 for label in labels]
     chosen = align(gain, follow=0.25)
+    if len(groups) == len(labels):
+        # As many frames as classes: each has its own, unless the numbers clearly say otherwise.
+        ways = [sum(gain[place, one] for place, one in enumerate(way) if one is not None) for way in (chosen, range(len(labels)))]
+        if ways[0] - ways[1] < _OTHER_ORDER:
+            chosen = list(range(len(labels)))
     return [labels[label] if label is not None else "" for label in chosen]

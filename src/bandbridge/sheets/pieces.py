@@ -106,9 +106,12 @@ def _is_bar(piece: Piece) -> bool:
 
 
 def _is_stroke(piece: Piece, unit: float, zoom: float) -> bool:
-    """Whether it is a thin stroke: of a tick, an arrow, a letter."""
+    """Whether it is a thin stroke: of a tick, an arrow, a letter, the side of a frame."""
     thick = 2 * float(ndimage.distance_transform_edt(np.pad(piece.mask, 1)).max())
-    return thick < min(_STROKE * unit + _BLUR * zoom, 0.65 * unit) and max(piece.height, piece.width) > _STROKE_LONG * thick
+    long = max(piece.height, piece.width)
+    blurred = min(_STROKE * unit + _BLUR * zoom, 0.65 * unit)
+    lying = piece.width > 2.2 * piece.height or piece.height > 6 * piece.width
+    return long > _STROKE_LONG * thick and thick < (blurred if lying else _STROKE * unit)
 
 
 def _width_of(pieces: Sequence[Piece]) -> float:

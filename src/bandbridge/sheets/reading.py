@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
-from bandbridge.sheets.counting import area_scale, settle
+from bandbridge.sheets.counting import area_scale, length_scale, settle
 from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, find_frames, in_rows
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
@@ -28,8 +28,9 @@ _FEWEST, _MOST, _LEAST_ORDER = 20, 110, 0.5
 _FEWEST_WITNESSES = 8
 #: How many times larger or smaller than expected a chromosome may be.
 _LARGER, _SMALLER = 1.9, 0.45
-#: Ratio of the smaller to the larger of two sex chromosomes: X and Y up to the first, two X from the second on.
-_XY, _XX = 0.62, 0.72
+#: Ratio of the smaller to the larger of two sex chromosomes: X and Y up to the first, two X from the second on,
+#: or from the third where Y has a place of its own.
+_XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
 
@@ -151,7 +152,7 @@ def _copies(label: str, found: int, grouped: Grouped, expected: Expected) -> int
 
 def _sexes(groups: Sequence[Group], expected: Expected) -> list[Group]:
     """Tell X and Y apart where both stand under one label."""
-    labels = {group.label for group in groups if group.pieces}
+    labels = {group.label for group in groups if group.pieces or group.number or group.frame}
     result = []
     for group in groups:
         together = group.label == "XY" or (group.label == "X" and "Y" not in labels and len(group.pieces) == 2)
@@ -189,7 +190,7 @@ def _agreement(held: Sequence[tuple[str, Piece]]) -> float:
 
 
 def _judged(grouped: Grouped, named: Named, ink: Ink, unit: float, expected: Expected) -> Reading:
-    scale = area_scale(grouped.groups)
+    scale = area_scale(grouped.groups), length_scale(grouped.groups)
     doubts: list[str] = []
     rows: list[tuple[Piece, str, str, str]] = []
     numbered = named.witnesses >= _FEWEST_WITNESSES
@@ -209,7 +210,7 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, unit: float, expected: Exp
         for number, (piece, label, sure, why) in enumerate(ordered, start=1)
     )
     doubts += _count_doubts(found, expected)
-    doubts += _group_doubts(grouped, named, scale, expected)
+    doubts += _group_doubts(grouped, named, expected)
     loose = [str(one.number) for one in found if not one.label]
     if loose:
         doubts.append(f"pieces of no class: {', '.join(loose)}")
@@ -219,12 +220,15 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, unit: float, expected: Exp
     return Reading(found, tuple(doubts), grouped.by, ink)
 
 
-def _sureness(piece: Piece, group: Group, grouped: Grouped, numbered: bool, scale: float) -> tuple[str, str]:
+def _sureness(piece: Piece, group: Group, grouped: Grouped, numbered: bool, scale: tuple[float, float]) -> tuple[str, str]:
     """How sure the class of one piece is, and why."""
     printed = is_witness(group.number, group.label)
     if contradicts(group.number, group.label):
         return DOUBTFUL, f"the number reads {group.number.best if group.number else ''}"
-    size = piece.area / (scale * chromosome_length(group.label)) if scale else 1.0
+    expected = [each * chromosome_length(group.label) for each in scale]
+    sizes = [one / each for one, each in zip((piece.area, max(piece.height, piece.width)), expected, strict=True) if each]
+    # A faint one has less area, a bent one less length.
+    size = 1.0 if not sizes else min(sizes) if min(sizes) > 1 else max(sizes)
     if group.label != "Y" and not _SMALLER <= size <= _LARGER:
         return DOUBTFUL, f"{size:.1f} times the size of a chromosome {group.label}"
     reasons = [{"frames": "frame", "numbers": "number", "gaps": "order"}[grouped.by]]
@@ -262,24 +266,25 @@ def _count_doubts(found: Sequence[Found], expected: Expected) -> list[str]:
     return doubts
 
 
-def _group_doubts(grouped: Grouped, named: Named, scale: float, expected: Expected) -> list[str]:
+def _group_doubts(grouped: Grouped, named: Named, expected: Expected) -> list[str]:
     """What the witnesses say against one another."""
     doubts = []
     held = {group.label: group for group in grouped.groups if group.pieces}
     if grouped.by == "numbers" and not named.usual:
         doubts.append("the numbers do not stand in the order of the karyotype; give --layout if that is meant")
     if (sex := held.get("X")) and expected.counts is None:
-        doubts += _sex_doubts(sex, held.get("Y"), scale)
+        own_place = any(one.label == "Y" and (one.number or one.frame) for one in grouped.groups)
+        doubts += _sex_doubts(sex, held.get("Y"), _XX_APART if own_place else _XX)
     pairs = [(label, piece) for label, group in held.items() if label in CLASSES for piece in group.pieces]
     if len(pairs) > 10 and _agreement(pairs) < 0.8:
         doubts.append("the sizes do not follow the order of the classes")
     return doubts
 
 
-def _sex_doubts(x: Group, y: Group | None, scale: float) -> list[str]:
+def _sex_doubts(x: Group, y: Group | None, least: float) -> list[str]:
     if y is None and len(x.pieces) == 2:
         small, large = sorted(piece.area for piece in x.pieces)
-        if small / large < _XX:
+        if small / large < least:
             return [f"two X, or X and Y? The smaller has {small / large:.0%} of the larger's size"]
     if y is not None and len(x.pieces) == 1 and len(y.pieces) == 1:
         ratio = y.pieces[0].area / x.pieces[0].area
