@@ -62,12 +62,14 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """All of one sheet. doubts: why it does not add up, one sentence each; none: it does. by: what divided it."""
+    """All of one sheet. doubts: why it does not add up, one sentence each; none: it does. by: what divided
+    it. blocked: bool [h, w], lines, print and colour, working pixels."""
 
     found: tuple[Found, ...]
     doubts: tuple[str, ...]
     by: str
     ink: Ink
+    blocked: np.ndarray
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,7 +96,7 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     settled = _settled(grouped, ink, blocked, pieces.unit, expected)
     settled = replace(settled, groups=tuple(_sexes(settled.groups, expected)))
     _require_a_sheet(settled, named)
-    return _judged(settled, named, ink, pieces.unit, expected)
+    return _judged(settled, named, ink, blocked, pieces.unit, expected)
 
 
 def _grouped(
@@ -189,7 +191,9 @@ def _agreement(held: Sequence[tuple[str, Piece]]) -> float:
     return float(spearmanr(lengths, found).statistic) if len(set(found)) > 1 else 0.0
 
 
-def _judged(grouped: Grouped, named: Named, ink: Ink, unit: float, expected: Expected) -> Reading:
+def _judged(
+    grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected
+) -> Reading:
     scale = area_scale(grouped.groups), length_scale(grouped.groups)
     doubts: list[str] = []
     rows: list[tuple[Piece, str, str, str]] = []
@@ -217,13 +221,13 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, unit: float, expected: Exp
     doubtful = [f"{one.number} ({one.why})" for one in found if one.label and one.sure == DOUBTFUL]
     if doubtful:
         doubts.append(f"doubtful: {', '.join(doubtful)}")
-    return Reading(found, tuple(doubts), grouped.by, ink)
+    return Reading(found, tuple(doubts), grouped.by, ink, blocked)
 
 
 def _sureness(piece: Piece, group: Group, grouped: Grouped, numbered: bool, scale: tuple[float, float]) -> tuple[str, str]:
     """How sure the class of one piece is, and why."""
     printed = is_witness(group.number, group.label)
-    if contradicts(group.number, group.label):
+    if numbered and contradicts(group.number, group.label):
         return DOUBTFUL, f"the number reads {group.number.best if group.number else ''}"
     expected = [each * chromosome_length(group.label) for each in scale]
     sizes = [one / each for one, each in zip((piece.area, max(piece.height, piece.width)), expected, strict=True) if each]
