@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from bandbridge.api.fine_tune import FineTuned, fine_tune
     from bandbridge.api.model import Model, load_model
     from bandbridge.api.predictions import Predictions
+    from bandbridge.api.sheets import import_sheets
     from bandbridge.api.study import Study
     from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
     from bandbridge.errors import UserError
     from bandbridge.evaluation.appraisal import Evaluation
     from bandbridge.report.caution import Caution
+    from bandbridge.sheets.importing import ImportedSheets
     from bandbridge.synthetic.sets import draw_cells
 
 #: Where each public name lives.
@@ -29,6 +31,7 @@ _HOMES = {
     "Evaluation": "evaluation.appraisal",
     "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",
+    "ImportedSheets": "sheets.importing",
     "Model": "api.model",
     "Predictions": "api.predictions",
     "Similarity": "api.domains",
@@ -37,6 +40,7 @@ _HOMES = {
     "advise": "api.domains",
     "draw_cells": "synthetic.sets",
     "fine_tune": "api.fine_tune",
+    "import_sheets": "api.sheets",
     "load_model": "api.model",
     "open_dataset": "dataset.imagefolder",
     "similarity": "api.domains",
@@ -48,6 +52,7 @@ __all__ = [
     "Evaluation",
     "FineTuned",
     "ImageFolder",
+    "ImportedSheets",
     "Model",
     "Predictions",
     "Similarity",
@@ -56,6 +61,7 @@ __all__ = [
     "advise",
     "draw_cells",
     "fine_tune",
+    "import_sheets",
     "load_model",
     "open_dataset",
     "similarity",

@@ -189,9 +189,7 @@ def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _read_tar(
-    source: Path, bounds: Bounds, wanted: Callable[[str], bool], packed: bool
-) -> Iterator[tuple[str, bytes]]:
+def _read_tar(source: Path, bounds: Bounds, wanted: Callable[[str], bool], packed: bool) -> Iterator[tuple[str, bytes]]:
     meter = _Meter(source, bounds)
     opener = gzip.open if packed else open
     with cast(IO[bytes], opener(source, "rb")) as stream:

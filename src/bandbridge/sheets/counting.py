@@ -62,9 +62,7 @@ def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: floa
     return replace(group, pieces=tuple(sorted(best, key=lambda piece: piece.x)))
 
 
-def _to_its_own_contrast(
-    piece: Piece, group: Sequence[Piece], ink: Ink, blocked: np.ndarray, unit: float
-) -> Piece:
+def _to_its_own_contrast(piece: Piece, group: Sequence[Piece], ink: Ink, blocked: np.ndarray, unit: float) -> Piece:
     """Return a faint piece with what belongs to it by its own contrast, not by the sheet's."""
     top, left, bottom, right = piece.box
     strong = float(np.quantile(ink.contrast[top:bottom, left:right][piece.mask], 0.9))
@@ -115,7 +113,12 @@ def _joining_cost(one: Piece, other: Piece, area: float, unit: float) -> float:
     chip = small < 0.22 * whole
     if beside < 0.35 and not chip:
         return np.inf
-    return 0.5 * gap_between(one, other) / unit + max(0.0, over) * (0.3 if chip else 1.0) - 0.3 * beside + small / whole / 2
+    return (
+        0.5 * gap_between(one, other) / unit
+        + max(0.0, over) * (0.3 if chip else 1.0)
+        - 0.3 * beside
+        + small / whole / 2
+    )
 
 
 def _cut(pieces: Sequence[Piece], ink: Ink, area: float, expected: int) -> list[Piece]:

@@ -65,7 +65,9 @@ def _others(reading: Reading, one: Found, box: tuple[int, int, int, int]) -> np.
         first, second = max(top, other.box[0]), min(bottom, other.box[2])
         third, fourth = max(left, other.box[1]), min(right, other.box[3])
         if first < second and third < fourth:
-            part = other.mask[first - other.box[0] : second - other.box[0], third - other.box[1] : fourth - other.box[1]]
+            part = other.mask[
+                first - other.box[0] : second - other.box[0], third - other.box[1] : fourth - other.box[1]
+            ]
             taken[first - top : second - top, third - left : fourth - left] |= part
     return ndimage.binary_dilation(taken, iterations=1)
 

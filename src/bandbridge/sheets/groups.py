@@ -129,13 +129,13 @@ def _is_gap(frames: Sequence[tuple[int, int, int, int]], place: int, row_of: dic
     return away > 3
 
 
-def _at_one_place(
-    frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number], ink: Ink
-) -> Sequence[Number]:
+def _at_one_place(frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number], ink: Ink) -> Sequence[Number]:
     """Numbers read again where most of them stand in their frames: faint ones, and ones that ran together, are found."""
     placed = [(one, frames[place]) for one in numbers if (place := _holder(frames, one.x, one.y)) is not None]
     over = sum(one.y - frame[0] < frame[2] - one.y for one, frame in placed) * 2 > len(placed)
-    offsets = [(one.y - frame[0 if over else 2], one.box[1] - frame[1], one.box[2] - one.box[0]) for one, frame in placed]
+    offsets = [
+        (one.y - frame[0 if over else 2], one.box[1] - frame[1], one.box[2] - one.box[0]) for one, frame in placed
+    ]
     if len(offsets) < 6:
         return numbers
     down, across, height = np.median(offsets, axis=0)
@@ -315,7 +315,9 @@ def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout:
         if last < len(ordered) and row_of[last] == row_of[last - 1]:
             total -= 0.8 * min(max(0.0, _gap(ordered, last)) / unit, 2.0)
         if not np.isnan(lengths[part]):
-            total += sum(0.6 * min(abs(np.log(sizes[place] / (scale * lengths[part]))), 1.5) for place in range(first, last))
+            total += sum(
+                0.6 * min(abs(np.log(sizes[place] / (scale * lengths[part]))), 1.5) for place in range(first, last)
+            )
         return total
 
     bounds = _divide(len(ordered), len(labels), cost)

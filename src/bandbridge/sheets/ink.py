@@ -118,7 +118,7 @@ def _local_ground(work: np.ndarray, bright: bool) -> np.ndarray:
 
 def _noise(work: np.ndarray, local: np.ndarray, bright: bool) -> float:
     """Spread of the ground, gray levels, from its side that no ink lies on."""
-    beyond = (work - local if bright else local - work)
+    beyond = work - local if bright else local - work
     beyond = beyond[beyond > 0]
     return float(np.median(beyond)) / 0.6745 if beyond.size > work.size * 0.02 else 0.0
 
@@ -174,8 +174,9 @@ def _without_crossed(lines: np.ndarray, mask: np.ndarray) -> np.ndarray:
     ink = mask & ~wide
     crossed = np.zeros_like(lines)
     for axis in (0, 1):
-        before, after = ndimage.maximum_filter1d(ink, 2 * reach + 5, axis, origin=reach + 2), ndimage.maximum_filter1d(
-            ink, 2 * reach + 5, axis, origin=-reach - 2
+        before, after = (
+            ndimage.maximum_filter1d(ink, 2 * reach + 5, axis, origin=reach + 2),
+            ndimage.maximum_filter1d(ink, 2 * reach + 5, axis, origin=-reach - 2),
         )
         crossed |= before & after
     return wide & ~ndimage.binary_opening(crossed & wide, iterations=1)

@@ -124,7 +124,10 @@ def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list
     chosen = align(gain, follow=0.25)
     if len(groups) == len(labels):
         # As many frames as classes: each has its own, unless the numbers clearly say otherwise.
-        ways = [sum(gain[place, one] for place, one in enumerate(way) if one is not None) for way in (chosen, range(len(labels)))]
+        ways = [
+            sum(gain[place, one] for place, one in enumerate(way) if one is not None)
+            for way in (chosen, range(len(labels)))
+        ]
         if ways[0] - ways[1] < _OTHER_ORDER:
             chosen = list(range(len(labels)))
     return [labels[label] if label is not None else "" for label in chosen]

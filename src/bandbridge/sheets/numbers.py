@@ -24,7 +24,15 @@ from bandbridge.sheets.ink import Ink
 MARKS = ("M", "mar", "XY")
 #: Height of a letter that is compared, and the ground left around it, pixels.
 _HEIGHT, _RIM = 20, 2
-_FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono-Bold", "DejaVuSerif", "STIXGeneral", "STIXGeneralBol", "cmss10")
+_FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "cmss10",
+)
 #: Of letters on a sheet: least and most height, as shares of the longest side; least likeness to one; how much heights
 #: of one print differ.
 _LOWEST, _HIGHEST, _LIKE, _SPREAD = 0.005, 0.045, 0.55, 0.16

@@ -123,7 +123,9 @@ def _pages_of(name: str, data: bytes) -> int:
     try:
         document = pdfium.PdfDocument(data)
     except Exception as fault:
-        raise DecodeError(name, f"a PDF that cannot be opened ({fault})", "Print it again, without a password.") from fault
+        raise DecodeError(
+            name, f"a PDF that cannot be opened ({fault})", "Print it again, without a password."
+        ) from fault
     with document:
         return len(document)
 

@@ -113,7 +113,9 @@ def _grouped(
     if frames:
         framed = by_frames(pieces, frames, numbers, ink)
         labels = name_frames(framed.groups, expected.order)
-        return replace(framed, groups=tuple(replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True)))
+        return replace(
+            framed, groups=tuple(replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True))
+        )
     if named.witnesses >= _FEWEST_WITNESSES:
         return by_numbers(pieces, named.numbers, unit)
     return by_gaps(pieces, expected.order, unit, expected.rows or _usual_rows(pieces, expected))
@@ -161,12 +163,17 @@ def _sexes(groups: Sequence[Group], expected: Expected) -> list[Group]:
         if not together:
             result.append(group)
             continue
-        large, small = sorted(group.pieces, key=lambda piece: -piece.area)[:2] if len(group.pieces) > 1 else (None, None)
+        large, small = (
+            sorted(group.pieces, key=lambda piece: -piece.area)[:2] if len(group.pieces) > 1 else (None, None)
+        )
         male = expected.counts.get("Y", 0) > 0 if expected.counts is not None else None
         if large is None or small is None:
             result.append(replace(group, label="X"))
         elif male or (male is None and small.area / large.area < _XY):
-            result += [replace(group, label="X", pieces=(large,)), replace(group, label="Y", pieces=(small,), number=None)]
+            result += [
+                replace(group, label="X", pieces=(large,)),
+                replace(group, label="Y", pieces=(small,), number=None),
+            ]
         else:
             result.append(replace(group, label="X"))
     return result
@@ -191,9 +198,7 @@ def _agreement(held: Sequence[tuple[str, Piece]]) -> float:
     return float(spearmanr(lengths, found).statistic) if len(set(found)) > 1 else 0.0
 
 
-def _judged(
-    grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected
-) -> Reading:
+def _judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected) -> Reading:
     scale = area_scale(grouped.groups), length_scale(grouped.groups)
     doubts: list[str] = []
     rows: list[tuple[Piece, str, str, str]] = []
@@ -224,13 +229,17 @@ def _judged(
     return Reading(found, tuple(doubts), grouped.by, ink, blocked)
 
 
-def _sureness(piece: Piece, group: Group, grouped: Grouped, numbered: bool, scale: tuple[float, float]) -> tuple[str, str]:
+def _sureness(
+    piece: Piece, group: Group, grouped: Grouped, numbered: bool, scale: tuple[float, float]
+) -> tuple[str, str]:
     """How sure the class of one piece is, and why."""
     printed = is_witness(group.number, group.label)
     if numbered and contradicts(group.number, group.label):
         return DOUBTFUL, f"the number reads {group.number.best if group.number else ''}"
     expected = [each * chromosome_length(group.label) for each in scale]
-    sizes = [one / each for one, each in zip((piece.area, max(piece.height, piece.width)), expected, strict=True) if each]
+    sizes = [
+        one / each for one, each in zip((piece.area, max(piece.height, piece.width)), expected, strict=True) if each
+    ]
     # A faint one has less area, a bent one less length.
     size = 1.0 if not sizes else min(sizes) if min(sizes) > 1 else max(sizes)
     if group.label != "Y" and not _SMALLER <= size <= _LARGER:
@@ -256,7 +265,11 @@ def _count_doubts(found: Sequence[Found], expected: Expected) -> list[str]:
     many = Counter(one.label for one in found if one.label)
     doubts = []
     if expected.counts is not None:
-        wrong = [f"{many[label]} of {label}, expected {count}" for label, count in expected.counts.items() if many[label] != count]
+        wrong = [
+            f"{many[label]} of {label}, expected {count}"
+            for label, count in expected.counts.items()
+            if many[label] != count
+        ]
         return [f"not as {expected.karyotype or 'expected'}: {'; '.join(wrong)}"] if wrong else []
     missing = [label for label in CLASSES[:23] if not many[label]]
     if missing:

@@ -98,7 +98,9 @@ def read_labels(path: Path) -> dict[str, ByHand]:
         else:
             found.setdefault(row["sheet"], {})[piece] = "/".join(labels) if piece else AS_READ
     if problems:
-        remedy = f"Labels are 1 to 22, X, Y, {LEAVE_OUT} (leave out) and {ASIDE} (keep aside); 21/21 cuts a piece in two."
+        remedy = (
+            f"Labels are 1 to 22, X, Y, {LEAVE_OUT} (leave out) and {ASIDE} (keep aside); 21/21 cuts a piece in two."
+        )
         raise ManyErrors(f"{path}: labels that cannot be used:", problems, remedy)
     return {sheet: ByHand(labels) for sheet, labels in found.items()}
 
