@@ -33,7 +33,8 @@ def import_sheets(
     >>> len(open_dataset(done.dataset).samples), (done.review / "overview.html").is_file()
     (46, True)
 
-    Raises :class:`UserError` where nothing can be read, the destination holds something else, or a table cannot be used.
+    Raises :class:`UserError` where nothing can be read, the destination holds something else, or a table cannot be
+    used.
     """
 
     def path(given: str | Path | None) -> Path | None:

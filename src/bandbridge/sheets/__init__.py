@@ -1,1 +1,1 @@
-"""Karyogram sheets as laboratories keep them -> labelled chromosomes: ink, numbers, groups, classes, crops, a page to check."""
+"""Karyogram sheets as laboratories keep them -> labelled chromosomes, and a page of what a person should check."""

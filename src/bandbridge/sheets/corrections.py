@@ -13,7 +13,7 @@ BY_HAND = "by hand"
 
 
 def corrected(reading: Reading, labels: Mapping[str, str]) -> tuple[Reading, list[str]]:
-    """Return ``reading`` with ``labels`` set, of pieces by their number ("12", joined "12+13"), and what cannot be done.
+    """Return ``reading`` with ``labels`` set, of pieces by number ("12", joined "12+13"), and what cannot be done.
 
     The numbers of pieces that are not touched stay; parts of one that is cut are numbered on from the last. A person
     who labels a sheet has seen it: it has no more doubts.

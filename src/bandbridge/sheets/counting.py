@@ -18,6 +18,8 @@ from bandbridge.sheets.pieces import Piece, cut_in_two, gap_between, join
 _LADDER = (0.06, 0.10, 0.16, 0.24, 0.34, 0.46)
 #: Areas in expected ones: of a part that may be joined to another, and of a piece that may be two.
 _PART, _TWO = 0.62, 1.4
+#: Widths of a chromosome that two of them have, where no area is known, and how much of a cut may go through full ink.
+_WIDE, _THROUGH = 1.4, 0.8
 #: What is fainter than this share of the sheet's strong ink is outlined by its own: at this share of it, and within so
 #: many widths of a chromosome.
 _DIM, _OWN, _REACH = 0.6, 0.18, 0.5
@@ -53,7 +55,7 @@ def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: floa
     pieces = [piece for piece in group.pieces if piece.area >= _LEAST * unit**2] or list(group.pieces)
     best = _joined(pieces, expected, area, unit)
     if len(best) != expected and best:
-        best = _cut(best, ink, area, expected)
+        best = _cut(best, ink, area, expected, unit)
     if len(best) != expected or (area and best and max(one.area for one in best) > 2.2 * area):
         near = _window(best or pieces, group, unit)
         if near is not None and (best or area):
@@ -121,16 +123,16 @@ def _joining_cost(one: Piece, other: Piece, area: float, unit: float) -> float:
     )
 
 
-def _cut(pieces: Sequence[Piece], ink: Ink, area: float, expected: int) -> list[Piece]:
+def _cut(pieces: Sequence[Piece], ink: Ink, area: float, expected: int, unit: float) -> list[Piece]:
     """Cut the largest as long as there are fewer than ``expected`` and it is large enough to be two."""
     parts = list(pieces)
     while 0 < len(parts) < expected:
         largest = max(parts, key=lambda piece: piece.area)
         others = [piece.area for piece in parts if piece is not largest]
         whole = area or (float(np.median(others)) if others else largest.area / 2)
-        if largest.area < _TWO * whole:
+        if largest.area < _TWO * whole or (not area and largest.width < _WIDE * unit):
             break
-        halves = cut_in_two(largest, ink)
+        halves = cut_in_two(largest, ink, _THROUGH)
         if halves is None:
             break
         parts = [piece for piece in parts if piece is not largest] + list(halves[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -130,7 +131,7 @@ def _is_gap(frames: Sequence[tuple[int, int, int, int]], place: int, row_of: dic
 
 
 def _at_one_place(frames: Sequence[tuple[int, int, int, int]], numbers: Sequence[Number], ink: Ink) -> Sequence[Number]:
-    """Numbers read again where most of them stand in their frames: faint ones, and ones that ran together, are found."""
+    """Numbers read again where most of them stand in their frames: faint ones, and joined ones, are found."""
     placed = [(one, frames[place]) for one in numbers if (place := _holder(frames, one.x, one.y)) is not None]
     over = sum(one.y - frame[0] < frame[2] - one.y for one, frame in placed) * 2 > len(placed)
     offsets = [
@@ -146,7 +147,7 @@ def _at_one_place(frames: Sequence[tuple[int, int, int, int]], numbers: Sequence
     for frame in frames:
         middle, left = frame[0 if over else 2] + down, frame[1] + across
         region = (middle - 0.8 * height, left - 0.4 * height, middle + 0.8 * height, left + 1.9 * height)
-        if (one := read_at(ink, tuple(round(side) for side in region))) is not None:  # type: ignore[arg-type]
+        if (one := read_at(ink, tuple(round(side) for side in region))) is not None:
             read.append(one)
     return read
 
@@ -177,9 +178,9 @@ def by_numbers(pieces: Sequence[Piece], named: Sequence[tuple[Number, str]], uni
     boxes = [number.box for number, _ in named]
     rows: list[list[tuple[Number | None, str]]] = [[named[place] for place in row] for row in in_rows(boxes, 0.9)]
     _fill_in(rows)
-    below = _numbers_are_below(pieces, [number for number, _ in named])
+    below = _numbers_are_below(pieces, rows)
     held: list[list[Piece]] = [[] for _ in rows]
-    aside = []
+    aside: list[Piece] = []
     for piece in pieces:
         reach = [_reach(piece, row, unit, below=below) for row in rows]
         place = int(np.argmin(reach))
@@ -198,15 +199,11 @@ def by_numbers(pieces: Sequence[Piece], named: Sequence[tuple[Number, str]], uni
     return Grouped(tuple(kept), tuple(aside), "numbers")
 
 
-def _numbers_are_below(pieces: Sequence[Piece], numbers: Sequence[Number]) -> bool:
-    """Whether more numbers stand under what is nearest to them than over it."""
-    votes = 0
-    for number in numbers:
-        near = [piece for piece in pieces if piece.box[1] - piece.width < number.x < piece.box[3] + piece.width]
-        above = min((number.box[0] - piece.box[2] for piece in near if piece.y < number.y), default=np.inf)
-        under = min((piece.box[0] - number.box[2] for piece in near if piece.y > number.y), default=np.inf)
-        votes += int(above <= under) * 2 - 1
-    return votes >= 0
+def _numbers_are_below(pieces: Sequence[Piece], rows: Sequence[Sequence[tuple[Number | None, str]]]) -> bool:
+    """Whether numbers stand under their groups: more stands over the first row of numbers than under the last."""
+    first = min(one.box[0] for one, _ in rows[0] if one)
+    last = max(one.box[2] for one, _ in rows[-1] if one)
+    return sum(piece.y < first for piece in pieces) >= sum(piece.y > last for piece in pieces)
 
 
 def _fill_in(rows: list[list[tuple[Number | None, str]]]) -> None:
@@ -257,7 +254,7 @@ def _share_out(pieces: Sequence[Piece], row: Sequence[tuple[Number | None, str]]
         return 0.35 * away + 0.5 * abs(middle - x) / unit + copies_cost(label, last - first)
 
     bounds = _divide(len(ordered), len(row), cost)
-    return [list(ordered[first:last]) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [list(ordered[first:last]) for first, last in pairwise(bounds)]
 
 
 def _divide(items: int, parts: int, cost: Callable[[int, int, int], float], most: int = 6) -> list[int]:
@@ -290,7 +287,7 @@ def _is_far(piece: Piece, group: Group, unit: float) -> bool:
 
 
 def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout: Sequence[int] = ()) -> Grouped:
-    """Return a group for each of ``labels``, in the order in which they are read: by the gaps, the counts and the sizes.
+    """Return a group for each of ``labels``, in their order: by the gaps, the counts and the sizes.
 
     layout: how many of the labels stand in each row, where that is known.
     """
@@ -322,7 +319,7 @@ def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout:
 
     bounds = _divide(len(ordered), len(labels), cost)
     groups = []
-    for part, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for part, (first, last) in enumerate(pairwise(bounds)):
         own = tuple(ordered[first:last])
         row = row_of[first] if last > first else (row_of[min(first, len(row_of) - 1)] if row_of else 0)
         groups.append(Group(labels[part], row, float(np.mean([one.x for one in own])) if own else 0.0, own))

@@ -216,27 +216,28 @@ def _job(page: Page, cell: str, asked: Asked, destination: Path, review: Path) -
 
 def _done(jobs: Sequence[_Job]) -> Iterator[Record]:
     """The record of each job, in their order; by all cores where that is worth it."""
-    cores = usable_cores()
-    if cores == 1 or len(jobs) < _WORTH:
-        yield from map(do_sheet, jobs)
+    cores, known = usable_cores(), [_known(job) for job in jobs]
+    to_do = [job for job, record in zip(jobs, known, strict=True) if record is None]
+    if cores == 1 or len(to_do) < _WORTH:
+        yield from (record or do_sheet(job) for job, record in zip(jobs, known, strict=True))
         return
-    with Workers(min(cores, len(jobs))) as pool:
-        waiting = iter(jobs)
+    with Workers(min(cores, len(to_do))) as pool:
+        waiting = iter(to_do)
         # A few ahead, not all: each carries the file that it is of.
         running = [pool.submit(do_sheet, job) for job in islice(waiting, 2 * cores)]
-        while running:
-            first = running.pop(0)
-            yield first.result()
+        for record in known:
+            if record is not None:
+                yield record
+                continue
+            yield running.pop(0).result()
             running += [pool.submit(do_sheet, job) for job in islice(waiting, 1)]
 
 
 def do_sheet(job: _Job) -> Record:
     """Return the record of one sheet, after its crops, its picture and the record are written."""
-    place = job.review / "done" / f"{safe_name(job.cell)}.json"
-    record = read_record(place, job.asked)
-    if record is not None and _is_whole(record, job):
+    if (record := _known(job)) is not None:
         return record
-    started = time.monotonic()
+    place, started = _place(job), time.monotonic()
     base = Record(
         sheet=job.page.name, cell=job.cell, asked=job.asked, state="refused", karyotype=job.expected.karyotype
     )
@@ -275,6 +276,16 @@ def do_sheet(job: _Job) -> Record:
     )
     write_record(place, record)
     return record
+
+
+def _place(job: _Job) -> Path:
+    return job.review / "done" / f"{safe_name(job.cell)}.json"
+
+
+def _known(job: _Job) -> Record | None:
+    """The record of a sheet that is done, with all its files."""
+    record = read_record(_place(job), job.asked)
+    return record if record is not None and _is_whole(record, job) else None
 
 
 def _is_whole(record: Record, job: _Job) -> bool:

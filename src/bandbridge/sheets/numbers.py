@@ -40,6 +40,8 @@ _LOWEST, _HIGHEST, _LIKE, _SPREAD = 0.005, 0.045, 0.55, 0.16
 _NEAR, _ASPECT_COST = 0.55, 0.6
 #: A stroke is no thicker, in heights, and what a scan of so many pixels blurs it by; fewest letters that make a print.
 _STROKE, _BLUR, _FEWEST = 0.36, 2.2, 8
+#: Letters that make a line of text.
+_TEXT = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +49,12 @@ class Number:
     """Something printed in the sheet's numbers.
 
     box: (top, left, bottom, right), working pixels. scores: for each of ``CLASSES`` and ``MARKS``, likeness, 0 to 1.
-    glyphs: how many letters it has.
+    places: of its letters, among the pieces of print.
     """
 
     box: tuple[int, int, int, int]
     scores: dict[str, float]
-    glyphs: int = 1
+    places: tuple[int, ...] = ()
 
     @property
     def best(self) -> str:
@@ -83,10 +85,17 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class Print:
-    """What is printed on a sheet. numbers: that may name groups. ink: bool [h, w], every letter of it, names too."""
+    """What is printed on a sheet. numbers: that may name groups. pieces: int [h, w], every piece that may be a letter.
+    texts: which of them are of names, captions and the like.
+    """
 
     numbers: tuple[Number, ...]
-    ink: np.ndarray
+    pieces: np.ndarray
+    texts: frozenset[int]
+
+    def ink(self, numbers: Sequence[Number]) -> np.ndarray:
+        """Return bool [h, w]: the ink of ``numbers`` and of all texts."""
+        return np.isin(self.pieces, [place for one in numbers for place in one.places] + sorted(self.texts))
 
 
 @dataclass(frozen=True)
@@ -110,23 +119,38 @@ def find_print(ink: Ink) -> Print:
     pieces, _ = ndimage.label(dark, structure=np.ones((3, 3)))
     letters = _letters(ink, pieces)
     kept = _of_one_print(letters, ink.zoom)
-    taken = np.zeros_like(ink.mask)
+    texts = _texts(letters, kept)
     if len(kept) < _FEWEST:
-        return Print((), taken)
-    words = _words(kept)
-    numbers = []
-    for word in words:
-        box = _box(word)
-        if len(word) <= 3:
-            numbers.append(Number(box, read(_seen(ink, box)), len(word)))
-        for letter in word:
-            at = np.s_[letter.top : letter.bottom, letter.left : letter.right]
-            taken[at] |= pieces[at] == letter.place
-    return Print(tuple(numbers), taken)
+        return Print((), pieces, texts)
+    numbers = [
+        Number(box, read(_seen(ink, box)), tuple(letter.place for letter in word))
+        for word in _words([one for one in kept if one.place not in texts])
+        if len(word) <= 3
+        for box in [_box(word)]
+    ]
+    return Print(tuple(numbers), pieces, texts)
+
+
+def _texts(letters: Sequence[_Letter], kept: Sequence[_Letter]) -> frozenset[int]:
+    """The pieces that stand in lines of text: many in a row, letters of any kind, near one another."""
+    height = float(np.median([one.height for one in kept])) if kept else 0.0
+    lines: list[list[_Letter]] = []
+    for one in sorted(letters, key=lambda each: each.left):
+        if kept and not 0.4 * height <= one.height <= 1.7 * height:
+            continue
+        for line in lines:
+            last = line[-1]
+            shared = min(one.bottom, last.bottom) - max(one.top, last.top)
+            if _apart(one, last) < 1.1 * max(one.height, last.height) and shared > 0.4 * min(one.height, last.height):
+                line.append(one)
+                break
+        else:
+            lines.append([one])
+    return frozenset(one.place for line in lines if len(line) >= _TEXT for one in line)
 
 
 def read(picture: np.ndarray) -> dict[str, float]:
-    """Return the likeness, 0 to 1, of ``picture``, float [h, w], bright letters on 0 cut to their box, to each label."""
+    """Return the likeness, 0 to 1, to each label of ``picture``, float [h, w], bright letters on 0 cut to their box."""
     scores = dict.fromkeys((*CLASSES, *MARKS), 0.0)
     for label, likeness in _compared(picture, single=False):
         scores[label] = max(scores[label], likeness)
@@ -179,9 +203,9 @@ def _of_one_print(letters: Sequence[_Letter], zoom: float) -> list[_Letter]:
     """Those of the height that most of what looks like letters has, standing on lines with others of it."""
     like = [one for one in letters if one.likeness >= _LIKE]
     best: list[_Letter] = []
-    for height in sorted({one.height for one in like}):
-        same = [one for one in like if abs(one.height - height) <= max(zoom, _SPREAD / 2 * height)]
-        on_lines = [one for one in same if sum(abs(one.bottom - other.bottom) <= 0.2 * height for other in same) >= 3]
+    for tall in sorted({one.height for one in like}):
+        same = [one for one in like if abs(one.height - tall) <= max(zoom, _SPREAD / 2 * tall)]
+        on_lines = [one for one in same if sum(abs(one.bottom - other.bottom) <= 0.2 * tall for other in same) >= 3]
         if sum(one.likeness**2 for one in on_lines) > sum(one.likeness**2 for one in best):
             best = on_lines
     if not best:
@@ -232,8 +256,10 @@ def _seen(ink: Ink, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def _compared(picture: np.ndarray, *, single: bool) -> list[tuple[str, float]]:
-    """Likeness of ``picture`` to each of the letters of the fonts, or to each label: their correlation at one size, less
-    what their shapes differ."""
+    """Likeness of ``picture`` to each of the letters of the fonts, or to each label.
+
+    It is their correlation at one size, less what their shapes differ.
+    """
     found: list[tuple[str, float]] = []
     aspect = picture.shape[1] / picture.shape[0]
     for width, (labels, templates) in _templates(single).items():

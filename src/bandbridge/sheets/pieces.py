@@ -65,7 +65,8 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """Those of one sheet. unit: the width of a chromosome, working pixels. rules: bool [h, w], bars and strokes, which frames may be of."""
+    """Those of one sheet. unit: the width of a chromosome, working pixels. rules: bool [h, w], bars and strokes, which
+    frames may be of."""
 
     pieces: tuple[Piece, ...]
     unit: float
@@ -149,10 +150,11 @@ def join(one: Piece, other: Piece) -> Piece:
     return Piece((top, left, bottom, right), mask, joined=True)
 
 
-def cut_in_two(piece: Piece, ink: Ink) -> tuple[tuple[Piece, Piece], float] | None:
+def cut_in_two(piece: Piece, ink: Ink, through: float = _THROUGH) -> tuple[tuple[Piece, Piece], float] | None:
     """Cut a piece of two chromosomes side by side along the palest way from its top to its foot.
 
-    Returns both and which share of that way lies through full ink, 0 to 1; None where no way leaves two of a size.
+    Returns both and which share of that way lies through full ink, 0 to 1; None where no way leaves two of a size, or
+    none with up to ``through`` of it.
     """
     top, left, bottom, right = piece.box
     contrast = np.where(piece.mask, ink.contrast[top:bottom, left:right], 0) / ink.strong
@@ -164,7 +166,7 @@ def cut_in_two(piece: Piece, ink: Ink) -> tuple[tuple[Piece, Piece], float] | No
         seam = _trace(ways[1], int(end))
         share = float(contrast[np.arange(len(seam)), seam].mean()) if len(seam) else 1.0
         halves = _halves(piece, seam)
-        if halves is None or share > _THROUGH:
+        if halves is None or share > through:
             continue
         if best is None or share < best[0]:
             best = share, halves

@@ -20,7 +20,7 @@ from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_ga
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
-from bandbridge.sheets.pieces import Piece, find_pieces
+from bandbridge.sheets.pieces import Piece, cut_in_two, find_pieces
 
 #: Fewest and most pieces that a sheet of one cell is of, and least agreement of their sizes with their order.
 _FEWEST, _MOST, _LEAST_ORDER = 20, 110, 0.5
@@ -31,6 +31,9 @@ _LARGER, _SMALLER = 1.9, 0.45
 #: Ratio of the smaller to the larger of two sex chromosomes: X and Y up to the first, two X from the second on,
 #: or from the third where Y has a place of its own.
 _XY, _XX, _XX_APART = 0.62, 0.72, 0.4
+
+#: A piece so many chromosomes wide may be two, where a seam with no more than this share of full ink divides it.
+_WIDE, _EASY = 1.5, 0.3
 
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
 
@@ -48,8 +51,8 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A chromosome on a sheet. number: in the order of reading, from 1. label: its class, "" aside. sure: "sure", "fair"
-    or "doubtful", and why. box: (top, left, bottom, right), working pixels; mask: bool, of that size.
+    """A chromosome on a sheet. number: in the order of reading, from 1. label: its class, "" aside. sure: "sure",
+    "fair" or "doubtful", and why. box: (top, left, bottom, right), working pixels; mask: bool, of that size.
     """
 
     number: int
@@ -86,17 +89,43 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     expected = expected or Expected()
     ink = find_ink(gray, colour)
     printed = find_print(ink)
-    pieces = find_pieces(ink, printed.ink)
     named = name_numbers(printed.numbers, expected.order)
+    print_ink = printed.ink([number for number, _ in named.numbers])
+    pieces = find_pieces(ink, print_ink)
     lines = all_lines(ink, pieces.rules)
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
     grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
-    blocked = lines | printed.ink | ink.coloured
-    settled = _settled(grouped, ink, blocked, pieces.unit, expected)
-    settled = replace(settled, groups=tuple(_sexes(settled.groups, expected)))
+    blocked = lines | print_ink | ink.coloured
+    reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)
+    if grouped.by == "gaps" and reading.doubts:
+        # Without numbers and frames nothing tells that a piece is two, but that all adds up then.
+        parts = _cut_where_easy(pieces.pieces, ink, pieces.unit)
+        if len(parts) > len(pieces.pieces):
+            again = _grouped(parts, pieces.unit, lines, printed.numbers, named, expected, ink)
+            other = _read_grouped(again, named, ink, blocked, pieces.unit, expected)
+            reading = other if not other.doubts else reading
+    if grouped.by != "frames" and len([one for one in reading.found if one.label]) < _FEWEST:
+        raise NoSheet(f"no karyogram of one cell: {len(reading.found)} pieces")
+    return reading
+
+
+def _read_grouped(
+    grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected
+) -> Reading:
+    settled = _settled(grouped, ink, blocked, unit, expected)
+    settled = replace(settled, groups=tuple(_sexes(settled, expected)))
     _require_a_sheet(settled, named)
-    return _judged(settled, named, ink, blocked, pieces.unit, expected)
+    return _judged(settled, named, ink, blocked, unit, expected)
+
+
+def _cut_where_easy(pieces: Sequence[Piece], ink: Ink, unit: float) -> list[Piece]:
+    """The pieces, those cut that are wide and fall in two halves of a size along a pale seam."""
+    parts: list[Piece] = []
+    for piece in pieces:
+        halves = cut_in_two(piece, ink, _EASY) if piece.width > _WIDE * unit else None
+        parts += halves[0] if halves else (piece,)
+    return parts
 
 
 def _grouped(
@@ -130,11 +159,15 @@ def _usual_rows(pieces: Sequence[Piece], expected: Expected) -> tuple[int, ...]:
 
 def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected) -> Grouped:
     scale = area_scale(grouped.groups)
-    groups = []
-    for group in grouped.groups:
-        many = _copies(group.label, len(group.pieces), grouped, expected)
-        groups.append(settle(group, ink, blocked, unit, scale, many) if _may_hold(group) else group)
-    return replace(grouped, groups=tuple(groups))
+    settled = grouped
+    for _ in range(1 if scale else 2):  # where hardly a pair stands apart, the first round says what one's area is
+        groups = []
+        for group in grouped.groups:
+            many = _copies(group.label, len(group.pieces), grouped, expected)
+            groups.append(settle(group, ink, blocked, unit, scale, many) if _may_hold(group) else group)
+        settled = replace(grouped, groups=tuple(groups))
+        scale = area_scale(settled.groups)
+    return settled
 
 
 def _may_hold(group: Group) -> bool:
@@ -154,29 +187,24 @@ def _copies(label: str, found: int, grouped: Grouped, expected: Expected) -> int
     return 2
 
 
-def _sexes(groups: Sequence[Group], expected: Expected) -> list[Group]:
-    """Tell X and Y apart where both stand under one label."""
-    labels = {group.label for group in groups if group.pieces or group.number or group.frame}
-    result = []
-    for group in groups:
-        together = group.label == "XY" or (group.label == "X" and "Y" not in labels and len(group.pieces) == 2)
-        if not together:
-            result.append(group)
-            continue
-        large, small = (
-            sorted(group.pieces, key=lambda piece: -piece.area)[:2] if len(group.pieces) > 1 else (None, None)
-        )
-        male = expected.counts.get("Y", 0) > 0 if expected.counts is not None else None
-        if large is None or small is None:
-            result.append(replace(group, label="X"))
-        elif male or (male is None and small.area / large.area < _XY):
-            result += [
-                replace(group, label="X", pieces=(large,)),
-                replace(group, label="Y", pieces=(small,), number=None),
-            ]
-        else:
-            result.append(replace(group, label="X"))
-    return result
+def _sexes(grouped: Grouped, expected: Expected) -> list[Group]:
+    """Tell X and Y apart where both stand under one label, and where nothing but their order named them."""
+    groups = grouped.groups
+    placed = {group.label for group in groups if group.pieces or group.number or group.frame}
+    male = expected.counts.get("Y", 0) > 0 if expected.counts is not None else None
+    held = [piece for group in groups if group.label in ("X", "Y", "XY") for piece in group.pieces]
+    apart = "Y" in placed and "XY" not in placed
+    if apart and not (grouped.by == "gaps" and len(held) == 2):
+        return list(groups)
+    first = next((group for group in groups if group.label in ("X", "XY")), None)
+    if first is None:
+        return list(groups)
+    others = [group for group in groups if group.label not in ("X", "Y", "XY")]
+    ordered = sorted(held, key=lambda piece: -piece.area)
+    if len(ordered) == 2 and (male or (male is None and ordered[1].area / ordered[0].area < _XY)):
+        y = replace(first, label="Y", pieces=(ordered[1],), number=None)
+        return [*others, replace(first, label="X", pieces=(ordered[0],)), y]
+    return [*others, replace(first, label="X", pieces=tuple(held))]
 
 
 def _require_a_sheet(grouped: Grouped, named: Named) -> None:

@@ -40,7 +40,7 @@ def read_layout(path: Path) -> Expected:
     seen: dict[str, str] = {}
     for number, line in enumerate(_lines(path), start=1):
         row = []
-        for text in (field.strip() for field in line):
+        for text in (entry.strip() for entry in line):
             if not text or text.startswith("#"):
                 continue
             label = text if text.upper() in ("XY", "M", "MAR") else _label(text)
@@ -132,7 +132,7 @@ def counts_of(karyotype: str) -> dict[str, int]:
 
 
 def matching(table: Mapping[str, object], name: str, cell: str) -> str | None:
-    """Return the key of ``table`` that means the sheet ``name``: as it is listed, its file, its name without an ending."""
+    """Return the key of ``table`` that means the sheet ``name``: as it is listed, its file, its stem, its cell."""
     path = PurePosixPath(name)
     return next((key for key in (name, path.name, path.stem, cell) if key in table), None)
 
