@@ -48,6 +48,7 @@ def contradicts(number: Number | None, label: str) -> bool:
     return (
         number is not None
         and not (label.startswith(number.best) or label.endswith(number.best))  # of "12" only one digit was seen
+        and number.best != "1"  # which any upright stroke looks like
         and number.likeness >= 0.75
         and number.scores.get(label, 0.0) < number.likeness - 2 * _BEHIND
         and number.best in CLASSES

@@ -23,6 +23,8 @@ _STROKE, _STROKE_LONG = 0.35, 2.5
 _BLUR = 1.6
 #: A seam between two that touch: how much of its way may lie through full ink; least share of the smaller part.
 _THROUGH, _SMALLER = 0.45, 0.28
+#: A seam leaves this share of the width on either side of it.
+_ASIDE = 0.22
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,8 @@ def cut_in_two(piece: Piece, ink: Ink, through: float = _THROUGH) -> tuple[tuple
     top, left, bottom, right = piece.box
     contrast = np.where(piece.mask, ink.contrast[top:bottom, left:right], 0) / ink.strong
     cost = np.minimum(contrast, 1) + 0.02
-    margin = max(1, piece.width // 5)
+    margin = max(1, round(_ASIDE * piece.width))
+    cost[:, :margin] = cost[:, -margin:] = 10.0  # a way around the piece would divide nothing
     best: tuple[float, tuple[Piece, Piece]] | None = None
     ways = _ways_down(cost)
     for end in np.argsort(ways[0][-1, margin:-margin])[:40] + margin:
