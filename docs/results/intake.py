@@ -1,4 +1,4 @@
-"""What Bandbridge makes of metaphases and karyogram sheets, measured on a collection with truth: docs/results/intake.md.
+"""What Bandbridge makes of metaphases and karyogram sheets, measured with truth: docs/results/intake.md.
 
     python docs/results/intake.py sheets --spreads FOLDER
 
@@ -49,7 +49,9 @@ def main() -> None:
     of_sheets = parts.add_parser("sheets", help="karyogram sheets to labelled crops")
     of_sheets.add_argument("--spreads", type=Path, required=True)
     of_sheets.add_argument("--half", choices=("tune", "report", "both"), default="both")
-    of_sheets.add_argument("--pictures", type=Path, help="where pictures of sheets that are wrong or flagged are written")
+    of_sheets.add_argument(
+        "--pictures", type=Path, help="where pictures of sheets that are wrong or flagged are written"
+    )
     of_sheets.set_defaults(measure=sheets)
     arguments = parser.parse_args()
     arguments.measure(arguments)

@@ -67,7 +67,7 @@ def find_sheets(spreads: Path, sets: Sequence[str] = SETS) -> list[Sheet]:
 
 
 def read_one(sheet: Sheet, pictures: Path | None = None) -> dict[str, object]:
-    """Return what comes of one sheet: wrong crops, doubts, seconds; and with its karyotype told, where it is unusual."""
+    """Return what comes of one sheet: wrong crops, doubts, seconds; an unusual one also with its karyotype told."""
     gray, colour = decode_page(Page(sheet.file.name, sheet.file.read_bytes()))
     started = time.perf_counter()
     row: dict[str, object] = {"name": sheet.name, "set": sheet.set, "half": sheet.half, "usual": sheet.is_usual}
@@ -103,7 +103,11 @@ def compare(sheet: Sheet, reading: Reading) -> list[str]:
     if sheet.set == "wk":
         assert sheet.counts is not None
         found = reading.counts
-        return [f"{found[label]} of {label}, not {sheet.counts[label]}" for label in CLASSES if found[label] != sheet.counts[label]]
+        return [
+            f"{found[label]} of {label}, not {sheet.counts[label]}"
+            for label in CLASSES
+            if found[label] != sheet.counts[label]
+        ]
     zoom = reading.ink.zoom
     found_boxes = [(one.label, tuple(side / zoom for side in one.box)) for one in reading.found if one.label]
     left = list(range(len(sheet.boxes)))

@@ -56,6 +56,9 @@ READ = {
     "run",
     "dataset",
     "source",
+    "arranged",
+    "labels",
+    "karyotypes",
 }
 
 

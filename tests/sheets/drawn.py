@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bandbridge.dataset.cutout import cut_out, stand
+from bandbridge.karyotype import CLASSES
 from bandbridge.synthetic.cells import draw_cell
 
 USUAL = (
@@ -20,19 +21,18 @@ USUAL = (
     ("19", "20", "", "21", "22", "X", "Y"),
 )
 #: The older arrangement in three rows, and a portrait one of many.
-WIDE = (
-    tuple("1 2 3 4 5 6 7 8".split()),
-    tuple("9 10 11 12 13 14 15 16".split()),
-    tuple("17 18 19 20 21 22 X Y".split()),
-)
-TALL = tuple(tuple(row.split()) for row in ("1 2 3 4", "5 6 7 8", "9 10 11 12", "13 14 15 16", "17 18 19 20", "21 22 X Y"))
+WIDE = tuple(CLASSES[start : start + 8] for start in range(0, 24, 8))
+TALL = tuple(CLASSES[start : start + 4] for start in range(0, 24, 4))
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a sheet looks. rows: its labels, "" a gap. numbers: "below", "above", "corner" (of frames) or "". ground, ink:
-    gray of the paper and of what is printed; tint: of the numbers, RGB. together: X and Y under one label. caption: text
-    on the sheet. scale: size of chromosomes. pair: pixels between homologues, below 0 they touch."""
+    """How a sheet looks.
+
+    rows: its labels, "" a gap. numbers: "below", "above", "corner" (of frames) or "". ground, ink: gray of the paper
+    and of what is printed; tint: of the numbers, RGB. together: the label that X and Y share. caption: text on the sheet.
+    scale: size of chromosomes. pair: pixels between homologues, below 0 they touch.
+    """
 
     stain: str = "G"
     rows: tuple[tuple[str, ...], ...] = USUAL
@@ -79,7 +79,9 @@ def draw_sheet(style: Style) -> Drawn:
     tall = max(one.shape[0] for group in cells.values() for one in group)
     column = max(sum(one.shape[1] + style.pair for one in group) for group in cells.values()) + 50
     widest = max(len(row) for row in style.rows)
-    heights = [max([one.shape[0] for label in row for one in cells.get(label, ())] or [tall]) + 70 for row in style.rows]
+    heights = [
+        max([one.shape[0] for label in row for one in cells.get(label, ())] or [tall]) + 70 for row in style.rows
+    ]
     width, height = widest * column + 60, sum(heights) + 80
     paper = np.full((height, width), style.ground, np.uint8)
     marks = Image.new("L", (width, height), 0)
@@ -91,7 +93,11 @@ def draw_sheet(style: Style) -> Drawn:
                 continue
             left, floor = 30 + place * column, top + high - 50
             group = cells.get(label, [])
-            x = left + max(4, (column - sum(one.shape[1] + style.pair for one in group)) // 2) + style.shift.get(label, 0)
+            x = (
+                left
+                + max(4, (column - sum(one.shape[1] + style.pair for one in group)) // 2)
+                + style.shift.get(label, 0)
+            )
             for one in group:
                 box = (floor - one.shape[0], x, floor, x + one.shape[1])
                 _lay(paper, one, box, style)
@@ -123,7 +129,7 @@ def _chromosomes(style: Style) -> dict[str, list[np.ndarray]]:
 def _true_label(label: str, one: np.ndarray, group: Sequence[np.ndarray], style: Style) -> str:
     if label != style.together:
         return label
-    return "X" if one is group[0] or len(group) == 2 and one.size > 0.7 * group[0].size else "Y"
+    return "X" if one is group[0] or one.size > 0.7 * group[0].size else "Y"
 
 
 def _lay(paper: np.ndarray, one: np.ndarray, box: tuple[int, int, int, int], style: Style) -> None:
@@ -166,7 +172,9 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
 
 
-def boxes_right(drawn: Drawn, found: Sequence[tuple[str, tuple[float, float, float, float]]], least: float = 0.5) -> list[str]:
+def boxes_right(
+    drawn: Drawn, found: Sequence[tuple[str, tuple[float, float, float, float]]], least: float = 0.5
+) -> list[str]:
     """What is wrong of (label, box) ``found``, boxes in the sheet's pixels: missed, extra, and of another class."""
     left = list(drawn.truth)
     wrong = []
@@ -188,3 +196,11 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
     both = high * wide
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return both / (sum(areas) - both)
+
+
+def write_sheets(folder: Path, styles: Mapping[str, Style]) -> Path:
+    """Write a drawn sheet for each name of ``styles`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, style in styles.items():
+        Image.fromarray(draw_sheet(style).picture).save(folder / name)
+    return folder

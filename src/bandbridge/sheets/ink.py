@@ -78,7 +78,7 @@ def find_ink(gray: np.ndarray, colour: np.ndarray | None = None) -> Ink:
     limit = max(_LEAST, _NOISE * noise)
     found = contrast > limit
     if found.mean() < 0.002:
-        raise NoSheet("the picture is blank")
+        raise NoSheet("nothing stands out of its ground: it is blank, or all noise")
     if found.mean() > 1 - _LEAST_GROUND:
         raise NoSheet("there is no even ground around what is on it, as a sheet has")
     coloured = _coloured(colour, zoom, found)
