@@ -30,7 +30,7 @@ class Style:
     """How a sheet looks.
 
     rows: its labels, "" a gap. numbers: "below", "above", "corner" (of frames) or "". ground, ink: gray of the paper
-    and of what is printed; tint: of the numbers, RGB. together: the label that X and Y share. caption: text on the sheet.
+    and of what is printed; tint: of the numbers, RGB. together: the label that X and Y share. caption: text on it.
     scale: size of chromosomes. pair: pixels between homologues, below 0 they touch.
     """
 

@@ -35,11 +35,6 @@ def test_labels_in_fonts_that_are_no_templates_read_as_themselves(font: str) -> 
     assert all(scores[label] > 0.5 for label, scores in read_as.items())
 
 
-def test_a_bar_and_noise_read_as_nothing_sure() -> None:
-    noise = np.random.default_rng(2).random((40, 30))
-    assert max(read(noise).values()) < 0.5
-
-
 def rising(items: int, labels: int) -> list[tuple[int | None, ...]]:
     """Every way to give some of ``items`` rising labels."""
     ways = []
@@ -192,7 +187,7 @@ def test_text_is_print_and_chromosomes_are_not() -> None:
 
 
 def test_crops_show_their_chromosome_alone_on_the_ground() -> None:
-    drawn = draw_sheet(Style(caption="Jane Person", underline=True, pair=2))
+    drawn = draw_sheet(Style(caption="Jane Person", underline=True))
     reading = read_sheet(drawn.gray)
     assert len(reading.found) == 46
     for one in reading.found:

@@ -18,6 +18,8 @@ from bandbridge.sheets.pieces import Piece, cut_in_two, gap_between, join
 _LADDER = (0.06, 0.10, 0.16, 0.24, 0.34, 0.46)
 #: Areas in expected ones: of a part that may be joined to another, and of a piece that may be two.
 _PART, _TWO = 0.62, 1.4
+#: What is smaller than this share of a chromosome, in a group with more pieces than it should have, is none.
+_SPECK = 0.25
 #: Widths of a chromosome that two of them have, where no area is known, and how much of a cut may go through full ink.
 _WIDE, _THROUGH = 1.4, 0.8
 #: What is fainter than this share of the sheet's strong ink is outlined by its own: at this share of it, and within so
@@ -60,6 +62,8 @@ def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: floa
         near = _window(best or pieces, group, unit)
         if near is not None and (best or area):
             best = _looked_at_again(best, near, ink, blocked, unit, area, expected) or best
+    if area and len(best) > expected:
+        best = [piece for piece in best if piece.area >= _SPECK * area] or best
     best = [_to_its_own_contrast(piece, best, ink, blocked, unit) for piece in best]
     return replace(group, pieces=tuple(sorted(best, key=lambda piece: piece.x)))
 

@@ -35,6 +35,9 @@ _XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 #: A piece so many chromosomes wide may be two, where a seam with no more than this share of full ink divides it.
 _WIDE, _EASY = 1.5, 0.3
 
+#: What stands beside all groups is told of from this share of a chromosome 21 on.
+_LEAST_ASIDE = 0.4
+
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
 
 
@@ -239,7 +242,8 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit:
                 continue
             sure, why = _sureness(piece, group, grouped, numbered, scale)
             rows.append((piece, group.label, sure, why))
-    aside = [piece for piece in grouped.aside if piece.area > 0.5 * unit**2]
+    least = max(0.5 * unit**2, _LEAST_ASIDE * scale[0] * chromosome_length("21"))
+    aside = [piece for piece in grouped.aside if piece.area > least]
     rows += [(piece, "", DOUBTFUL, "beside all groups") for piece in aside]
     ordered = [rows[place] for line in in_rows([row[0].box for row in rows]) for place in line]
     found = tuple(
