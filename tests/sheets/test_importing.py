@@ -142,7 +142,7 @@ def test_zips_single_files_and_pages_of_a_pdf(sheets, tmp_path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.write(sheets / "Person Anna.png", "a/one.png")
     pictures = [Image.fromarray(draw_sheet(style).picture) for style in (Style(), Style(extra=("21",), seed=8))]
-    pictures[0].save(tmp_path / "two.pdf", save_all=True, append_images=pictures[1:], resolution=150)
+    pictures[0].save(tmp_path / "two.pdf", save_all=True, append_images=pictures[1:], resolution=200)
     assert [page.name for page in read_pages(tmp_path / "all.zip")] == ["a/one.png"]
     pages = list(read_pages(tmp_path / "two.pdf"))
     assert [page.name for page in pages] == ["two.pdf page 1", "two.pdf page 2"]
