@@ -274,6 +274,7 @@ def example_home(made_once, drawn_set, tmp_path_factory: pytest.TempPathFactory)
 
 def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
     from tests.networks import beginning_moved, write_moved
+    from tests.sheets.drawn import Style, write_sheets
 
     from bandbridge.dataset.imagefolder import open_dataset
     from bandbridge.export.folder import export_folder
@@ -282,6 +283,7 @@ def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
 
     for name, drawing in (("sets/q", ("Q", 4, 1)), ("sets/g", ("G", 4, 2)), ("new-cells", ("Q", 2, 9))):
         shutil.copytree(drawn_set(*drawing), home / name)
+    write_sheets(home / "sheets", {"cell 1.png": Style(), "cell 2.png": Style(extra=("21",), cell=1)})
     (home / "mine.yaml").write_text(EXAMPLE_STUDY)
     write_moved(home / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     study = open_study(home / "mine.yaml")

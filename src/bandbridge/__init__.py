@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from bandbridge.api.model import Model, load_model
     from bandbridge.api.patients import Patients
     from bandbridge.api.predictions import Predictions
+    from bandbridge.api.sheets import import_sheets
     from bandbridge.api.study import Study
     from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
     from bandbridge.errors import UserError
     from bandbridge.evaluation.appraisal import Evaluation
     from bandbridge.report.caution import Caution
+    from bandbridge.sheets.importing import ImportedSheets
     from bandbridge.synthetic.sets import draw_cells
 
 #: Where each public name lives.
@@ -30,6 +32,7 @@ _HOMES = {
     "Evaluation": "evaluation.appraisal",
     "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",
+    "ImportedSheets": "sheets.importing",
     "Model": "api.model",
     "Patients": "api.patients",
     "Predictions": "api.predictions",
@@ -39,6 +42,7 @@ _HOMES = {
     "advise": "api.domains",
     "draw_cells": "synthetic.sets",
     "fine_tune": "api.fine_tune",
+    "import_sheets": "api.sheets",
     "load_model": "api.model",
     "open_dataset": "dataset.imagefolder",
     "similarity": "api.domains",
@@ -50,6 +54,7 @@ __all__ = [
     "Evaluation",
     "FineTuned",
     "ImageFolder",
+    "ImportedSheets",
     "Model",
     "Patients",
     "Predictions",
@@ -59,6 +64,7 @@ __all__ = [
     "advise",
     "draw_cells",
     "fine_tune",
+    "import_sheets",
     "load_model",
     "open_dataset",
     "similarity",

@@ -172,3 +172,22 @@ def test_a_refused_import_leaves_its_place_as_it_was(bandbridge, bioimlab, tmp_p
     assert bandbridge(*command).code == 0
     refused = bandbridge(*command, "--page", 3)
     assert refused.code == 2 and (tmp_path / "set" / "metadata.csv").exists()
+
+
+def test_sheets_are_imported_and_what_is_to_check_is_said(bandbridge, tmp_path):
+    from tests.sheets.drawn import Style, write_sheets
+
+    write_sheets(tmp_path / "in", {"a.png": Style(), "b.png": Style(extra=("21",), seed=8)})
+    result = bandbridge("data", "import", "karyogram", tmp_path / "in", tmp_path / "set")
+    assert result.code == 1 and "46 images of 1 sheet" in result.out
+    assert "to check: b.png: 47 chromosomes: 3 of 21" in result.err and "overview.html" in result.err
+    alone = bandbridge("data", "import", "karyogram", tmp_path / "in" / "a.png", tmp_path / "one", "--stain", "G")
+    assert alone.code == 0 and "Next: bandbridge data check" in alone.err
+    assert len(open_dataset(tmp_path / "one").samples) == 46
+
+
+def test_options_of_sheets_are_refused_elsewhere_and_those_of_images_for_sheets(bandbridge, bioimlab, tmp_path):
+    wrong = bandbridge("data", "import", "bioimlab", bioimlab, tmp_path / "set", "--de-identify")
+    assert wrong.code == 2 and "--de-identify is for the layout karyogram" in wrong.err
+    other = bandbridge("data", "import", "karyogram", bioimlab, tmp_path / "set", "--page", 2)
+    assert other.code == 2 and "--page cannot be chosen for sheets" in other.err

@@ -57,6 +57,9 @@ READ = {
     "run",
     "dataset",
     "source",
+    "arranged",
+    "labels",
+    "karyotypes",
 }
 
 

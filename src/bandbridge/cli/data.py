@@ -34,6 +34,7 @@ class LayoutName(StrEnum):
     cir = "cir"
     pki3 = "pki3"
     folder = "folder"
+    karyogram = "karyogram"
 
 
 class Stain(StrEnum):
@@ -46,7 +47,9 @@ class Stain(StrEnum):
 @app.command("import")
 def import_(
     layout: LayoutName = typer.Argument(..., help="How the images are laid out; see above."),
-    source: Path = typer.Argument(..., help="Folder, zip, tar or tar.gz, as downloaded."),
+    source: Path = typer.Argument(
+        ..., help="Folder, zip, tar or tar.gz, as downloaded; of sheets also one image or PDF."
+    ),
     destination: Path = typer.Argument(
         ..., metavar="DEST", help="A new folder, or one to go on with.", callback=given_folder
     ),
@@ -59,6 +62,20 @@ def import_(
     ),
     page: int | None = typer.Option(None, min=1, help="Which page or time point to take of files with several."),
     channel: int | None = typer.Option(None, min=1, help="Which channel to take of files with several."),
+    arranged: Path | None = typer.Option(
+        None, "--layout", metavar="CSV", help="karyogram only: how labels stand on the sheets, a line for each row."
+    ),
+    labels: Path | None = typer.Option(
+        None, metavar="CSV", help="karyogram only: labels set by hand, in the labels.csv of an earlier run."
+    ),
+    karyotypes: Path | None = typer.Option(
+        None, metavar="CSV", help="karyogram only: columns sheet and karyotype, such as 47,XX,+21."
+    ),
+    de_identify: bool = typer.Option(
+        False,
+        "--de-identify",
+        help="karyogram only: codes in place of the names of files; their key stays beside DEST.",
+    ),
 ) -> None:
     """Turn a public image set into a folder with images/ and metadata.csv.
 
@@ -75,6 +92,9 @@ def import_(
     [bold]pki3[/bold]      '<patient>.<cell>.tiff/clase<k>/...'
 
     [bold]folder[/bold]    one folder for each class, with or without a folder for each cell in it
+
+    [bold]karyogram[/bold] arranged sheets, one a picture or PDF page: crops of those that add up; the others are shown
+    in DEST-review/overview.html, exit code 1
     """
     from bandbridge.dataset.findings import counted
     from bandbridge.dataset.formats import import_distribution
@@ -83,6 +103,15 @@ def import_(
 
     if first_label is not None and layout is not LayoutName.cir:
         raise UserError("--first-label is for the layout cir", "Leave it out.")
+    for_sheets = {"--layout": arranged, "--labels": labels, "--karyotypes": karyotypes, "--de-identify": de_identify}
+    if layout is LayoutName.karyogram:
+        chosen = {"--page": page, "--channel": channel, "--bit-depth": bit_depth}
+        if given := [name for name, value in chosen.items() if value is not None]:
+            raise UserError(f"{' and '.join(given)} cannot be chosen for sheets", "Leave it out.")
+        _import_sheets(source, destination, stain, arranged, labels, karyotypes, de_identify=de_identify)
+        return
+    if given := [name for name, value in for_sheets.items() if value]:
+        raise UserError(f"{' and '.join(given)} is for the layout karyogram", "Leave it out.")
     done = import_distribution(
         layout.value,
         source,
@@ -97,6 +126,42 @@ def import_(
         note(f"note: {text}")
     cells = f" of {counted(done.cells, 'cell')}" if done.cells else ""
     say(f"{counted(done.images, 'image')}{cells} in {destination}")
+    note(f"Next: bandbridge data check {destination}")
+
+
+def _import_sheets(
+    source: Path,
+    destination: Path,
+    stain: str,
+    layout: Path | None,
+    labels: Path | None,
+    karyotypes: Path | None,
+    *,
+    de_identify: bool,
+) -> None:
+    from bandbridge.dataset.findings import counted
+    from bandbridge.progress import note
+    from bandbridge.sheets.importing import import_karyograms
+
+    done = import_karyograms(
+        source,
+        destination,
+        stain=stain,
+        layout=layout,
+        labels=labels,
+        karyotypes=karyotypes,
+        de_identify=de_identify,
+    )
+    for text in done.notes:
+        note(f"not read: {text}")
+    for record in done.records:
+        if record.state == "to check":
+            note(f"to check: {record.sheet}: {'; '.join(record.doubts)}")
+    images = sum(record.total for record in done.records if record.state == "imported")
+    say(f"{counted(images, 'image')} of {counted(len(done.imported), 'sheet')} in {destination}")
+    if done.to_check or done.notes:
+        note(f"{counted(len(done.to_check), 'sheet')} to check: {done.review / 'overview.html'}")
+        raise typer.Exit(1)
     note(f"Next: bandbridge data check {destination}")
 
 

@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -80,15 +80,19 @@ class _MeteredStream(io.RawIOBase):
         return data
 
 
-def read_images(source: Path, bounds: Bounds | None = None) -> Iterator[tuple[str, bytes]]:
+def read_images(
+    source: Path, bounds: Bounds | None = None, wanted: Callable[[str], bool] | None = None
+) -> Iterator[tuple[str, bytes]]:
     """Yield (relative name with "/", bytes) of every image file in a folder, zip, tar or tar.gz.
+
+    wanted: what to take by its name instead of images.
 
     Raises :class:`UserError` when ``source`` does not exist or is none of these, is damaged or outgrows
     ``bounds``; :class:`ManyErrors` for members that lead out of it or are not plain files.
     """
-    bounds = bounds or Bounds()
+    bounds, wanted = bounds or Bounds(), wanted or is_image
     if source.is_dir():
-        yield from _read_folder(source, bounds)
+        yield from _read_folder(source, bounds, wanted)
         return
     if not source.is_file():
         raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
@@ -96,9 +100,9 @@ def read_images(source: Path, bounds: Bounds | None = None) -> Iterator[tuple[st
         with source.open("rb") as file:
             head = file.read(512)
         if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-            yield from _read_zip(source, bounds)
+            yield from _read_zip(source, bounds, wanted)
         elif head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
-            yield from _read_tar(source, bounds, packed=head[:2] == b"\x1f\x8b")
+            yield from _read_tar(source, bounds, wanted, packed=head[:2] == b"\x1f\x8b")
         else:
             raise UserError(f"{source} is not a folder, zip, tar or tar.gz", "Unpack it and give the folder.")
     except PermissionError as fault:
@@ -135,20 +139,23 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_left_behind(name)
 
 
-def image_files(folder: Path) -> list[str]:
-    """Return the names of all images in ``folder`` and below, relative to it with "/", sorted as paths are."""
+def image_files(folder: Path, wanted: Callable[[str], bool] = is_image) -> list[str]:
+    """Return the names of all images in ``folder`` and below, relative to it with "/", sorted as paths are.
+
+    wanted: as :func:`read_images` has it.
+    """
     root = without_limit(folder)
     names = ((path, PurePosixPath(path.relative_to(root).as_posix())) for path in root.rglob("*"))
     # By the parts as they are written: Windows sorts paths without regard to case.
-    return [str(name) for name in sorted(name for path, name in names if is_image(str(name)) and path.is_file())]
+    return [str(name) for name in sorted(name for path, name in names if wanted(str(name)) and path.is_file())]
 
 
-def _read_folder(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
-    for name in image_files(source):
+def _read_folder(source: Path, bounds: Bounds, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    for name in image_files(source, wanted):
         yield name, read_bounded(source / name, bounds.member)
 
 
-def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
+def _read_zip(source: Path, bounds: Bounds, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     meter = _Meter(source, bounds)
     with zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
@@ -157,7 +164,7 @@ def _read_zip(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
         _refuse(source, [why for entry in entries if (why := _zip_fault(entry))] + twice)
         for entry in entries:
             name = _with_slashes(entry.filename)
-            if name.endswith("/") or not is_image(name):
+            if name.endswith("/") or not wanted(name):
                 continue
             meter.check_member(name, entry.file_size)
             meter.add(entry.file_size)
@@ -182,7 +189,7 @@ def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _read_tar(source: Path, bounds: Bounds, packed: bool) -> Iterator[tuple[str, bytes]]:
+def _read_tar(source: Path, bounds: Bounds, wanted: Callable[[str], bool], packed: bool) -> Iterator[tuple[str, bytes]]:
     meter = _Meter(source, bounds)
     opener = gzip.open if packed else open
     with cast(IO[bytes], opener(source, "rb")) as stream:
@@ -190,7 +197,7 @@ def _read_tar(source: Path, bounds: Bounds, packed: bool) -> Iterator[tuple[str,
         with tarfile.open(fileobj=metered, mode="r|") as archive:
             for member in archive:
                 _refuse(source, [why for why in [_tar_fault(member)] if why])
-                if not member.isfile() or not is_image(member.name):
+                if not member.isfile() or not wanted(member.name):
                     continue
                 meter.check_member(member.name, member.size)
                 file = archive.extractfile(member)

@@ -33,6 +33,9 @@ _COLUMN_MEANS = {
     "stain": "the staining, such as G or Q",
     "source": "where the image is from",
     "bits": "how many bits the values of the file use",
+    "certainty": "how sure the class is: sure, fair, doubtful or by hand",
+    "why": "what the class was read from",
+    "box": "where the chromosome lies on its sheet: top, left, bottom and right in its pixels",
 }
 _MIME = {"jpg": "jpeg", "tif": "tiff"}
 _CONTEXT = {

@@ -70,8 +70,8 @@ def import_distribution(
     origin = {"layout": layout_name, "source": source.resolve().name}
     chosen = {"page": page, "channel": channel, "bit_depth": bit_depth}
     origin |= {name: str(number) for name, number in chosen.items() if number is not None}
-    _check_apart(source, destination)
-    _check_own(destination, origin)
+    check_apart(source, destination)
+    check_own(destination, origin)
     names = _strip_common_folder([name for name, _ in read_images(source, bounds)], layout_name)
     if not names:
         raise UserError(f"{source} holds no image", "Images are .png, .bmp, .tif, .tiff, .jpg or .jpeg files.")
@@ -158,7 +158,8 @@ def _find_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def _check_apart(source: Path, destination: Path) -> None:
+def check_apart(source: Path, destination: Path) -> None:
+    """Raise :class:`UserError` where ``source`` is absent, or one of both lies in the other."""
     if not is_present(source):
         raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
     given, target = source.resolve(), destination.resolve()
@@ -188,7 +189,7 @@ def _refuse_same_names(names: Sequence[str]) -> None:
         raise ManyErrors("files of one name (upper and lower case alike):", twice, "Rename them.")
 
 
-def _check_own(destination: Path, origin: dict[str, str]) -> None:
+def check_own(destination: Path, origin: dict[str, str]) -> None:
     """Raise :class:`UserError` unless ``destination`` is absent, empty, or holds this same import."""
     if is_present(destination) and not destination.is_dir():
         raise UserError(f"{destination} is a file", "Choose a new folder.")

@@ -1,0 +1,80 @@
+"""What was read on each sheet, as a page to look at: the sheet with boxes and labels over it, and why it is doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from bandbridge.sheets.reading import DOUBTFUL, FAIR, SURE, Reading
+from bandbridge.sheets.records import Record
+
+#: By how sure a label is: ink of its box; on dark and on bright grounds well seen.
+_INKS = {SURE: (20, 150, 60), FAIR: (40, 110, 230), DOUBTFUL: (220, 30, 30), "by hand": (150, 60, 200)}
+#: Width of a picture, pixels.
+_WIDTH = 1400
+
+
+def draw_overview(gray: np.ndarray, reading: Reading) -> Image.Image:
+    """Return the sheet ``gray``, uint8 [H, W], with a box, a label and a small number over each piece."""
+    share = _WIDTH / gray.shape[1]
+    way = Image.Resampling.BICUBIC if share > 1 else Image.Resampling.BOX
+    size = (_WIDTH, max(1, round(gray.shape[0] * share)))
+    picture = Image.fromarray(gray).resize(size, way).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    zoom = share / reading.ink.zoom
+    for one in reading.found:
+        top, left, bottom, right = (side * zoom for side in one.box)
+        ink = _INKS[one.sure]
+        pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=ink, width=2)
+        _write(pen, (left - 1, top - 19), one.label or "?", ink, 16, bold=True)
+        _write(pen, (left, bottom + 1), str(one.number), (110, 110, 110), 10, bold=False)
+    return picture
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    ink: tuple[int, int, int],
+    size: int,
+    *,
+    bold: bool,
+) -> None:
+    at = (at[0], max(0.0, at[1]))
+    font = _font(size, bold)
+    pen.rectangle(pen.textbbox(at, text, font=font), fill=(255, 255, 255))
+    pen.text(at, text, fill=ink, font=font)
+
+
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def render_overview(records: Sequence[Record], notes: Sequence[str], command: str) -> str:
+    """Return the page of all sheets, HTML: those to check first. Every text from outside is escaped.
+
+    notes: files that are no sheets, a sentence each. command: what takes the labels set by hand.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bandbridge.sheets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    order = sorted(records, key=lambda one: (one.state != "to check", one.sheet))
+    return environment.get_template("overview.html.j2").render(
+        records=order,
+        to_check=[one for one in order if one.state == "to check"],
+        imported=[one for one in order if one.state == "imported"],
+        notes=notes,
+        command=command,
+    )
