@@ -12,6 +12,7 @@ FOLDER keeps the drawn examples and the state of the training: the same command 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -219,7 +220,7 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
         done = max(step / steps, (time.monotonic() - started) / (60 * minutes))
         if done >= 1:
             break
-        rate = _RATE * min(1, (step + 1) / 50) * 0.5 * (1 + np.cos(np.pi * min(1, done)))
+        rate = _RATE * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = rate
         drawn = [patch_of(pool[rng.integers(len(pool))], rng) for _ in range(BATCH)]
