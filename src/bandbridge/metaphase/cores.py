@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bandbridge.metaphase.lifted import BINS, WIDTH, Said
+from bandbridge.metaphase.paths import Voxels, apart
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,13 @@ def find_cores(said: Said, rules: Rules) -> list[Core]:
     cuts = np.flatnonzero(np.diff(owner[order])) + 1
     cores = []
     for each in np.split(order, cuts):
-        flat = np.unique(rows[each] * volume.shape[2] + columns[each])
-        if len(flat) >= rules.least:
-            cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], float(strength[each].mean())))
+        if len(each) < rules.least:
+            continue
+        for part in apart(Voxels(depth[each], rows[each], columns[each])):
+            which = each[part]
+            flat = np.unique(rows[which] * volume.shape[2] + columns[which])
+            if len(flat) >= rules.least:
+                cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], float(strength[which].mean())))
     return _merged(cores, volume.shape[1:], rules)
 
 

@@ -21,6 +21,8 @@ _OFF = 1.12
 _MEASURED = 9.6
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
 _THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
+#: So thick nothing but a nucleus is; and how little of the thick part the separator takes for cores, if it is one.
+_VERY_THICK, _NO_CORE = 2.6, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +99,24 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
 
 
 def thick(levelled: Levelled, said: Said) -> np.ndarray:
-    """Return where nuclei are, bool, at the separator's scale: no chromosomes are so thick, not even several."""
+    """Return where nuclei are, bool, at the separator's scale: thick, and no chromosomes to the separator's eye.
+
+    What is very thick is one in any case: no chromosomes lie so close.
+    """
     stained = resized(levelled.contrast, said.there.shape) > _STAINED * levelled.threshold
-    stained = ndimage.binary_fill_holes(ndimage.binary_closing(stained))
-    middles = ndimage.distance_transform_edt(stained) > _THICK * WIDTH
-    if not middles.any():
-        return middles
-    around = ndimage.distance_transform_edt(~middles) < (_THICK + _RIM) * WIDTH
+    stained = ndimage.binary_closing(stained)
+    depth = ndimage.distance_transform_edt(stained)
+    middles, count = ndimage.label(depth > _THICK * WIDTH)
+    if not count:
+        return middles > 0
+    numbers = np.arange(1, count + 1)
+    deepest = np.asarray(ndimage.maximum(depth, middles, numbers))
+    doubted = np.asarray(ndimage.mean(said.core.max(axis=0), middles, numbers))
+    is_nucleus = np.concatenate([[False], (deepest > _VERY_THICK * WIDTH) | (doubted < _NO_CORE)])
+    kept = is_nucleus[middles]
+    if not kept.any():
+        return kept
+    around = ndimage.distance_transform_edt(~kept) < (_THICK + _RIM) * WIDTH
     found: np.ndarray = around & (ndimage.distance_transform_edt(~(around & stained)) < _RIM * WIDTH)
     return found
 
