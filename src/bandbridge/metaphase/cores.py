@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from bandbridge.metaphase.lifted import BINS, WIDTH, Said
+from bandbridge.metaphase.joins import Core, joined
 from bandbridge.metaphase.paths import Voxels, apart
 
 
@@ -24,33 +25,18 @@ class Rules:
     core: probability from which a core is one. least: pixels of a core. same: share of the smaller of two cores which,
     if it lies in the other, makes them one. there: probability from which a pixel is a chromosome's; two: from which it
     is two's. reach: how far from its core a pixel may be, in widths. lonely: pixels, in squared widths, of a piece
-    without any core that is kept. join: gap between the ends of two cores, in widths, across which they are one where
-    the separator nearly says so; faint: how nearly.
+    without any core that is kept. join: probability from which two cores are the two ends of one chromosome.
     """
 
-    core: float = 0.5
+    core: float = 0.55
     least: int = 8
     same: float = 0.6
     there: float = 0.5
     two: float = 0.4
     reach: float = 0.7
+    ribbon: float = 0.3
     lonely: float = 0.5
-    join: float = 0.6
-    faint: float = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class Core:
-    """The core of a chromosome: its pixels' rows and columns, int [P], and its directions, float [P], bins."""
-
-    rows: np.ndarray
-    columns: np.ndarray
-    strength: float
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """First row and column, and those after the last."""
-        return int(self.rows.min()), int(self.columns.min()), int(self.rows.max()) + 1, int(self.columns.max()) + 1
+    join: float = 0.5
 
 
 def find_cores(said: Said, rules: Rules) -> list[Core]:
@@ -68,12 +54,14 @@ def find_cores(said: Said, rules: Rules) -> list[Core]:
     for each in np.split(order, cuts):
         if len(each) < rules.least:
             continue
-        for part in apart(Voxels(depth[each], rows[each], columns[each])):
-            which = each[part]
+        for part, path in apart(Voxels(depth[each], rows[each], columns[each])):
+            which, way = each[part], each[path]
             flat = np.unique(rows[which] * volume.shape[2] + columns[which])
             if len(flat) >= rules.least:
-                cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], float(strength[which].mean())))
-    return _merged(cores, volume.shape[1:], rules)
+                along = np.stack([rows[way], columns[way]], axis=1)
+                clear = float(strength[which].mean())
+                cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], clear, along))
+    return joined(_merged(cores, volume.shape[1:], rules), said, rules.join)
 
 
 def _components(volume: np.ndarray) -> np.ndarray:
@@ -123,7 +111,7 @@ def _union(cores: list[Core], width: int) -> Core:
     if len(cores) == 1:
         return cores[0]
     flat = np.unique(np.concatenate([core.rows * width + core.columns for core in cores]))
-    return Core(flat // width, flat % width, max(core.strength for core in cores))
+    return Core(flat // width, flat % width, max(core.strength for core in cores), cores[0].path)
 
 
 def grow(cores: list[Core], said: Said, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +129,8 @@ def grow(cores: list[Core], said: Said, rules: Rules) -> tuple[np.ndarray, np.nd
         top, left = max(0, top - pad), max(0, left - pad)
         box = np.s_[top : min(shape[0], bottom + pad), left : min(shape[1], right + pad)]
         outside = np.ones((box[0].stop - top, box[1].stop - left), bool)
-        outside[core.rows - top, core.columns - left] = False
+        inside = (core.rows < shape[0]) & (core.columns < shape[1])
+        outside[core.rows[inside] - top, core.columns[inside] - left] = False
         distance = ndimage.distance_transform_edt(outside).astype(np.float32)
         distance[distance > far] = np.inf
         best, next_best = near[0][box], near[1][box]
@@ -152,7 +141,13 @@ def grow(cores: list[Core], said: Said, rules: Rules) -> tuple[np.ndarray, np.nd
         best[first], whose[0][box][first] = distance[first], number
     inside = said.there > rules.there
     first = np.where(inside & np.isfinite(near[0]), whose[0], 0)
-    second = np.where(inside & (said.two > rules.two) & np.isfinite(near[1]), whose[1], 0)
+    crossed = (near[1] <= 0) & inside
+    across = near[1] <= rules.ribbon * WIDTH
+    if crossed.any():
+        across &= ndimage.distance_transform_edt(~crossed) < WIDTH
+    else:
+        across &= crossed
+    second = np.where(inside & ((said.two > rules.two) | across) & np.isfinite(near[1]), whose[1], 0)
     return _with_lonely(first, inside, len(cores), rules), second
 
 

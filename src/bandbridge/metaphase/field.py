@@ -11,14 +11,12 @@ from scipy import ndimage
 from bandbridge.metaphase.cores import Rules, find_cores, grow
 from bandbridge.metaphase.ground import Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
-from bandbridge.metaphase.pieces import CHROMOSOME, Piece, pieces_of, with_cells
+from bandbridge.metaphase.pieces import CHROMOSOME, Piece, pieces_of, with_cells, without_bright
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
-#: The scale is looked for again where the chromosomes come out wider or narrower by more than this.
-_OFF = 1.12
-#: What the width measured from the separator's answer is where chromosomes are WIDTH wide.
-_MEASURED = 9.6
+#: Scales that are tried, from the measured one: the next in a direction only where the one before was better.
+_FACTORS = (1.0, 1.25, 0.8, 1.5625, 0.64, 1.953, 0.512)
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
 _THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
 #: So thick nothing but a nucleus is; and how little of the thick part the separator takes for cores, if it is one.
@@ -73,7 +71,8 @@ def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None =
     said = Said(*(np.where(nuclei, np.float32(0), each) for each in (said.there, said.two, said.core)))
     cores = find_cores(said, rules)
     first, second = grow(cores, said, rules)
-    pieces, cells = with_cells(pieces_of(first, second, said, [core.strength for core in cores]))
+    found = pieces_of(first, second, said, [core.strength for core in cores])
+    pieces, cells = with_cells(without_bright(found, resized(levelled.contrast, said.there.shape)))
     shape = (gray.shape[0], gray.shape[1])
     whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
     return Cut(shape, whole, tuple(map(tuple, cells)), levelled, said, scale, int(ndimage.label(nuclei)[1]))
@@ -87,15 +86,31 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
     if scale * by > 1.15 and by > 1:
         # Chromosomes are narrow there: the ground is taken from more pixels.
         levelled = level(shrunk_by(gray, max(1, int(1 / scale))))
-    said = None
-    for _ in range(2):
-        shape = (max(32, round(gray.shape[0] * scale)), max(32, round(gray.shape[1] * scale)))
-        said = separate(resized(levelled.contrast, shape), graph)
-        measured = width_of(said)
-        if not measured or 1 / _OFF < measured / _MEASURED < _OFF:
-            break
-        scale *= float(np.clip(_MEASURED / measured, 0.5, 2.0))
-    return levelled, said, scale
+    tried: dict[float, Said] = {}
+    best = 1.0
+    for factor in _FACTORS:
+        if factor not in tried and (factor in (1.0, 1.25, 0.8) or _beside(factor, best)):
+            tried[factor] = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
+            best = max(tried, key=lambda each: clearness(tried[each]))
+    return levelled, tried[best], scale * best
+
+
+def _beside(factor: float, best: float) -> bool:
+    """Whether ``factor`` is the next one to ``best``."""
+    return abs(np.log(factor / best)) < np.log(1.3)
+
+
+def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    wanted = (max(32, round(shape[0] * scale)), max(32, round(shape[1] * scale)))
+    return resized(levelled.contrast, wanted)
+
+
+def clearness(said: Said) -> float:
+    """Return what share of the chromosomes is core: the most where they are as wide as the separator knows them."""
+    there = said.there > 0.5
+    if not there.any():
+        return 0.0
+    return float((said.core.max(axis=0) > 0.5).sum() / there.sum())
 
 
 def thick(levelled: Levelled, said: Said) -> np.ndarray:
@@ -131,15 +146,6 @@ def shrunk_by(gray: np.ndarray, by: int) -> np.ndarray:
         part = gray[row * by : min(row + 64, rows) * by, : columns * by]
         found[row : row + 64] = part.reshape(-1, by, columns, by).mean(axis=(1, 3), dtype=np.float32)
     return found
-
-
-def width_of(said: Said) -> float:
-    """Return how wide chromosomes are in what the separator says, pixels; 0 where there are none."""
-    core = said.core.max(axis=0) > 0.5
-    mask = (said.there > 0.5) & (said.two < 0.3)
-    thickness = ndimage.distance_transform_edt(mask)
-    ridge = (thickness >= ndimage.maximum_filter(thickness, 3)) & core & (thickness > 1)
-    return 2 * float(np.median(thickness[ridge])) if ridge.sum() > 30 else 0.0
 
 
 def _in_field(piece: Piece, shape: tuple[int, ...], wanted: tuple[int, int]) -> Piece:

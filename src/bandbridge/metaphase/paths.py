@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import dijkstra
 
 from bandbridge.metaphase.lifted import BINS, WIDTH
 
-#: What turning by a direction costs, and what a step across the direction costs more, pixels.
-_TURN, _ACROSS = 1.5, 2.0
+#: What turning by a direction costs, and a step across it more, pixels; what is no step across it yet, radians.
+_TURN, _ACROSS, _GRID = 3.0, 2.0, 0.45
 #: How far from a path is still beside it, and from there on an end is one, in widths.
 _BESIDE, _END = 0.4, 0.65
 _MOST_ENDS = 6
@@ -38,13 +38,16 @@ class Voxels:
         return Voxels(self.bins[which], self.rows[which], self.columns[which])
 
 
-def apart(voxels: Voxels) -> list[np.ndarray]:
-    """Return the places in ``voxels``, which hang together, of each chromosome; those on two are in both."""
+def apart(voxels: Voxels) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return of each chromosome its places in ``voxels``, which hang together, and its path from end to end.
+
+    Those on two are in both.
+    """
     turning, plain = _graphs(voxels)
     ends = _ends(voxels, turning)
-    every = np.arange(len(voxels.rows))
     if len(ends) < 3:
-        return [every]
+        _, before = dijkstra(turning, directed=False, indices=ends[0], return_predecessors=True)
+        return [(np.arange(len(voxels.rows)), _path(before, ends[1]))]
     far, before = dijkstra(turning, directed=False, indices=ends, return_predecessors=True)
     short = dijkstra(plain, directed=False, indices=ends)
     excess = (far - short)[:, ends]
@@ -53,7 +56,8 @@ def apart(voxels: Voxels) -> list[np.ndarray]:
     for a, b in pairs:
         if b < 0:
             paths.append(_stub(voxels, _to_nearest(far[a], before[a], paths), paths))
-    return _shared_out(voxels, [path for path in paths if len(path)])
+    paths = [path for path in paths if len(path)]
+    return list(zip(_shared_out(voxels, paths), paths, strict=True))
 
 
 def _graphs(voxels: Voxels) -> tuple[csr_matrix, csr_matrix]:
@@ -74,7 +78,9 @@ def _graphs(voxels: Voxels) -> tuple[csr_matrix, csr_matrix]:
         stops.append(beside[start])
         plain.append(cost)
         way = np.arctan2(down, over) - (voxels.bins[start] + turn / 2) * np.pi / BINS
-        turning.append(cost + _TURN * abs(turn) + (length * _ACROSS * np.sin(way) ** 2 if length else 0))
+        # On a grid a path steps up to an eighth of a turn beside its direction without any meaning.
+        aside = np.maximum(np.arcsin(np.abs(np.sin(way))) - _GRID, 0)
+        turning.append(cost + _TURN * abs(turn) + (length * _ACROSS * np.sin(aside) ** 2 if length else 0))
     where = (np.concatenate(starts), np.concatenate(stops))
     return tuple(
         coo_matrix((np.concatenate(each), where), shape=(count, count)).tocsr() for each in (turning, plain)

@@ -71,6 +71,7 @@ class Crowd:
     share: of the cell's disc that chromosomes cover. crossing, touching: odds that one is laid across others, beside
     one. bend: how much more than in a karyogram they bend. splay: how far the chromatids stand apart, in half widths.
     nuclei, debris: how many on average. width: of a chromatid pair in pixels. rim: ground around the cell, in widths.
+    filled: how little more two on each other are than the stronger one, 0 to 1.
     """
 
     share: float = 0.25
@@ -82,6 +83,7 @@ class Crowd:
     debris: float = 12.0
     width: float = WIDTH
     rim: float = 5.0
+    filled: float = 0.0
 
 
 def draw_crowd(rng: np.random.Generator) -> Crowd:
@@ -96,6 +98,7 @@ def draw_crowd(rng: np.random.Generator) -> Crowd:
         debris=float(rng.choice([0, 8, 30])),
         width=float(WIDTH * np.exp(rng.normal(0, 0.17))),
         rim=float(rng.uniform(1, 9)),
+        filled=float(max(0, rng.uniform(-0.8, 1))),
     )
 
 
@@ -114,13 +117,14 @@ def draw_spread(stain: Stain, seed: int, number: int, crowd: Crowd | None = None
     pieces = _draw_pieces(stain, named, own_bands(stain, seed, number, Drawing()), style, crowd, rng)
     order = rng.permutation(len(pieces))
     shape, places = _scatter([pieces[k] for k in order], crowd, rng)
-    density = np.zeros(shape, np.float32)
+    density, densest = np.zeros((2, *shape), np.float32)
     first, second = np.zeros((2, *shape), np.uint16)
     axes = np.full((2, *shape), NOWHERE, np.uint8)
     for label, (k, (top, left)) in enumerate(zip(order, places, strict=True), start=1):
         piece = pieces[k]
         box = np.s_[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]]
         density[box] += piece.density
+        np.maximum(densest[box], piece.density, out=densest[box])
         free = first[box] == 0
         first[box][piece.mask & free] = label
         second[box][piece.mask & ~free] = label
@@ -128,6 +132,8 @@ def draw_spread(stain: Stain, seed: int, number: int, crowd: Crowd | None = None
         alone = axes[0][box] == NOWHERE
         axes[0][box][core & alone] = piece.axis[core & alone]
         axes[1][box][core & ~alone] = piece.axis[core & ~alone]
+    # A film, a gamma, a full well of the camera: two on each other may be hardly brighter than one.
+    density += np.float32(crowd.filled) * (densest - density)
     other = dirt(density, first > 0, crowd.nuclei, crowd.debris, style.width, rng)
     gray = develop_field(density, other, stain, style, rng)
     labels = tuple(named[k][0] for k in order)

@@ -36,10 +36,10 @@ def dirt(
     into = np.zeros(density.shape, np.float32)
     usual = float(density[chromosomes].mean()) if chromosomes.any() else 0.5
     for _ in range(rng.poisson(nuclei)):
-        radius = width * rng.uniform(2.5, 9)
+        radius = width * rng.uniform(1.6, 9)
         middle = _away_from(chromosomes, radius, rng)
         if middle is not None:
-            blob(into, middle, radius * np.exp(rng.normal(0, 0.15, 2)), usual * rng.uniform(0.4, 2.5), rng, width * 0.7)
+            blob(into, middle, radius * np.exp(rng.normal(0, 0.15, 2)), usual * np.exp(rng.uniform(-1, 1.7)), rng, width * 0.7)
     for _ in range(rng.poisson(debris)):
         size = width * np.exp(rng.normal(-1.6, 0.6)) * np.exp(rng.normal(0, 0.35, 2))
         middle = rng.uniform(0, 1, 2) * density.shape
@@ -98,6 +98,8 @@ def develop_field(
     ground; G: optical densities add under a bright light. Now and then the ground is cleaned to pure white or black.
     """
     total = density + other
+    if rng.random() < 0.4:  # the stain itself may fade over the cell
+        total = total * np.exp(float(rng.uniform(0.1, 0.5)) * clouds(rng, total.shape, 0.4 * max(total.shape)))
     if style.speckle:
         total = total * np.maximum(1 + 0.5 * style.speckle * rng.standard_normal(total.shape, dtype=np.float32), 0.2)
     blur = max(0.3, style.blur) * float(rng.uniform(0.8, 2.5))
