@@ -11,7 +11,7 @@ from scipy import ndimage
 from bandbridge.metaphase.cores import Rules, find_cores, grow
 from bandbridge.metaphase.ground import Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
-from bandbridge.metaphase.pieces import CHROMOSOME, Piece, pieces_of, with_cells, without_bright
+from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
@@ -72,7 +72,7 @@ def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None =
     cores = find_cores(said, rules)
     first, second = grow(cores, said, rules)
     found = pieces_of(first, second, said, [core.strength for core in cores])
-    pieces, cells = with_cells(without_bright(found, resized(levelled.contrast, said.there.shape)))
+    pieces, cells = with_cells(by_stain(found, resized(levelled.contrast, said.there.shape)))
     shape = (gray.shape[0], gray.shape[1])
     whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
     return Cut(shape, whole, tuple(map(tuple, cells)), levelled, said, scale, int(ndimage.label(nuclei)[1]))

@@ -16,6 +16,8 @@ from bandbridge.metaphase.pieces import CHROMOSOME, SURE
 #: Colours follow each other by the golden ratio: neighbours in number differ most.
 _GOLDEN = 0.618034
 _GRAY, _DOUBT = (150, 150, 150), (255, 60, 60)
+#: Width of an outline, and how much of a piece's colour lies over it.
+_LINE, _TINT = 2, 0.2
 #: Pixels of the longer side of a picture.
 _SIDE = 1600
 
@@ -42,9 +44,11 @@ def overview(gray: np.ndarray, cut: Cut, places: tuple[int, ...]) -> Image.Image
         mask = piece.mask[::by, ::by].repeat(scale, axis=0).repeat(scale, axis=1)
         mask = mask[: colours.shape[0] - top, : colours.shape[1] - left]
         padded = np.pad(mask, 1)
-        edge = (padded & ~ndimage.binary_erosion(padded))[1:-1, 1:-1]
+        edge = (padded & ~ndimage.binary_erosion(padded, iterations=_LINE))[1:-1, 1:-1]
         box = colours[top : top + mask.shape[0], left : left + mask.shape[1]]
-        box[edge] = colour_of(number_of[place]) if place in number_of else _GRAY
+        colour = np.array(colour_of(number_of[place]) if place in number_of else _GRAY)
+        box[mask] = (_TINT * colour + (1 - _TINT) * box[mask]).astype(np.uint8)
+        box[edge] = colour
     image = Image.fromarray(colours)
     pen = ImageDraw.Draw(image)
     for place, number in number_of.items():

@@ -18,8 +18,8 @@ _THICKEST, _THINNEST, _SMALLEST = 2.1, 0.4, 0.3
 _LEAST_THERE = 0.62
 #: Chromosomes of a cell at least, and of a second one in the field; how far apart two cells are, in widths.
 FEWEST, _SECOND, _APART = 8, 25, 9.0
-#: How much more than the cell's chromosomes a chromosome is stained.
-_BRIGHTEST = 2.3
+#: How much more, and how much less, than the cell's chromosomes a chromosome is stained.
+_BRIGHTEST, _PALEST = 2.3, 0.28
 #: A piece is doubtful below this.
 SURE = 0.75
 
@@ -86,8 +86,8 @@ def pieces_of(first: np.ndarray, second: np.ndarray, said: Said, strengths: list
     return found
 
 
-def without_bright(pieces: list[Piece], contrast: np.ndarray) -> list[Piece]:
-    """Return the pieces, those stained much more than the cell's chromosomes as nuclei.
+def by_stain(pieces: list[Piece], contrast: np.ndarray) -> list[Piece]:
+    """Return the pieces, those stained much more than the cell's chromosomes as nuclei, much less as debris.
 
     contrast: float32 [H, W], of the map they were found in. Where chromosomes lie on each other they are twice as dark.
     """
@@ -95,11 +95,15 @@ def without_bright(pieces: list[Piece], contrast: np.ndarray) -> list[Piece]:
     chosen = np.array([piece.kind == CHROMOSOME for piece in pieces], bool)
     if not chosen.any():
         return pieces
-    most = _BRIGHTEST * float(np.median(stained[chosen]))
-    return [
-        replace(piece, kind=NUCLEUS) if piece.kind == CHROMOSOME and value > most and piece.overlap == 0 else piece
-        for piece, value in zip(pieces, stained, strict=True)
-    ]
+    usual = float(np.median(stained[chosen]))
+    found = []
+    for piece, value in zip(pieces, stained, strict=True):
+        if piece.kind == CHROMOSOME and value > _BRIGHTEST * usual and piece.overlap == 0:
+            piece = replace(piece, kind=NUCLEUS)
+        elif piece.kind == CHROMOSOME and value < _PALEST * usual:
+            piece = replace(piece, kind=DEBRIS)
+        found.append(piece)
+    return found
 
 
 def _in_one(mask: np.ndarray) -> np.ndarray:
