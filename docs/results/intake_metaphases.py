@@ -22,10 +22,21 @@ from PIL import Image
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from bandbridge.files import csv_text, write_text
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.ground import otsu
 
-SETS = ("bioq", "mfish", "gpm", "cil")
+SETS = {
+    "bioq": "Q-band, 20 fields of 18 cells",
+    "mfish": "DAPI, 12 fields of 4 slides",
+    "gpm": "cleaned G-band, 7 fields of one specimen",
+    "cil": "amniotic G-band, 46 fields of 35 cases, boxes",
+}
+#: Recall and precision that were asked for.
+GOALS = {"bioq": "95 / 96", "mfish": "88 / 92", "gpm": "98 / 99", "cil": "85 / -"}
+HERE = Path(__file__).resolve().parent
+ROWS, PAGE = HERE / "intake-metaphases.csv", HERE / "intake.md"
+_BEGIN, _END = "<!-- metaphases: python docs/results/intake_metaphases.py -->", "<!-- end of metaphases -->"
 #: Pixels of an overlap that count as a marked crossing.
 _CROSSING = 10
 Cutter = Callable[[np.ndarray], list[np.ndarray]]
@@ -97,9 +108,7 @@ def judged(truth: list[np.ndarray], pieces: list[np.ndarray], over: list[tuple[i
     many = (of_truth > 0.5).sum(axis=0) >= 2 if len(pieces) else np.zeros(0, bool)
     part = (of_piece > 0.5).any(axis=0) & ~many & ~matched if len(pieces) else np.zeros(0, bool)
     whole = sum(bool(best[a] >= 0.7 and best[b] >= 0.7) for a, b in over)
-    return Counts(
-        len(truth), len(pieces), int((best >= 0.5).sum()), len(over), whole, int(part.sum()), int(many.sum())
-    )
+    return Counts(len(truth), len(pieces), int((best >= 0.5).sum()), len(over), whole, int(part.sum()), int(many.sum()))
 
 
 def _compared(truth: list[np.ndarray], pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -198,6 +207,52 @@ def _row(name: str, method: str, sums: pd.DataFrame, seconds: list[float]) -> di
     }
 
 
+def kept(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put ``rows`` into the file of rows, in the place of those of the same set and method; return all."""
+    if ROWS.is_file():
+        old = pd.read_csv(ROWS)
+        fresh = set(zip(rows.set, rows.method, strict=True))
+        rows = pd.concat([old[[pair not in fresh for pair in zip(old.set, old.method, strict=True)]], rows])
+    order = {name: k for k, name in enumerate([*SETS, *METHODS])}
+    rows = rows.sort_values(["set", "method"], key=lambda column: column.map(order)).reset_index(drop=True)
+    write_text(ROWS, csv_text(rows))
+    return rows
+
+
+def section(rows: pd.DataFrame) -> str:
+    """Return the section Metaphases."""
+    lines = [
+        "| set | method | fields | recall | precision | goal | crossings whole | pieces a cell | to join | to cut | seconds |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows.to_dict("records"):
+        boxes = row["set"] == "cil"
+        whole = "" if pd.isna(row["whole"]) else f"{100 * row['whole']:.0f}% of {row['crossings']}"
+        share = ["", ""] if boxes else [f"{row[key]:.1f}%" for key in ("join", "cut")]
+        cells = [
+            SETS[row["set"]] if row["method"] == "Otsu" else "",
+            row["method"],
+            row["fields"],
+            f"{100 * row['recall']:.1f}%",
+            f"{100 * row['precision']:.1f}%",
+            GOALS[row["set"]] if row["method"] == "Bandbridge" else "",
+            whole,
+            row["pieces"],
+            *share,
+            row["seconds"],
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def write_page(rows: pd.DataFrame) -> None:
+    """Put the table between its marks on the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    write_text(PAGE, f"{before}{_BEGIN}\n\n{section(rows)}\n\n{_END}{after}")
+
+
 def main() -> None:
     """Measure, print, and of the reporting half write the section."""
     parser = argparse.ArgumentParser(description="Measure how well metaphases are cut.")
@@ -208,9 +263,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--every", type=int, default=1)
     arguments = parser.parse_args()
-    measured(
-        arguments.spreads, arguments.part, arguments.set, arguments.method, arguments.jobs, arguments.every
-    )
+    rows = measured(arguments.spreads, arguments.part, arguments.set, arguments.method, arguments.jobs, arguments.every)
+    if arguments.part == "report" and arguments.every == 1:
+        write_page(kept(rows))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def pieces_of(said: Said) -> list[np.ndarray]:
 
 def agree(found: list[np.ndarray], masks: list[np.ndarray]) -> bool:
     iou = np.array([[(a & b).sum() / (a | b).sum() for b in found] for a in masks])
-    return len(found) == len(masks) and bool((iou.max(axis=1) > 0.8).all()) and len(set(iou.argmax(axis=1))) == len(masks)
+    return (
+        len(found) == len(masks) and bool((iou.max(axis=1) > 0.8).all()) and len(set(iou.argmax(axis=1))) == len(masks)
+    )
 
 
 @pytest.mark.parametrize("angle", [90, 60, 45, 30])
@@ -75,7 +77,12 @@ def test_a_path_that_bends_is_one_and_a_cross_of_small_angle_is_two() -> None:
     turn = np.linspace(0, np.pi / 2, 90)
     points = np.stack([50 - 40 * np.cos(turn), 10 + 40 * np.sin(turn)], axis=1)
     bins = np.rint((np.degrees(turn) + 90) % 180 / 15).astype(int)[::1] % BINS
-    arc = np.unique(np.concatenate([np.stack([(90 // 15 - bins) % BINS, *np.rint(points + s).astype(int).T], axis=1) for s in (0, 1)]), axis=0)
+    arc = np.unique(
+        np.concatenate(
+            [np.stack([(90 // 15 - bins) % BINS, *np.rint(points + s).astype(int).T], axis=1) for s in (0, 1)]
+        ),
+        axis=0,
+    )
     assert len(apart(Voxels(*arc.T))) == 1
     said, _ = said_of([(50, 50, 90, 0), (50, 50, 90, 24)])
     cross = np.stack(np.nonzero(said.core > 0.4))

@@ -74,7 +74,9 @@ def test_what_is_there_is_not_cut_again(cut, fields, monkeypatch) -> None:
     before = (cut.folder / "pieces.csv").read_bytes()
     (cut.folder / "pieces.csv").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr("bandbridge.metaphase.writing.cut_field", lambda values: refuse() if values.std() > 30 else None)
+        patched.setattr(
+            "bandbridge.metaphase.writing.cut_field", lambda values: refuse() if values.std() > 30 else None
+        )
         patched.setattr("bandbridge.metaphase.writing._write_crops", refuse)
         for name in ("g", "blue"):
             assert json.loads((cut.folder / "fields" / name / "cut.json").read_text())["found"]["cells"]

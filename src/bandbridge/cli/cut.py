@@ -16,9 +16,7 @@ def cut(
     metaphases: Annotated[
         Path, typer.Argument(metavar="METAPHASES", help="A field of view, or a folder or zip of them.")
     ],
-    destination: Annotated[
-        Path, typer.Argument(metavar="DEST", help="Folder for the cells.", callback=output_folder)
-    ],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the cells.", callback=output_folder)],
     show_steps: Annotated[bool, typer.Option("--show-steps", help="Write a picture of each step.")] = False,
 ) -> None:
     """Cut metaphases into single chromosomes: crops by the cell, masks, and which cuts a person should check.

@@ -17,6 +17,8 @@ from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, 
 _SIDE = 1100
 #: Scales that are tried, from the measured one: the next in a direction only where the one before was better.
 _FACTORS = (1.0, 1.25, 0.8, 1.5625, 0.64, 1.953, 0.512)
+#: What that width is where the separator sees best, and what another costs of the share of core.
+_MEASURED, _OFF = 9.5, 0.3
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
 _THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
 #: So thick nothing but a nucleus is; and how little of the thick part the separator takes for cores, if it is one.
@@ -106,11 +108,22 @@ def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.nd
 
 
 def clearness(said: Said) -> float:
-    """Return what share of the chromosomes is core: the most where they are as wide as the separator knows them."""
-    there = said.there > 0.5
+    """Return how well a scale suits: what share of the chromosomes is core, less for another width than known."""
+    there, core = said.there > 0.5, said.core.max(axis=0) > 0.5
     if not there.any():
         return 0.0
-    return float((said.core.max(axis=0) > 0.5).sum() / there.sum())
+    width = width_of(said)
+    off = abs(float(np.log(width / _MEASURED))) if width else 0.0
+    return float(core.sum() / there.sum()) - _OFF * off
+
+
+def width_of(said: Said) -> float:
+    """Return how wide chromosomes are in what the separator says, pixels; 0 where there are none."""
+    core = said.core.max(axis=0) > 0.5
+    thickness = ndimage.distance_transform_edt((said.there > 0.5) & (said.two < 0.3))
+    ridge = np.sort(thickness[(thickness >= ndimage.maximum_filter(thickness, 3)) & core & (thickness > 1)])
+    middle = ridge[len(ridge) // 4 : 3 * len(ridge) // 4]
+    return 2 * float(middle.mean()) if len(ridge) > 30 else 0.0
 
 
 def thick(levelled: Levelled, said: Said) -> np.ndarray:

@@ -137,9 +137,7 @@ def _noise_of(signal: np.ndarray) -> float:
     return 1.4826 * float(np.median(-below)) if below.size > 20 else 0.0
 
 
-def _ground(
-    small: np.ndarray, ground: np.ndarray, bright: bool, offset: np.float32
-) -> tuple[np.ndarray, np.ndarray]:
+def _ground(small: np.ndarray, ground: np.ndarray, bright: bool, offset: np.float32) -> tuple[np.ndarray, np.ndarray]:
     """The signal and the ground of ``small``: smooth through all that is no foreground, again and again."""
     reach = _SMOOTH * max(small.shape)
     for _ in range(_ROUNDS):

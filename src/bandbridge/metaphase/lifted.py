@@ -80,9 +80,7 @@ def separate(contrast: np.ndarray, graph: Path | None = None) -> Said:
 
 def _tile(contrast: np.ndarray, top: int, left: int) -> tuple[np.ndarray, int, int]:
     """The tile whose inside begins at (top, left), with its rim, its sides divisible; where its inside begins in it."""
-    part = contrast[
-        max(0, top - _RIM) : top + _TILE - _RIM, max(0, left - _RIM) : left + _TILE - _RIM
-    ]
+    part = contrast[max(0, top - _RIM) : top + _TILE - _RIM, max(0, left - _RIM) : left + _TILE - _RIM]
     down, over = top - max(0, top - _RIM), left - max(0, left - _RIM)
     more = [-size % _DIVIDES for size in part.shape]
     return np.pad(part, ((0, more[0]), (0, more[1]))).astype(np.float32), down, over

@@ -82,9 +82,7 @@ def _graphs(voxels: Voxels) -> tuple[csr_matrix, csr_matrix]:
         aside = np.maximum(np.arcsin(np.abs(np.sin(way))) - _GRID, 0)
         turning.append(cost + _TURN * abs(turn) + (length * _ACROSS * np.sin(aside) ** 2 if length else 0))
     where = (np.concatenate(starts), np.concatenate(stops))
-    return tuple(
-        coo_matrix((np.concatenate(each), where), shape=(count, count)).tocsr() for each in (turning, plain)
-    )
+    return tuple(coo_matrix((np.concatenate(each), where), shape=(count, count)).tocsr() for each in (turning, plain))
 
 
 def _steps() -> Iterator[tuple[int, int, int]]:
@@ -103,9 +101,7 @@ def _ends(voxels: Voxels, graph: csr_matrix) -> list[int]:
     second = int(np.argmax(_reached(far)))
     ends, covered = [first, second], _path(before, second)
     while len(ends) < _MOST_ENDS:
-        away, before, _ = dijkstra(
-            graph, directed=False, indices=covered, min_only=True, return_predecessors=True
-        )
+        away, before, _ = dijkstra(graph, directed=False, indices=covered, min_only=True, return_predecessors=True)
         distance = _distance(voxels, covered)
         # By place alone: what has the same place in another direction is beside the path.
         reach = np.where(distance > _BESIDE * WIDTH, _reached(away), 0)

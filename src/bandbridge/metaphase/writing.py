@@ -81,9 +81,7 @@ def cut_fields(
 def _claim(destination: Path) -> None:
     clear_leftovers(destination)
     if destination.is_dir() and any(destination.iterdir()) and not (destination / "fields").is_dir():
-        raise UserError(
-            f"{destination} is not empty and holds no cut metaphases", "Choose an empty or new folder."
-        )
+        raise UserError(f"{destination} is not empty and holds no cut metaphases", "Choose an empty or new folder.")
     (destination / "fields").mkdir(parents=True, exist_ok=True)
 
 
@@ -133,9 +131,7 @@ def _told(name: str, cut: Cut, cells: dict[str, int], rows: list[dict[str, Any]]
     return CutField(name, cells, nuclei, debris, round(cut.width, 1), cut.levelled.bright, problem, rows)
 
 
-def _write_crops(
-    folder: Path, gray: np.ndarray, cut: Cut, places: tuple[int, ...], cell: str
-) -> list[dict[str, Any]]:
+def _write_crops(folder: Path, gray: np.ndarray, cut: Cut, places: tuple[int, ...], cell: str) -> list[dict[str, Any]]:
     others = np.zeros(cut.shape, bool)
     for piece in cut.pieces:
         others[piece.box] |= piece.mask
@@ -176,7 +172,9 @@ def _beside(cut: Cut, places: tuple[int, ...]) -> list[list[int]]:
     found = []
     for number, place in enumerate(places, start=1):
         rows, columns = cut.pieces[place].box
-        box = np.s_[max(0, rows.start - reach) : rows.stop + reach, max(0, columns.start - reach) : columns.stop + reach]
+        box = np.s_[
+            max(0, rows.start - reach) : rows.stop + reach, max(0, columns.start - reach) : columns.stop + reach
+        ]
         own = (first[box] == number) | (second[box] == number)
         from scipy.ndimage import binary_dilation
 

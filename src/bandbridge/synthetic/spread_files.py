@@ -1,9 +1,9 @@
 """Drawn metaphases as files, with their truth beside them: to try a cut on, or to learn one from.
 
-    FOLDER/fields/spread-g1.png            the field
-    FOLDER/truth/spread-g1_mask.png        16 bits: the number of the chromosome at a pixel, from 1
-    FOLDER/truth/spread-g1_overlap.png     16 bits: the second one where two lie on each other
-    FOLDER/truth/labels.csv                the class of each number
+FOLDER/fields/spread-g1.png            the field
+FOLDER/truth/spread-g1_mask.png        16 bits: the number of the chromosome at a pixel, from 1
+FOLDER/truth/spread-g1_overlap.png     16 bits: the second one where two lie on each other
+FOLDER/truth/labels.csv                the class of each number
 """
 
 from __future__ import annotations

@@ -39,7 +39,14 @@ def dirt(
         radius = width * rng.uniform(1.6, 9)
         middle = _away_from(chromosomes, radius, rng)
         if middle is not None:
-            blob(into, middle, radius * np.exp(rng.normal(0, 0.15, 2)), usual * np.exp(rng.uniform(-1, 1.7)), rng, width * 0.7)
+            blob(
+                into,
+                middle,
+                radius * np.exp(rng.normal(0, 0.15, 2)),
+                usual * np.exp(rng.uniform(-1, 1.7)),
+                rng,
+                width * 0.7,
+            )
     for _ in range(rng.poisson(debris)):
         size = width * np.exp(rng.normal(-1.6, 0.6)) * np.exp(rng.normal(0, 0.35, 2))
         middle = rng.uniform(0, 1, 2) * density.shape

@@ -135,7 +135,11 @@ def patch_of(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np
         middle = (rng.uniform(0, 1, 2) * layers.shape).astype(int)
     top, left = middle - PATCH // 2
     box = _inside(layers.shape, int(top), int(left))
-    contrast, layers, axes = from_bytes(_cut(example.contrast, box, 32)), _cut(layers, box, 0), _cut(example.axes, box, NOWHERE)
+    contrast, layers, axes = (
+        from_bytes(_cut(example.contrast, box, 32)),
+        _cut(layers, box, 0),
+        _cut(example.axes, box, NOWHERE),
+    )
     if rng.random() < 0.5:
         contrast, layers, axes = contrast[:, ::-1], layers[:, ::-1], _turn(axes[:, :, ::-1], lambda a: -a)
     if rng.random() < 0.5:
