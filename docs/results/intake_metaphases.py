@@ -3,7 +3,8 @@
     python docs/results/intake_metaphases.py --spreads SPREADS [--part tune] [--set bioq]
 
 SPREADS holds manifest.csv, instances.csv, boxes.csv and metaphase/. Of each set, the groups sorted by name: those at
-odd places tune, those at even places report; gpm only reports. ``--part tune`` prints the odd places and writes nothing.
+odd places tune, those at even places report; gpm only reports. ``--part tune`` prints the odd places and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def judged(truth: list[np.ndarray], pieces: list[np.ndarray], over: list[tuple[i
 
 
 def _compared(truth: list[np.ndarray], pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """IoU, share of the chromosome that is in the piece, and of the piece that is in the chromosome, [truth, pieces]."""
+    """IoU, share of the chromosome that is in the piece, and of the piece in the chromosome, [truth, pieces]."""
     if not truth or not pieces:
         return (np.zeros((len(truth), len(pieces))),) * 3
     ours, theirs = (np.stack(each).reshape(len(each), -1).astype(np.float32) for each in (truth, pieces))
@@ -222,7 +223,8 @@ def kept(rows: pd.DataFrame) -> pd.DataFrame:
 def section(rows: pd.DataFrame) -> str:
     """Return the section Metaphases."""
     lines = [
-        "| set | method | fields | recall | precision | goal | crossings whole | pieces a cell | to join | to cut | seconds |",
+        "| set | method | fields | recall | precision | goal | crossings whole | pieces a cell | to join | to cut "
+        "| seconds |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows.to_dict("records"):

@@ -11,7 +11,7 @@ from bandbridge.metaphase.paths import Voxels, apart
 
 
 def said_of(bars: list[tuple[float, float, float, float]], size: int = 100, width: float = 10.0) -> tuple[Said, list]:
-    """What there is to say of straight bars (row, column of the middle, length, degrees from x to y), and their masks."""
+    """What there is to say of straight bars (row, column of the middle, length, degrees from x to y), and masks."""
     rows, columns = np.mgrid[:size, :size].astype(float)
     core, masks = np.zeros((BINS, size, size), np.float32), []
     for row, column, length, angle in bars:

@@ -139,6 +139,7 @@ def synth(
     from bandbridge.progress import note
 
     if spreads:
+        from bandbridge.errors import UserError
         from bandbridge.synthetic.spread_files import write_spreads
 
         if look is not None:

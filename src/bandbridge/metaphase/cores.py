@@ -13,8 +13,8 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from bandbridge.metaphase.lifted import BINS, WIDTH, Said
 from bandbridge.metaphase.joins import Core, joined
+from bandbridge.metaphase.lifted import BINS, WIDTH, Said
 from bandbridge.metaphase.paths import Voxels, apart
 
 

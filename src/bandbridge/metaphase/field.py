@@ -150,7 +150,7 @@ def thick(levelled: Levelled, said: Said) -> np.ndarray:
 
 
 def shrunk_by(gray: np.ndarray, by: int) -> np.ndarray:
-    """Return ``gray`` with each ``by`` x ``by`` pixels as one, strip by strip: a large field is not copied as a whole."""
+    """Return ``gray`` with each ``by`` x ``by`` pixels as one, strip by strip: no copy of a large field."""
     if by == 1:
         return gray
     rows, columns = gray.shape[0] // by, gray.shape[1] // by

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -93,7 +94,7 @@ def _seen(
     rows, columns = np.rint(steps).astype(int).T
     there, two = said.there[rows, columns], said.two[rows, columns]
     core = said.core[:, rows, columns]
-    aim = int(round(np.arctan2(way[0], way[1]) / np.pi * BINS)) % BINS
+    aim = round(float(np.arctan2(way[0], way[1])) / np.pi * BINS) % BINS
     along = core[[(aim - 1) % BINS, aim, (aim + 1) % BINS]].max(axis=0)
     across = core[[(aim + k) % BINS for k in range(3, BINS - 2)]].max(axis=0)
     most = core.max(axis=0)
@@ -119,11 +120,11 @@ def _seen(
 @cache
 def _judge() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     stored = json.loads(files("bandbridge.metaphase").joinpath("joins.json").read_text(encoding="utf-8"))
-    return tuple(np.array(stored[key]) for key in ("middle", "spread", "weights"))
+    return np.array(stored["middle"]), np.array(stored["spread"]), np.array(stored["weights"])
 
 
 def terms(seen: np.ndarray) -> np.ndarray:
-    """Return what is weighed, [n, T], of what is seen [n, F] in spreads about the middle: each, and each two of them."""
+    """Return what is weighed, [n, T], of what is seen [n, F] in spreads about the middle: each, and all products."""
     rows, columns = np.triu_indices(seen.shape[1])
     return np.concatenate([np.ones((len(seen), 1)), seen, seen[:, rows] * seen[:, columns]], axis=1)
 
@@ -192,13 +193,13 @@ def _strung(cores: list[Core], members: list[int], links: dict[int, list[tuple[i
         path.append(points)
         if not onward:
             break
-        end, after, its_end = onward[0]
+        _, after, its_end = onward[0]
         came, here = (its_end, here), after
-    bridges = [_line(a[-1], b[0]) for a, b in zip(path, path[1:], strict=False)]
+    bridges = [_line(a[-1], b[0]) for a, b in pairwise(path)]
     whole = np.concatenate([each for pair in zip(path, [*bridges, path[0][:0]], strict=True) for each in pair])
-    spots = [np.stack([cores[k].rows, cores[k].columns], axis=1) for k in members]
+    own = [np.stack([cores[k].rows, cores[k].columns], axis=1) for k in members]
     thick = [bridge + np.array(step) for bridge in bridges for step in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))]
-    spots = np.unique(np.concatenate([*spots, *(np.maximum(each, 0) for each in thick)]), axis=0)
+    spots = np.unique(np.concatenate([*own, *(np.maximum(each, 0) for each in thick)]), axis=0)
     size = np.array([len(cores[k].rows) for k in members])
     strength = float(np.array([cores[k].strength for k in members]) @ size / size.sum())
     return Core(spots[:, 0], spots[:, 1], strength, whole)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.imagefolder import COLUMNS
@@ -33,7 +34,7 @@ from bandbridge.metaphase.ground import BlankField
 from bandbridge.metaphase.intake import FieldFile, read_field, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
-from bandbridge.progress import note, track
+from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
 _VERSION = 1
@@ -176,8 +177,6 @@ def _beside(cut: Cut, places: tuple[int, ...]) -> list[list[int]]:
             max(0, rows.start - reach) : rows.stop + reach, max(0, columns.start - reach) : columns.stop + reach
         ]
         own = (first[box] == number) | (second[box] == number)
-        from scipy.ndimage import binary_dilation
-
         near = binary_dilation(own, iterations=reach)
         meet = set(np.unique(first[box][near])) | set(np.unique(second[box][near]))
         found.append(sorted(int(each) for each in meet - {0, number}))

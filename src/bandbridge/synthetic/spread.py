@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from bandbridge.dataset.ideogram import RESOLUTIONS, Stain, check_stain
 from bandbridge.karyotype import CLASS_INDEX
@@ -271,7 +271,7 @@ def _scatter(
     for piece in pieces:
         wish = rng.random()
         wish = "cross" if wish < crowd.crossing else "touch" if wish < crowd.crossing + crowd.touching else "free"
-        place = _find_place(piece, taken, near, wish, (radius, rim, tallest), rng)
+        place = _find_place(piece, taken, near, wish, (rim, tallest), rng)
         box = np.s_[place[0] : place[0] + piece.mask.shape[0], place[1] : place[1] + piece.mask.shape[1]]
         taken[box] |= piece.mask
         padded = np.s_[max(0, place[0] - 3) : box[0].stop + 3, max(0, place[1] - 3) : box[1].stop + 3]
@@ -285,10 +285,10 @@ def _find_place(
     taken: np.ndarray,
     near: np.ndarray,
     wish: str,
-    bounds: tuple[float, int, int],
+    bounds: tuple[int, int],
     rng: np.random.Generator,
 ) -> tuple[int, int]:
-    radius, rim, tallest = bounds
+    rim, tallest = bounds
     height, width = taken.shape
     area, best, best_cost = piece.mask.sum(), (0, 0), np.inf
     for _ in range(_TRIES):
@@ -308,6 +308,6 @@ def _find_place(
             cost = abs(over - 0.15) + 2 * max(0, over - 0.4)
         if cost < best_cost:
             best, best_cost = (top, left), cost
-            if cost == 0 or wish == "cross" and cost < 0.07:
+            if cost == 0 or (wish == "cross" and cost < 0.07):
                 break
     return best

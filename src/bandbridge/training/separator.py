@@ -1,6 +1,6 @@
 """The training of the separator: a small network that tells crossing and touching chromosomes apart.
 
-    python -m bandbridge.training.separator FOLDER --spreads 800 --minutes 40
+    python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
 
 It learns from drawn spreads alone (:mod:`bandbridge.synthetic.spread`), so that its rights are clear. For each pixel it
 says whether a chromosome is there, whether two are, and, for each of twelve directions, whether the core of a
@@ -11,10 +11,9 @@ FOLDER keeps the drawn examples and the state of the training: the same command 
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ from torch.nn import functional
 from bandbridge.files import replacing
 from bandbridge.metaphase.ground import BlankField, level
 from bandbridge.metaphase.lifted import BINS, from_bytes, to_bytes
-from bandbridge.progress import listening, note
+from bandbridge.progress import note
 from bandbridge.synthetic.spread import DIRECTIONS, NOWHERE, draw_spread
 
 #: Pixels of a side of the patches, and patches of a step.
@@ -39,6 +38,8 @@ _ON_CHROMOSOME = 0.85
 #: How much more the core of a chromosome counts than the ground.
 _CORE_WEIGHT, _OVERLAP_WEIGHT = 4.0, 4.0
 _STATE = "training.pt"
+#: Steps after which the state is kept.
+_KEPT = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def _twice(low: int, high: int) -> nn.Sequential:
 
 
 def draw_example(seed: int, number: int) -> Example | None:
-    """Draw spread ``number``, every other one in G and Q, and take its ground away; None where nothing is seen on it."""
+    """Draw spread ``number``, in G or Q by turns, without its ground; None where nothing is seen on it."""
     spread = draw_spread("G" if number % 2 else "Q", seed, number)
     try:
         contrast = level(spread.gray).contrast
@@ -167,7 +168,7 @@ def _cut(image: np.ndarray, box: tuple[int, int], fill: int) -> np.ndarray:
     return found
 
 
-def _turn(axes: np.ndarray, how) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _turn(axes: np.ndarray, how: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     return np.where(axes == NOWHERE, NOWHERE, how(axes.astype(np.int16)) % DIRECTIONS).astype(np.uint8)
 
 
@@ -197,8 +198,8 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
 def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
     """Train for at most ``minutes``, ``steps`` in all, on the examples in ``folder``; return the averaged network.
 
-    The rate falls with the steps, or with the time where that is shorter. The state is kept in ``folder`` every 100
-    steps and gone on from.
+    The rate falls with the steps, or with the time where that is shorter. The state is kept in ``folder`` and gone on
+    from.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -218,7 +219,7 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
     examples: dict[Path, Example] = {}
     sums, network_on = 0.0, network.train()
     for step in range(first, steps):
-        if step % 100 == 0 or not examples:
+        if step % _KEPT == 0 or not examples:
             examples = read_examples(folder, examples)
             pool = list(examples.values())
         done = max(step / steps, (time.monotonic() - started) / (60 * minutes))
@@ -238,9 +239,9 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
         optimiser.step()
         _follow(average, network, min(0.99, (step + 1) / (step + 10)))
         sums += float(loss.detach())
-        if (step + 1) % 100 == 0:
+        if (step + 1) % _KEPT == 0:
             spent = time.monotonic() - started
-            note(f"step {step + 1}: loss {sums / 100:.4f}, {len(pool)} spreads, {spent / 60:.1f} min")
+            note(f"step {step + 1}: loss {sums / _KEPT:.4f}, {len(pool)} spreads, {spent / 60:.1f} min")
             sums = 0.0
             kept = {"network": network.state_dict(), "average": average.state_dict()}
             with replacing(place) as temporary, temporary.open("wb") as stream:
@@ -259,51 +260,3 @@ def _follow(average: nn.Module, network: nn.Module, keep: float) -> None:
             slow.lerp_(fast, 1 - keep)
         else:
             slow.copy_(fast)
-
-
-def write_graph(network: Separator, path: Path) -> None:
-    """Write ``network`` as ONNX to ``path``, large weights as float16: contrast -> probabilities, any size."""
-    from bandbridge.export.half import _halve_graph
-
-    class _Said(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, contrast: Tensor) -> Tensor:
-            return torch.sigmoid(self.network(contrast))
-
-    sized = {0: "fields", 2: "height", 3: "width"}
-    with replacing(path) as temporary:
-        torch.onnx.export(
-            _Said().eval(),
-            (torch.zeros(1, 1, 64, 64),),
-            str(temporary),
-            input_names=["contrast"],
-            output_names=["said"],
-            dynamic_axes={"contrast": sized, "said": sized},
-            opset_version=17,
-            dynamo=False,
-        )
-        _halve_graph(temporary)
-
-
-def main() -> None:
-    """Draw, train and write ``separator.onnx``."""
-    parser = argparse.ArgumentParser(description="Train the separator of touching and crossing chromosomes.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--spreads", type=int, default=800)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--only", choices=("draw", "train", "write"))
-    arguments = parser.parse_args()
-    with listening(True):
-        if arguments.only in (None, "draw"):
-            draw_examples(arguments.folder, arguments.spreads)
-        if arguments.only in (None, "train", "write"):
-            minutes = 0.0 if arguments.only == "write" else arguments.minutes
-            write_graph(train(arguments.folder, minutes or 1e-9, arguments.steps), arguments.folder / "separator.onnx")
-
-
-if __name__ == "__main__":
-    main()
