@@ -12,7 +12,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import ConvexHull
 
+from bandbridge.dataset.cutout import Cutout
 from bandbridge.metaphase.joins import Core, joined
 from bandbridge.metaphase.lifted import BINS, WIDTH, Said
 from bandbridge.metaphase.paths import Voxels, apart
@@ -26,6 +28,8 @@ class Rules:
     if it lies in the other, makes them one. there: probability from which a pixel is a chromosome's; two: from which it
     is two's. reach: how far from its core a pixel may be, in widths. lonely: pixels, in squared widths, of a piece
     without any core that is kept. join: probability from which two cores are the two ends of one chromosome.
+    solid: share of its convex hull from which what hangs together is one chromosome if it is no wider than slim, in
+    widths, and no longer than the longest.
     """
 
     core: float = 0.55
@@ -37,6 +41,8 @@ class Rules:
     ribbon: float = 0.3
     lonely: float = 0.5
     join: float = 0.5
+    solid: float = 0.88
+    slim: float = 1.25
 
 
 def find_cores(said: Said, rules: Rules) -> list[Core]:
@@ -163,3 +169,42 @@ def _with_lonely(first: np.ndarray, inside: np.ndarray, count: int, rules: Rules
     fresh[lonely] = count + 1 + np.arange(lonely.sum())
     found: np.ndarray = np.where(first > 0, first, fresh[pieces])
     return found
+
+
+def with_ribbons(first: np.ndarray, second: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    """Return the layers with what hangs together as one piece where its shape is that of one chromosome."""
+    if rules.solid > 1:
+        return first, second
+    groups, count = ndimage.label(first > 0, structure=np.ones((3, 3)))
+    found, boxes = first.copy(), ndimage.find_objects(groups)
+    alone = [_length(groups[box] == k) for k, box in enumerate(boxes, 1) if _is_one(first[box][groups[box] == k])]
+    longest = max(float(np.quantile(alone, 0.95)), 4.0) if alone else 4.0
+    kept = second.copy()
+    for number in range(1, count + 1):
+        box = boxes[number - 1]
+        mask = groups[box] == number
+        members = np.unique(first[box][mask])
+        if len(members) < 2 or not _is_ribbon(mask, longest, rules):
+            continue
+        found[box][mask] = members[0]
+        kept[box][mask] = 0
+    return found, kept
+
+
+def _is_one(members: np.ndarray) -> bool:
+    return bool(members.min() == members.max())
+
+
+def _length(mask: np.ndarray) -> float:
+    return Cutout(mask.astype(np.uint8), mask, (0, 0, *mask.shape)).length / WIDTH
+
+
+def _is_ribbon(mask: np.ndarray, longest: float, rules: Rules) -> bool:
+    length = _length(mask)
+    if length > longest or mask.sum() / (length * WIDTH**2) > rules.slim:
+        return False
+    edge = np.stack(np.nonzero(mask & ~ndimage.binary_erosion(mask)), axis=1)
+    if len(edge) < 8 or np.ptp(edge, axis=0).min() < 3:
+        return False
+    corners = np.concatenate([edge + np.array(step) for step in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
+    return bool(mask.sum() > rules.solid * ConvexHull(corners).volume)

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bandbridge.metaphase.cores import Rules, find_cores, grow
+from bandbridge.metaphase.cores import Rules, find_cores, grow, with_ribbons
 from bandbridge.metaphase.ground import Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
 from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
-#: Scales that are tried, from the measured one: the next in a direction only where the one before was better.
-_FACTORS = (1.0, 1.25, 0.8, 1.5625, 0.64, 1.953, 0.512)
+#: Scales that are tried, in parts of the measured one, and then how near to the best of them.
+_FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
 #: What that width is where the separator sees best, and what another costs of the share of core.
 _MEASURED, _OFF = 9.5, 0.3
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
@@ -72,7 +72,7 @@ def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None =
     nuclei = thick(levelled, said)
     said = Said(*(np.where(nuclei, np.float32(0), each) for each in (said.there, said.two, said.core)))
     cores = find_cores(said, rules)
-    first, second = grow(cores, said, rules)
+    first, second = with_ribbons(*grow(cores, said, rules), rules)
     found = pieces_of(first, second, said, [core.strength for core in cores])
     pieces, cells = with_cells(by_stain(found, resized(levelled.contrast, said.there.shape)))
     shape = (gray.shape[0], gray.shape[1])
@@ -88,18 +88,17 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
     if scale * by > 1.15 and by > 1:
         # Chromosomes are narrow there: the ground is taken from more pixels.
         levelled = level(shrunk_by(gray, max(1, int(1 / scale))))
-    tried: dict[float, Said] = {}
-    best = 1.0
-    for factor in _FACTORS:
-        if factor not in tried and (factor in (1.0, 1.25, 0.8) or _beside(factor, best)):
-            tried[factor] = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
-            best = max(tried, key=lambda each: clearness(tried[each]))
-    return levelled, tried[best], scale * best
-
-
-def _beside(factor: float, best: float) -> bool:
-    """Whether ``factor`` is the next one to ``best``."""
-    return abs(np.log(factor / best)) < np.log(1.3)
+    scored: dict[float, float] = {}
+    best, found = 1.0, None
+    for step in range(len(_FACTORS) + 2):
+        # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
+        factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
+        said = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
+        scored[factor] = clearness(said)
+        if found is None or scored[factor] > scored[best]:
+            best, found = factor, said
+    assert found is not None
+    return levelled, found, scale * best
 
 
 def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:
@@ -113,7 +112,7 @@ def clearness(said: Said) -> float:
     if not there.any():
         return 0.0
     width = width_of(said)
-    off = abs(float(np.log(width / _MEASURED))) if width else 0.0
+    off = abs(float(np.log(width / _MEASURED))) if width else 1.0
     return float(core.sum() / there.sum()) - _OFF * off
 
 
