@@ -284,7 +284,7 @@ def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
     for name, drawing in (("sets/q", ("Q", 4, 1)), ("sets/g", ("G", 4, 2)), ("new-cells", ("Q", 2, 9))):
         shutil.copytree(drawn_set(*drawing), home / name)
     drawn = write_spreads(home / "drawn", "G", 1, seed=3)
-    (drawn / "fields").rename(home / "metaphases")
+    (drawn / "fields").rename(home / "fields")
     shutil.rmtree(drawn)
     (home / "mine.yaml").write_text(EXAMPLE_STUDY)
     write_moved(home / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)

@@ -8,12 +8,12 @@ from PIL import Image
 
 def test_cut_and_predict(bandbridge, example_home, monkeypatch) -> None:
     monkeypatch.chdir(example_home)
-    result = bandbridge("cut", "metaphases", "cut-cells", "--show-steps")
+    result = bandbridge("cut", "fields", "cut-cells", "--show-steps")
     assert result.code == 0, result.err
     assert "1 cell, " in result.out and "spread-g1: " in result.out and "written to cut-cells" in result.out
-    again = bandbridge("cut", "metaphases", "cut-cells")
+    again = bandbridge("cut", "fields", "cut-cells")
     assert again.code == 0 and again.out == result.out
-    read = bandbridge("predict", "models/mine", "cut-cells", "--out", "results/cut")
+    read = bandbridge("predict", "models/mine", "cut-cells/images", "--out", "results/cut")
     assert read.code == 0, read.err
     assert "1 cell, " in read.out
 

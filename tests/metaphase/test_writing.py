@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -42,11 +43,9 @@ def test_each_field_gets_a_clear_answer(cut) -> None:
     assert "2 cells" in repr(cut) and "<table" in cut._repr_html_()
 
 
-def test_it_is_a_dataset_whose_crops_predict_reads(cut) -> None:
-    samples = cut.dataset().samples
-    assert samples["cell"].value_counts().to_dict() == cut.cells
-    handed = hand_over(cut.folder)
-    assert {one.cell for one in handed} == {"g", "blue"}
+def test_its_folder_of_crops_is_what_predict_reads(cut) -> None:
+    handed = hand_over(cut.images)
+    assert Counter(one.cell for one in handed) == cut.cells
     assert min(min(one.gray().shape) for one in handed) > 8
 
 
@@ -58,11 +57,10 @@ def test_places_masks_and_steps_agree(cut) -> None:
         assert first.dtype == np.uint16
         for row in table[table["cell"] == cell].to_dict("records"):
             whole = (first == row["mask"]) | (second == row["mask"])
-            rows, columns = np.nonzero(whole)
-            assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == tuple(
-                row[key] for key in ("x0", "y0", "x1", "y1")
-            )
-            assert whole.sum() == row["area"] and 0 <= row["sure"] <= 1
+            box = whole[row["y0"] : row["y1"], row["x0"] : row["x1"]]
+            # Of three on each other the maps leave one out.
+            assert box.sum() == whole.sum() and 0.9 * row["area"] < whole.sum() <= row["area"]
+            assert 0 <= row["sure"] <= 1
             assert (row["check"] == "yes") == (row["sure"] < 0.75) and bool(row["why"]) >= (row["check"] == "yes")
         assert len(list((folder / "steps").iterdir())) == 6 and (folder / "overview.png").is_file()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
-from bandbridge.dataset.imagefolder import ImageFolder, open_dataset
 from bandbridge.files import require_folder
 from bandbridge.metaphase.intake import fields_of
 from bandbridge.metaphase.writing import CutField, cut_fields, fields_table
@@ -46,9 +45,10 @@ class CutCells:
         """Return a row for each chromosome: where it lies on its metaphase, how sure the cut is, and why not."""
         return pd.DataFrame([row for one in self._done for row in one.pieces])
 
-    def dataset(self) -> ImageFolder:
-        """Return the cells as a dataset. Raises :class:`UserError` where there are none."""
-        return open_dataset(self.folder)
+    @property
+    def images(self) -> Path:
+        """The folder of crops, one folder for each cell, that :meth:`Model.predict` reads."""
+        return self.folder / "images"
 
     def __repr__(self) -> str:
         table = self.table()
@@ -64,7 +64,7 @@ class CutCells:
 def cut(
     metaphases: str | Path, destination: str | Path, *, show_steps: bool = False, progress: Listener = False
 ) -> CutCells:
-    """Cut ``metaphases`` into single chromosomes, and write them as a dataset into ``destination``.
+    """Cut ``metaphases`` into single chromosomes, and write them into ``destination``.
 
     metaphases: an image of a field of view, a folder of them or a zip. Bright or dark ground, any size up to 24
     megapixels, gray or colour, 8 or 16 bits. show_steps: write a picture of each step. Fields that are in
@@ -72,7 +72,7 @@ def cut(
 
     Raises :class:`UserError` where there is no image, and for a destination that holds something else.
 
-    >>> found = cut("metaphases", "cut-cells")
+    >>> found = cut("fields", "cut-cells")
     >>> list(found.cells)
     ['spread-g1']
     >>> found.table()["cell"].nunique()

@@ -21,7 +21,7 @@ def cut(
 ) -> None:
     """Cut metaphases into single chromosomes: crops by the cell, masks, and which cuts a person should check.
 
-    Any ground, gray or colour, 8 or 16 bits. DEST is then what bandbridge predict and review read.
+    Any ground, gray or colour, 8 or 16 bits. DEST/images is then what bandbridge predict and review read.
 
     The same command goes on after any interruption. Research use only: look at every cut.
     """

@@ -1,9 +1,8 @@
-"""Many fields cut into one dataset: crops by the cell, and for each cell its masks and its place on the metaphase.
+"""Many fields cut into one folder: crops by the cell, and for each cell its masks and its place on the metaphase.
 
-    DEST/metadata.csv             a row for each crop: the dataset that predict, review and the others read
     DEST/pieces.csv               where each lies on its metaphase, how sure the cut is, and why it may be wrong
     DEST/fields.csv               a row for each field: cells, chromosomes, what else was on it
-    DEST/images/CELL/01.png       crops, each chromosome alone on its field's ground
+    DEST/images/CELL/01.png       crops, each chromosome alone on its field's ground: what predict and review read
     DEST/fields/CELL/             field.png, mask.png and overlap.png (16 bits), overview.png, cut.json
 
 A field's folder is put in place last and whole; fields that are there are not cut again.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,8 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from bandbridge.dataset.cards import write_cards
-from bandbridge.dataset.imagefolder import COLUMNS
 from bandbridge.errors import UserError, in_one_line
-from bandbridge.files import csv_lines, csv_text, load_json, replacing_folder, write_json, write_text
+from bandbridge.files import csv_text, load_json, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import Cut, cut_field
@@ -61,7 +57,7 @@ class CutField:
 def cut_fields(
     fields: list[FieldFile], destination: Path, *, show_steps: bool = False
 ) -> tuple[list[CutField], list[tuple[str, str]]]:
-    """Cut ``fields`` into the dataset ``destination``; return what came of each, and (name, reason) of the unreadable.
+    """Cut ``fields`` into the folder ``destination``; return what came of each, and (name, reason) of the unreadable.
 
     Fields that were cut before are kept. Raises :class:`UserError` for a destination that holds something else.
     """
@@ -211,16 +207,6 @@ def _write_tables(destination: Path, done: list[CutField]) -> None:
     if not pieces:
         return
     write_text(destination / "pieces.csv", csv_text(pd.DataFrame(pieces)))
-    rows = list(_samples(done))
-    table = csv_lines(COLUMNS, rows)
-    write_cards(destination, "Chromosomes cut from metaphases", COLUMNS, rows, table)
-    write_text(destination / "metadata.csv", table)
-
-
-def _samples(done: list[CutField]) -> Iterator[tuple[str, ...]]:
-    for one in done:
-        for row in one.pieces:
-            yield row["file_name"], "", row["cell"], "", "", "", f"cut from {one.name}"
 
 
 def fields_table(done: list[CutField]) -> pd.DataFrame:
