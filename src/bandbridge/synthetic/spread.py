@@ -191,7 +191,7 @@ def _draw_pieces(
     solid = np.zeros(sheet.shape, np.float32)
     whole = replace(both, dye=np.ones_like(both.dye), slit=np.zeros_like(both.slit))
     paint(whole.moved(np.concatenate([shift, shift])), sheet, np.concatenate([every, every]), solid)
-    return [_piece(wide, k, sheet, density, solid, style.width) for k in every]
+    return [_piece(wide, int(k), sheet, density, solid, style.width) for k in every]
 
 
 def _turned(laid: Laid, angle: np.ndarray) -> Laid:
@@ -269,8 +269,8 @@ def _scatter(
     taken, near = np.zeros((2, height, width), bool)
     places = []
     for piece in pieces:
-        wish = rng.random()
-        wish = "cross" if wish < crowd.crossing else "touch" if wish < crowd.crossing + crowd.touching else "free"
+        drawn = rng.random()
+        wish = "cross" if drawn < crowd.crossing else "touch" if drawn < crowd.crossing + crowd.touching else "free"
         place = _find_place(piece, taken, near, wish, (rim, tallest), rng)
         box = np.s_[place[0] : place[0] + piece.mask.shape[0], place[1] : place[1] + piece.mask.shape[1]]
         taken[box] |= piece.mask
