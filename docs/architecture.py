@@ -76,6 +76,7 @@ FLOORS = (
     Floor("evaluation", "finished", "numbers from predictions"),
     Floor("karyogram", "finished", "a cell's sheet, and its picture"),
     Floor("sheets", "finished", "arranged sheets to labelled cells"),
+    Floor("metaphase", "finished", "a field of view, its chromosomes"),
     Floor("model", "training", "architectures and weights"),
     Floor("training", "training", "one training run"),
     Floor("domains", "training", "how near image sets are"),

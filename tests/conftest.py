@@ -280,10 +280,14 @@ def _fill_example_home(home: Path, drawn_set: Callable[..., Path]) -> None:
     from bandbridge.export.folder import export_folder
     from bandbridge.study.execute import Executor
     from bandbridge.study.plan import open_study
+    from bandbridge.synthetic.spread_files import write_spreads
 
     for name, drawing in (("sets/q", ("Q", 4, 1)), ("sets/g", ("G", 4, 2)), ("new-cells", ("Q", 2, 9))):
         shutil.copytree(drawn_set(*drawing), home / name)
     write_sheets(home / "sheets", {"cell 1.png": Style(), "cell 2.png": Style(extra=("21",), cell=1)})
+    drawn = write_spreads(home / "drawn", "G", 1, seed=3)
+    (drawn / "fields").rename(home / "fields")
+    shutil.rmtree(drawn)
     (home / "mine.yaml").write_text(EXAMPLE_STUDY)
     write_moved(home / "weights" / "test_resnet.safetensors", classes=1000, size=160, seed=7)
     study = open_study(home / "mine.yaml")

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bandbridge.api.cut import CutCells, cut
     from bandbridge.api.domains import Advice, Similarity, advise, similarity
     from bandbridge.api.fine_tune import FineTuned, fine_tune
     from bandbridge.api.model import Model, load_model
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Advice": "api.domains",
     "Caution": "report.caution",
+    "CutCells": "api.cut",
     "Evaluation": "evaluation.appraisal",
     "FineTuned": "api.fine_tune",
     "ImageFolder": "dataset.imagefolder",
@@ -40,6 +42,7 @@ _HOMES = {
     "Study": "api.study",
     "UserError": "errors",
     "advise": "api.domains",
+    "cut": "api.cut",
     "draw_cells": "synthetic.sets",
     "fine_tune": "api.fine_tune",
     "import_sheets": "api.sheets",
@@ -51,6 +54,7 @@ _HOMES = {
 __all__ = [
     "Advice",
     "Caution",
+    "CutCells",
     "Evaluation",
     "FineTuned",
     "ImageFolder",
@@ -62,6 +66,7 @@ __all__ = [
     "Study",
     "UserError",
     "advise",
+    "cut",
     "draw_cells",
     "fine_tune",
     "import_sheets",

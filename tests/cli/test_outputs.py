@@ -30,6 +30,7 @@ COMMANDS = {
     "models export": ("RUN", "--out"),
     "data import": ("folder", "sets/q"),
     "data synth": (),
+    "cut": ("fields",),
     "study run": ("mine.yaml", "--runs"),
     "study status": ("mine.yaml", "--runs"),
     "study plan": ("mine.yaml", "--runs"),

@@ -198,9 +198,20 @@ def synth(
     look: Path | None = typer.Option(
         None, metavar="FILE", help="Draw cells that look like a laboratory's: what bandbridge data look wrote."
     ),
+    spreads: bool = typer.Option(False, "--spreads", help="Whole metaphases with their masks, in place of crops."),
 ) -> None:
     """Draw chromosomes from the ideogram: as many as wanted, with labels that are right."""
     from bandbridge.progress import note
+
+    if spreads:
+        from bandbridge.errors import UserError
+        from bandbridge.synthetic.spread_files import write_spreads
+
+        if look is not None:
+            raise UserError("metaphases are drawn in the usual look", "Leave --look or --spreads out.")
+        say(str(write_spreads(destination, stain.value, cells, seed)))
+        note(f"Next: bandbridge cut {destination / 'fields'} DEST")
+        return
     from bandbridge.synthetic.look import read_look
     from bandbridge.synthetic.sets import write_synthetic_set
 

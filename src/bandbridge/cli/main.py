@@ -14,6 +14,7 @@ from rich.text import Text
 from bandbridge import __version__
 from bandbridge.cli import (
     advise,
+    cut,
     data,
     evaluate,
     explain,
@@ -89,6 +90,7 @@ app.command("advise")(advise.advise)
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")
 app.command("explain")(explain.explain)
+app.command("cut")(cut.cut)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)

@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 #: 6 megapixels, as 3072 x 2048, hundreds of times a cropped chromosome: what is decoded and prepared in 2 s and 500 MB.
 MAX_PIXELS = 6 * 2**20
+#: 24 megapixels, as 6000 x 4000: what cameras on microscopes have. Allowed for whole fields alone.
+MAX_FIELD_PIXELS = 24 * 10**6
 #: Rows, and pixels of a row.
 MAX_SIDE = 2**15
 #: Bytes of a decoded page and of a tile: four samples of 16 bits a pixel.
@@ -25,12 +29,28 @@ _EXIF, _SEVERAL = b"Exif\0\0", b"MPF\0"
 _TOO_MANY = "its directory claims more than the file can hold; refused"
 
 
+_allowed = ContextVar("allowed", default=MAX_PIXELS)
+
+
+@contextmanager
+def allowing(pixels: int) -> Iterator[None]:
+    """Let images of up to ``pixels`` be decoded inside, by this thread: whole fields of view in place of crops."""
+    before = _allowed.set(pixels)
+    try:
+        yield
+    finally:
+        _allowed.reset(before)
+
+
 def check_size(width: int, height: int) -> None:
-    """Refuse images of no pixels, of more than ``MAX_PIXELS`` and of sides longer than ``MAX_SIDE``."""
+    """Refuse images of no pixels, of more than are allowed and of sides longer than ``MAX_SIDE``.
+
+    Allowed are ``MAX_PIXELS``, or what :func:`allowing` says.
+    """
     if width < 1 or height < 1:
         raise ValueError(f"an image of {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} is more than {MAX_PIXELS} pixels; refused")
+    if width * height > (most := _allowed.get()):
+        raise ValueError(f"{width} x {height} is more than {most} pixels; refused")
     if max(width, height) > MAX_SIDE:
         raise ValueError(f"{width} x {height}: a side of more than {MAX_SIDE} pixels; refused")
 

@@ -30,7 +30,7 @@ def halve(folder: Path, images: np.ndarray) -> float:
     graph = folder / MODEL_FILES["onnx"]
     before = open_runtime(graph)(images)[0]
     _halve_weights(folder / EXPORTED_WEIGHTS)
-    _halve_graph(graph)
+    halve_graph(graph)
     after = open_runtime(graph)(images)[0]
     moved = float(np.abs(after - before).max() / max(float(np.ptp(before)), 1e-9))
     if not moved <= HALF_TOLERANCE:
@@ -53,7 +53,7 @@ def _half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half() if tensor.dtype == torch.float32 and tensor.numel() >= _LARGE else tensor
 
 
-def _halve_graph(path: Path) -> None:
+def halve_graph(path: Path) -> None:
     """Widen the halved weights before they are used: a runtime does that once, when it opens the graph."""
     model = onnx.load(str(path))
     graph, widening = model.graph, []

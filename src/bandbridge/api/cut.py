@@ -1,0 +1,85 @@
+"""Metaphases cut into chromosomes, as a value to type with."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pandas as pd
+
+from bandbridge.dataset.findings import counted
+from bandbridge.files import require_folder
+from bandbridge.metaphase.intake import fields_of
+from bandbridge.metaphase.writing import CutField, cut_fields, fields_table
+from bandbridge.progress import Listener, listening
+
+
+class CutCells:
+    """What :func:`cut` made: cells of single chromosomes in a folder, and what was on each field."""
+
+    def __init__(self, folder: Path, done: list[CutField], refused: list[tuple[str, str]]) -> None:
+        self.folder = folder
+        self._done = done
+        self._refused = tuple(refused)
+
+    @property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """The files that could not be read, each with the reason."""
+        return self._refused
+
+    @property
+    def without_cell(self) -> tuple[tuple[str, str], ...]:
+        """The fields on which no cell was found, each with what was there instead."""
+        return tuple((one.name, one.problem) for one in self._done if one.problem)
+
+    @property
+    def cells(self) -> dict[str, int]:
+        """The name of each cell, and how many chromosomes were cut from it."""
+        return {name: count for one in self._done for name, count in one.cells.items()}
+
+    def fields(self) -> pd.DataFrame:
+        """Return a row for each field: its cells, chromosomes, cuts to check, nuclei, debris."""
+        return fields_table(self._done)
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each chromosome: where it lies on its metaphase, how sure the cut is, and why not."""
+        return pd.DataFrame([row for one in self._done for row in one.pieces])
+
+    @property
+    def images(self) -> Path:
+        """The folder of crops, one folder for each cell, that :meth:`Model.predict` reads."""
+        return self.folder / "images"
+
+    def __repr__(self) -> str:
+        table = self.table()
+        check = int((table["check"] == "yes").sum()) if len(table) else 0
+        facts = [counted(len(self._done), "field"), counted(len(self.cells), "cell")]
+        facts += [counted(len(table), "chromosome"), f"{check} to check"]
+        return f"CutCells({self.folder}: {', '.join(facts)})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>{self.fields().to_html(index=False, escape=True)}"
+
+
+def cut(
+    metaphases: str | Path, destination: str | Path, *, show_steps: bool = False, progress: Listener = False
+) -> CutCells:
+    """Cut ``metaphases`` into single chromosomes, and write them into ``destination``.
+
+    metaphases: an image of a field of view, a folder of them or a zip. Bright or dark ground, any size up to 24
+    megapixels, gray or colour, 8 or 16 bits. show_steps: write a picture of each step. Fields that are in
+    ``destination`` already are not cut again. Research use only: look at every cut.
+
+    Raises :class:`UserError` where there is no image, and for a destination that holds something else.
+
+    >>> found = cut("fields", "cut-cells")
+    >>> list(found.cells)
+    ['spread-g1']
+    >>> found.table()["cell"].nunique()
+    1
+    """
+    destination = Path(destination)
+    require_folder(destination)
+    with listening(progress):
+        done, refused = cut_fields(fields_of(Path(metaphases)), destination, show_steps=show_steps)
+    return CutCells(destination, done, refused)

@@ -1,0 +1,44 @@
+"""``bandbridge cut``: metaphases into single chromosomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bandbridge.cli.outputs import output_folder, require_apart
+from bandbridge.errors import ManyErrors
+from bandbridge.terminal import say
+
+
+def cut(
+    metaphases: Annotated[
+        Path, typer.Argument(metavar="METAPHASES", help="A field of view, or a folder or zip of them.")
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the cells.", callback=output_folder)],
+    show_steps: Annotated[bool, typer.Option("--show-steps", help="Write a picture of each step.")] = False,
+) -> None:
+    """Cut metaphases into single chromosomes: crops by the cell, masks, and which cuts a person should check.
+
+    Any ground, gray or colour, 8 or 16 bits. DEST/images is then what bandbridge predict and review read.
+
+    The same command goes on after any interruption. Research use only: look at every cut.
+    """
+    import bandbridge as bb
+    from bandbridge.dataset.findings import counted
+
+    require_apart(destination, [metaphases])
+    result = bb.cut(metaphases, destination, show_steps=show_steps)
+    table = result.table()
+    check = int((table["check"] == "yes").sum()) if len(table) else 0
+    say(f"{counted(len(result.cells), 'cell')}, {counted(len(table), 'chromosome')}, {check:,} cuts to check")
+    for name, count in list(result.cells.items())[:20]:
+        say(f"  {name}: {count}")
+    if len(result.cells) > 20:
+        say(f"  ... and {len(result.cells) - 20} more in fields.csv")
+    say(f"written to {destination}")
+    bad = [f"{name}: {reason}" for name, reason in [*result.refused, *result.without_cell]]
+    if bad:
+        others = "The others are cut; mend these or leave them out." if result.cells else "Mend these."
+        raise ManyErrors("fields that gave no cell:", bad, others)

@@ -1,0 +1,65 @@
+"""The separator from its drawing to the graph that the package holds, in one command.
+
+    python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
+
+FOLDER keeps the drawn examples and the state of the training: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bandbridge.export.half import halve_graph
+from bandbridge.files import replacing
+from bandbridge.progress import listening
+from bandbridge.training.separator import Separator, draw_examples, train
+
+
+class _Said(nn.Module):
+    def __init__(self, network: Separator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, contrast: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(contrast))
+
+
+def write_graph(network: Separator, path: Path) -> None:
+    """Write ``network`` as ONNX to ``path``, large weights as float16: contrast -> probabilities, sides of any size."""
+    sized = {0: "fields", 2: "height", 3: "width"}
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Said(network).eval(),
+            (torch.zeros(1, 1, 64, 64),),
+            str(temporary),
+            input_names=["contrast"],
+            output_names=["said"],
+            dynamic_axes={"contrast": sized, "said": sized},
+            opset_version=17,
+            dynamo=False,
+        )
+        halve_graph(temporary)
+
+
+def main() -> None:
+    """Draw, train and write ``separator.onnx``."""
+    parser = argparse.ArgumentParser(description="Train the separator of touching and crossing chromosomes.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--spreads", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--steps", type=int, default=2600)
+    arguments = parser.parse_args()
+    with listening(True):
+        draw_examples(arguments.folder, arguments.spreads)
+        network = train(arguments.folder, arguments.minutes, arguments.steps)
+        write_graph(network, arguments.folder / "separator.onnx")
+
+
+if __name__ == "__main__":
+    main()

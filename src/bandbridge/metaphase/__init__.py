@@ -1,0 +1,1 @@
+"""A field of view -> chromosomes: ground, nuclei and debris, separation, overlaps, masks."""

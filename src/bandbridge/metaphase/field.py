@@ -1,0 +1,185 @@
+"""A field of view cut into its chromosomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from bandbridge.metaphase.cores import Rules, find_cores, grow, with_ribbons
+from bandbridge.metaphase.ground import Levelled, level
+from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
+from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
+
+#: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
+_SIDE = 1100
+#: Scales that are tried, in parts of the measured one, and then how near to the best of them.
+_FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
+#: What that width is where the separator sees best, and what another costs of the share of core.
+_MEASURED, _OFF = 9.5, 0.3
+#: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
+_THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
+#: So thick nothing but a nucleus is; and how little of the thick part the separator takes for cores, if it is one.
+_VERY_THICK, _NO_CORE = 2.6, 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A field and its pieces.
+
+    shape: of the field, (H, W). pieces: all of them, in pixels of the field, chromosomes or not. cells: the places in
+    ``pieces`` of the chromosomes of each cell, the largest cell first; none where there are too few. levelled: the
+    field without its ground, as it was looked at. said: what the separator says, at its own scale; scale: its pixels
+    for one of the field. nuclei: how many were left out before anything was cut.
+    """
+
+    shape: tuple[int, int]
+    pieces: tuple[Piece, ...]
+    cells: tuple[tuple[int, ...], ...]
+    levelled: Levelled = field(repr=False)
+    said: Said = field(repr=False)
+    scale: float = 1.0
+    nuclei: int = 0
+
+    @property
+    def width(self) -> float:
+        """How wide a chromosome is, pixels of the field."""
+        return WIDTH / self.scale
+
+    def chromosomes(self) -> list[Piece]:
+        """Return the pieces that are chromosomes, of all cells."""
+        return [piece for piece in self.pieces if piece.kind == CHROMOSOME]
+
+    def masks(self) -> list[np.ndarray]:
+        """Return the whole of each chromosome, bool [H, W]."""
+        found = []
+        for piece in self.chromosomes():
+            mask = np.zeros(self.shape, bool)
+            mask[piece.box] = piece.mask
+            found.append(mask)
+        return found
+
+
+def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None = None) -> Cut:
+    """Cut ``gray`` [H, W], of any numeric type, into its chromosomes.
+
+    graph: another separator than that of the package. Raises as :func:`bandbridge.metaphase.ground.level`.
+    """
+    rules = rules or Rules()
+    levelled, said, scale = look(gray, graph)
+    nuclei = thick(levelled, said)
+    said = Said(*(np.where(nuclei, np.float32(0), each) for each in (said.there, said.two, said.core)))
+    cores = find_cores(said, rules)
+    first, second = with_ribbons(*grow(cores, said, rules), rules)
+    found = pieces_of(first, second, said, [core.strength for core in cores])
+    pieces, cells = with_cells(by_stain(found, resized(levelled.contrast, said.there.shape)))
+    shape = (gray.shape[0], gray.shape[1])
+    whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
+    return Cut(shape, whole, tuple(map(tuple, cells)), levelled, said, scale, int(ndimage.label(nuclei)[1]))
+
+
+def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, float]:
+    """Return the field without its ground, what the separator says of it, and at how many of its pixels for one."""
+    by = max(1, round(max(gray.shape) / _SIDE))
+    levelled = level(shrunk_by(gray, by))
+    scale = WIDTH / max(levelled.width, 2.0) / by
+    if scale * by > 1.15 and by > 1:
+        # Chromosomes are narrow there: the ground is taken from more pixels.
+        levelled = level(shrunk_by(gray, max(1, int(1 / scale))))
+    scored: dict[float, float] = {}
+    best, found = 1.0, None
+    for step in range(len(_FACTORS) + 2):
+        # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
+        factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
+        said = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
+        scored[factor] = clearness(said)
+        if found is None or scored[factor] > scored[best]:
+            best, found = factor, said
+    assert found is not None
+    return levelled, found, scale * best
+
+
+def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    wanted = (max(32, round(shape[0] * scale)), max(32, round(shape[1] * scale)))
+    return resized(levelled.contrast, wanted)
+
+
+def clearness(said: Said) -> float:
+    """Return how well a scale suits: what share of the chromosomes is core, less for another width than known."""
+    there, core = said.there > 0.5, said.core.max(axis=0) > 0.5
+    if not there.any():
+        return 0.0
+    width = width_of(said)
+    off = abs(float(np.log(width / _MEASURED))) if width else 1.0
+    return float(core.sum() / there.sum()) - _OFF * off
+
+
+def width_of(said: Said) -> float:
+    """Return how wide chromosomes are in what the separator says, pixels; 0 where there are none."""
+    core = said.core.max(axis=0) > 0.5
+    thickness = ndimage.distance_transform_edt((said.there > 0.5) & (said.two < 0.3))
+    ridge = np.sort(thickness[(thickness >= ndimage.maximum_filter(thickness, 3)) & core & (thickness > 1)])
+    middle = ridge[len(ridge) // 4 : 3 * len(ridge) // 4]
+    return 2 * float(middle.mean()) if len(ridge) > 30 else 0.0
+
+
+def thick(levelled: Levelled, said: Said) -> np.ndarray:
+    """Return where nuclei are, bool, at the separator's scale: thick, and no chromosomes to the separator's eye.
+
+    What is very thick is one in any case: no chromosomes lie so close.
+    """
+    stained = resized(levelled.contrast, said.there.shape) > _STAINED * levelled.threshold
+    stained = ndimage.binary_closing(stained)
+    depth = ndimage.distance_transform_edt(stained)
+    middles, count = ndimage.label(depth > _THICK * WIDTH)
+    if not count:
+        return middles > 0
+    numbers = np.arange(1, count + 1)
+    deepest = np.asarray(ndimage.maximum(depth, middles, numbers))
+    doubted = np.asarray(ndimage.mean(said.core.max(axis=0), middles, numbers))
+    is_nucleus = np.concatenate([[False], (deepest > _VERY_THICK * WIDTH) | (doubted < _NO_CORE)])
+    kept = is_nucleus[middles]
+    if not kept.any():
+        return kept
+    around = ndimage.distance_transform_edt(~kept) < (_THICK + _RIM) * WIDTH
+    found: np.ndarray = around & (ndimage.distance_transform_edt(~(around & stained)) < _RIM * WIDTH)
+    return found
+
+
+def shrunk_by(gray: np.ndarray, by: int) -> np.ndarray:
+    """Return ``gray`` with each ``by`` x ``by`` pixels as one, strip by strip: no copy of a large field."""
+    if by == 1:
+        return gray
+    rows, columns = gray.shape[0] // by, gray.shape[1] // by
+    found = np.empty((rows, columns), np.float32)
+    for row in range(0, rows, 64):
+        part = gray[row * by : min(row + 64, rows) * by, : columns * by]
+        found[row : row + 64] = part.reshape(-1, by, columns, by).mean(axis=(1, 3), dtype=np.float32)
+    return found
+
+
+def _in_field(piece: Piece, shape: tuple[int, ...], wanted: tuple[int, int]) -> Piece:
+    """``piece`` of a map of ``shape`` in pixels of a field of ``wanted`` shape, its outline smooth."""
+    if shape == wanted:
+        return piece
+    down, over = (new / old for new, old in zip(wanted, shape, strict=True))
+    padded = np.pad(piece.mask, 1).astype(np.float32)
+    top, left = round((piece.top - 1) * down), round((piece.left - 1) * over)
+    size = (max(1, round(padded.shape[0] * down)), max(1, round(padded.shape[1] * over)))
+    mask = resized(padded, size) > 0.5
+    low = (max(0, -top), max(0, -left))
+    mask = mask[low[0] : low[0] + wanted[0] - max(0, top), low[1] : low[1] + wanted[1] - max(0, left)]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return replace(piece, top=max(0, top), left=max(0, left), mask=np.ones((1, 1), bool), area=1, overlap=0)
+    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return replace(
+        piece,
+        top=max(0, top) + int(rows[0]),
+        left=max(0, left) + int(columns[0]),
+        mask=mask,
+        area=int(mask.sum()),
+        overlap=round(piece.overlap * down * over),
+    )

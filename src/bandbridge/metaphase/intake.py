@@ -1,0 +1,82 @@
+"""The fields of view that a laboratory hands over, and how one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
+from bandbridge.dataset.claims import MAX_FIELD_PIXELS, allowing
+from bandbridge.dataset.decode import DecodeError, decode_image
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, read_bounded
+from bandbridge.errors import UserError, refuse_odd_names
+from bandbridge.files import file_stems
+
+#: Pixels of the shorter side that a field has at least: 46 chromosomes do not fit into less.
+LEAST_SIDE = 64
+_TOO_LARGE = "A metaphase is a few megabytes: save the part of the slide that shows the cell."
+
+
+@dataclass(frozen=True, eq=False)
+class FieldFile:
+    """A field of view: its file's name, the name of its cell, and how to read its bytes."""
+
+    name: str
+    cell: str
+    read: Callable[[], bytes]
+
+
+def fields_of(place: Path) -> list[FieldFile]:
+    """Return the fields of ``place``: an image, a folder of images, also in folders, or a zip or tar of them.
+
+    Raises :class:`UserError` where there is none.
+    """
+    if place.is_dir():
+        named = {name: partial(_read, place / name) for name in image_files(place)}
+    elif place.is_file() and place.suffix.lower() in IMAGE_SUFFIXES:
+        named = {place.name: partial(_read, place)}
+    elif place.is_file():
+        contents = dict(read_images(place))
+        named = {name: partial(contents.__getitem__, name) for name in sorted(contents)}
+    else:
+        raise UserError(f"{place} does not exist", "Name a metaphase, or a folder or zip of metaphases.")
+    if not named:
+        raise UserError(
+            f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
+        )
+    refuse_odd_names(list(named), "names of images")
+    # Two that differ in their ending alone keep it; so names do not depend on what else is in the folder.
+    stems = file_stems([name.rpartition(".")[0] or name for name in named], "field")
+    return [FieldFile(name, cell, read) for (name, read), cell in zip(named.items(), stems, strict=True)]
+
+
+def _read(path: Path) -> bytes:
+    return read_bounded(path, MAX_IMAGE_BYTES, _TOO_LARGE)
+
+
+def read_field(data: bytes, name: str) -> np.ndarray:
+    """Decode the bytes of a field to gray values, uint8 or uint16 [H, W], brighter is larger.
+
+    Raises :class:`DecodeError` as :func:`bandbridge.dataset.decode.decode_image` does, up to 24 megapixels, and for a
+    field too small to hold a cell.
+    """
+    with allowing(MAX_FIELD_PIXELS):
+        found = decode_image(data, name)
+    values = found.values
+    if min(values.shape) < LEAST_SIDE:
+        size = " x ".join(map(str, values.shape[::-1]))
+        raise DecodeError(name, f"{size} pixels are too few for a field of view", "Give whole metaphases, not crops.")
+    return np.asarray(values.max() - values if found.inverted else values)
+
+
+def shown(values: np.ndarray) -> np.ndarray:
+    """Return ``values`` of a field as uint8: those of 16 bits stretched over what the field uses."""
+    if values.dtype == np.uint8:
+        return values
+    low, high = np.quantile(values[::4, ::4], [0.0005, 0.9995])
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

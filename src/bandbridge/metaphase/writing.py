@@ -1,0 +1,228 @@
+"""Many fields cut into one folder: crops by the cell, and for each cell its masks and its place on the metaphase.
+
+    DEST/pieces.csv               where each lies on its metaphase, how sure the cut is, and why it may be wrong
+    DEST/fields.csv               a row for each field: cells, chromosomes, what else was on it
+    DEST/images/CELL/01.png       crops, each chromosome alone on its field's ground: what predict and review read
+    DEST/fields/CELL/             field.png, mask.png and overlap.png (16 bits), overview.png, cut.json
+
+A field's folder is put in place last and whole; fields that are there are not cut again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from bandbridge.errors import UserError, in_one_line
+from bandbridge.files import csv_text, load_json, replacing_folder, write_json, write_text
+from bandbridge.leftovers import clear_leftovers
+from bandbridge.metaphase.crops import crop_of, layers_of
+from bandbridge.metaphase.field import Cut, cut_field
+from bandbridge.metaphase.ground import BlankField
+from bandbridge.metaphase.intake import FieldFile, read_field, shown
+from bandbridge.metaphase.overview import overview, steps
+from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
+from bandbridge.progress import track
+
+#: Raised when the same field would be cut otherwise.
+_VERSION = 1
+CUT = "cut.json"
+_KIND = "bandbridge cut"
+
+
+@dataclass(frozen=True)
+class CutField:
+    """What came of one field. cells: name and number of chromosomes of each. problem: why it holds no cell, "" if it
+    does. pieces: a row for each chromosome, as in pieces.csv.
+    """
+
+    name: str
+    cells: dict[str, int]
+    nuclei: int = 0
+    debris: int = 0
+    width: float = 0.0
+    bright: bool = False
+    problem: str = ""
+    pieces: list[dict[str, Any]] = field(default_factory=list)
+
+
+def cut_fields(
+    fields: list[FieldFile], destination: Path, *, show_steps: bool = False
+) -> tuple[list[CutField], list[tuple[str, str]]]:
+    """Cut ``fields`` into the folder ``destination``; return what came of each, and (name, reason) of the unreadable.
+
+    Fields that were cut before are kept. Raises :class:`UserError` for a destination that holds something else.
+    """
+    _claim(destination)
+    done, refused = [], []
+    for one in track(fields, len(fields), "Cutting metaphases"):
+        try:
+            done.append(_cut_one(one, destination, show_steps))
+        except BlankField as fault:
+            done.append(CutField(one.name, {}, problem=fault.message))
+        except UserError as fault:
+            reason = in_one_line(fault.message.removeprefix(f"{one.name}: "), fault.remedy)
+            refused.append((one.name, reason))
+    _write_tables(destination, done)
+    return done, refused
+
+
+def _claim(destination: Path) -> None:
+    clear_leftovers(destination)
+    if destination.is_dir() and any(destination.iterdir()) and not (destination / "fields").is_dir():
+        raise UserError(f"{destination} is not empty and holds no cut metaphases", "Choose an empty or new folder.")
+    (destination / "fields").mkdir(parents=True, exist_ok=True)
+
+
+def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
+    data = one.read()
+    place = destination / "fields" / one.cell
+    digest = hashlib.sha256(data).hexdigest()
+    wanted = {"kind": _KIND, "version": _VERSION, "field": one.name, "sha256": digest}
+    known = _known(place / CUT, wanted)
+    if known is not None and (place / "steps").is_dir() >= show_steps:
+        return known
+    values = read_field(data, one.name)
+    cut = cut_field(values)
+    gray = shown(values)
+    names = [one.cell if k == 0 else f"{one.cell}-{k + 1}" for k in range(len(cut.cells))]
+    rows: list[dict[str, Any]] = []
+    for cell, places in zip(names, cut.cells, strict=True):
+        rows += _write_crops(destination / "images" / cell, gray, cut, places, cell)
+    found = _told(one.name, cut, dict(zip(names, map(len, cut.cells), strict=True)), rows)
+    with replacing_folder(place, flushed=False) as unfinished:
+        _write_field(unfinished, gray, cut, show_steps)
+        write_json(unfinished / CUT, wanted | {"found": asdict(found)})
+    return found
+
+
+def _known(path: Path, wanted: dict[str, Any]) -> CutField | None:
+    try:
+        stored = load_json(path)
+    except (OSError, ValueError):
+        return None
+    if not isinstance(stored, dict) or any(stored.get(key) != value for key, value in wanted.items()):
+        return None
+    try:
+        return CutField(**stored["found"])
+    except (KeyError, TypeError):
+        return None
+
+
+def _told(name: str, cut: Cut, cells: dict[str, int], rows: list[dict[str, Any]]) -> CutField:
+    kinds = [piece.kind for piece in cut.pieces]
+    nuclei, debris = kinds.count(NUCLEUS) + cut.nuclei, kinds.count(DEBRIS)
+    problem = ""
+    if not cells:
+        few = len(cut.chromosomes())
+        problem = f"no cell: {few} pieces that may be chromosomes, fewer than {FEWEST}"
+        problem += f"; {nuclei} nuclei" if nuclei else ""
+    return CutField(name, cells, nuclei, debris, round(cut.width, 1), cut.levelled.bright, problem, rows)
+
+
+def _write_crops(folder: Path, gray: np.ndarray, cut: Cut, places: tuple[int, ...], cell: str) -> list[dict[str, Any]]:
+    others = np.zeros(cut.shape, bool)
+    for piece in cut.pieces:
+        others[piece.box] |= piece.mask
+    beside = _beside(cut, places)
+    rows = []
+    with replacing_folder(folder, flushed=False) as unfinished:
+        for number, place in enumerate(places, start=1):
+            piece = cut.pieces[place]
+            name = f"{number:02d}.png"
+            (unfinished / name).write_bytes(_as_png(crop_of(gray, cut, piece, others)))
+            rows.append(_row(f"images/{cell}/{name}", cell, number, piece, beside[number - 1]))
+    return rows
+
+
+def _row(file: str, cell: str, number: int, piece: Piece, beside: list[int]) -> dict[str, Any]:
+    rows, columns = piece.box
+    return {
+        "file_name": file,
+        "cell": cell,
+        "mask": number,
+        "x0": columns.start,
+        "y0": rows.start,
+        "x1": columns.stop,
+        "y1": rows.stop,
+        "area": piece.area,
+        "overlap": piece.overlap,
+        "sure": piece.sure,
+        "check": "yes" if piece.sure < SURE else "",
+        "why": "; ".join(piece.doubts),
+        "beside": " ".join(map(str, beside)),
+    }
+
+
+def _beside(cut: Cut, places: tuple[int, ...]) -> list[list[int]]:
+    """The numbers of the chromosomes that each of those at ``places`` touches or crosses."""
+    first, second = layers_of(cut, places)
+    reach = max(2, round(0.15 * cut.width))
+    found = []
+    for number, place in enumerate(places, start=1):
+        rows, columns = cut.pieces[place].box
+        box = np.s_[
+            max(0, rows.start - reach) : rows.stop + reach, max(0, columns.start - reach) : columns.stop + reach
+        ]
+        own = (first[box] == number) | (second[box] == number)
+        near = binary_dilation(own, iterations=reach)
+        meet = set(np.unique(first[box][near])) | set(np.unique(second[box][near]))
+        found.append(sorted(int(each) for each in meet - {0, number}))
+    return found
+
+
+def _write_field(folder: Path, gray: np.ndarray, cut: Cut, show_steps: bool) -> None:
+    Image.fromarray(gray).save(folder / "field.png")
+    every = tuple(place for cell in cut.cells for place in cell)
+    for k, places in enumerate(cut.cells):
+        end = "" if k == 0 else f"-{k + 1}"
+        for name, layer in zip(("mask", "overlap"), layers_of(cut, places), strict=True):
+            Image.fromarray(layer).save(folder / f"{name}{end}.png")
+        overview(gray, cut, places).save(folder / f"overview{end}.png")
+    if not every:
+        overview(gray, cut, ()).save(folder / "overview.png")
+    if show_steps:
+        (folder / "steps").mkdir()
+        for name, picture in steps(gray, cut):
+            picture.save(folder / "steps" / f"{name}.png")
+
+
+def _as_png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _write_tables(destination: Path, done: list[CutField]) -> None:
+    pieces = [row for one in done for row in one.pieces]
+    write_text(destination / "fields.csv", csv_text(fields_table(done)))
+    if not pieces:
+        return
+    write_text(destination / "pieces.csv", csv_text(pd.DataFrame(pieces)))
+
+
+def fields_table(done: list[CutField]) -> pd.DataFrame:
+    """Return a row for each field: its cells, chromosomes, doubtful cuts, nuclei, debris, width and problem."""
+    rows = [
+        {
+            "field": one.name,
+            "cells": " ".join(one.cells),
+            "chromosomes": sum(one.cells.values()),
+            "check": sum(row["check"] == "yes" for row in one.pieces),
+            "nuclei": one.nuclei,
+            "debris": one.debris,
+            "width": one.width,
+            "ground": "" if one.problem and not one.width else "dark" if one.bright else "bright",
+            "problem": one.problem,
+        }
+        for one in done
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,29 @@
+"""``bandbridge cut``: what it says, its exit codes, and that predict reads what it wrote."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+
+def test_cut_and_predict(bandbridge, example_home, monkeypatch) -> None:
+    monkeypatch.chdir(example_home)
+    result = bandbridge("cut", "fields", "cut-cells", "--show-steps")
+    assert result.code == 0, result.err
+    assert "1 cell, " in result.out and "spread-g1: " in result.out and "written to cut-cells" in result.out
+    again = bandbridge("cut", "fields", "cut-cells")
+    assert again.code == 0 and again.out == result.out
+    read = bandbridge("predict", "models/mine", "cut-cells/images", "--out", "results/cut")
+    assert read.code == 0, read.err
+    assert "1 cell, " in read.out
+
+
+def test_fields_that_give_no_cell_are_listed_together(bandbridge, tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((100, 100), 7, np.uint8)).save(tmp_path / "in" / "blank.png")
+    (tmp_path / "in" / "broken.png").write_bytes(b"no image")
+    result = bandbridge("cut", tmp_path / "in", tmp_path / "out")
+    assert result.code == 2 and "fields that gave no cell:" in result.err
+    assert "blank.png: nothing is on it" in result.err and "broken.png: not a PNG" in result.err
+    same = bandbridge("cut", tmp_path / "in", tmp_path / "in")
+    assert same.code == 2 and "is read by this command" in same.err

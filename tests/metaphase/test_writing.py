@@ -1,0 +1,107 @@
+"""Fields cut into a dataset: read by the others, gone on with, and bad files reported together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bandbridge as bb
+from bandbridge.errors import UserError
+from bandbridge.metaphase.intake import fields_of, read_field, shown
+from bandbridge.predict.intake import hand_over
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory, clean_g, clean_q, nuclei_alone):
+    folder = tmp_path_factory.mktemp("metaphases")
+    Image.fromarray(clean_g.gray).save(folder / "g.png")
+    colour = np.stack([np.zeros_like(clean_q.gray), np.zeros_like(clean_q.gray), clean_q.gray], axis=2)
+    Image.fromarray(colour).save(folder / "blue.tif")
+    Image.fromarray(nuclei_alone).save(folder / "nuclei.png")
+    Image.fromarray(np.full((200, 300), 90, np.uint8)).save(folder / "blank.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+    Image.fromarray(np.zeros((40, 20), np.uint8)).save(folder / "crop.png")
+    Image.new("1", (10_000, 10_000)).save(folder / "slide.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(fields, tmp_path_factory):
+    return bb.cut(fields, tmp_path_factory.mktemp("cut") / "cells", show_steps=True)
+
+
+def test_each_field_gets_a_clear_answer(cut) -> None:
+    assert set(cut.cells) == {"g", "blue"} and all(43 <= count <= 49 for count in cut.cells.values())
+    why = dict([*cut.refused, *cut.without_cell])
+    assert set(why) == {"nuclei.png", "blank.png", "broken.png", "crop.png", "slide.png"}
+    assert "no cell" in why["nuclei.png"] and "nothing is on it" in why["blank.png"]
+    assert "too few for a field of view" in why["crop.png"] and "10000 x 10000 is more than" in why["slide.png"]
+    assert "2 cells" in repr(cut) and "<table" in cut._repr_html_()
+
+
+def test_its_folder_of_crops_is_what_predict_reads(cut) -> None:
+    handed = hand_over(cut.images)
+    assert Counter(one.cell for one in handed) == cut.cells
+    assert min(min(one.gray().shape) for one in handed) > 8
+
+
+def test_places_masks_and_steps_agree(cut) -> None:
+    table = cut.table()
+    for cell in cut.cells:
+        folder = cut.folder / "fields" / cell
+        first, second = (np.asarray(Image.open(folder / f"{name}.png")) for name in ("mask", "overlap"))
+        assert first.dtype == np.uint16
+        for row in table[table["cell"] == cell].to_dict("records"):
+            whole = (first == row["mask"]) | (second == row["mask"])
+            box = whole[row["y0"] : row["y1"], row["x0"] : row["x1"]]
+            # Of three on each other the maps leave one out.
+            assert box.sum() == whole.sum() and 0.9 * row["area"] < whole.sum() <= row["area"]
+            assert 0 <= row["sure"] <= 1
+            assert (row["check"] == "yes") == (row["sure"] < 0.75) and bool(row["why"]) >= (row["check"] == "yes")
+        assert len(list((folder / "steps").iterdir())) == 6 and (folder / "overview.png").is_file()
+
+
+def test_what_is_there_is_not_cut_again(cut, fields, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("cut again")
+
+    before = (cut.folder / "pieces.csv").read_bytes()
+    (cut.folder / "pieces.csv").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "bandbridge.metaphase.writing.cut_field", lambda values: refuse() if values.std() > 30 else None
+        )
+        patched.setattr("bandbridge.metaphase.writing._write_crops", refuse)
+        for name in ("g", "blue"):
+            assert json.loads((cut.folder / "fields" / name / "cut.json").read_text())["found"]["cells"]
+        again = bb.cut(fields / "g.png", cut.folder)
+    assert again.cells == {"g": cut.cells["g"]}
+    assert len((cut.folder / "pieces.csv").read_bytes()) < len(before)
+
+
+def test_a_folder_of_something_else_is_left_alone(fields, tmp_path) -> None:
+    (tmp_path / "letter.txt").write_text("kept")
+    with pytest.raises(UserError, match="holds no cut metaphases"):
+        bb.cut(fields / "g.png", tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(UserError, match="does not exist"):
+        bb.cut(tmp_path / "none", tmp_path / "out")
+
+
+def test_two_files_of_one_name_are_two_cells(tmp_path) -> None:
+    for name in ("a.png", "a.tif", "b/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((80, 80), np.uint8)).save(tmp_path / name)
+    assert len({one.cell for one in fields_of(tmp_path)}) == 3
+
+
+def test_values_of_sixteen_bits_are_read_whole_and_shown_stretched(tmp_path) -> None:
+    values = np.linspace(200, 900, 100 * 90).reshape(100, 90).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    read = read_field((tmp_path / "deep.png").read_bytes(), "deep.png")
+    assert np.array_equal(read, values)
+    assert shown(read).min() == 0 and shown(read).max() == 255
