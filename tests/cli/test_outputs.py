@@ -58,6 +58,7 @@ READ = {
     "run",
     "dataset",
     "source",
+    "work_folders",
     "arranged",
     "labels",
     "karyotypes",

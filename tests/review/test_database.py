@@ -188,7 +188,8 @@ def test_a_database_of_a_version_before_is_brought_up_with_a_log_of_what_is_know
     store.close()
     with sqlite3.connect(store.folder / DATABASE) as database:
         database.execute("DROP TABLE log")
-        database.execute("ALTER TABLE cells DROP COLUMN counted")
+        for column in ("counted", "arm", "turn"):
+            database.execute(f"ALTER TABLE cells DROP COLUMN {column}")
         if version == 1:
             database.execute("ALTER TABLE cells DROP COLUMN version")
         database.execute(f"PRAGMA user_version = {version}")

@@ -644,7 +644,7 @@ def test_the_name_is_asked_once_and_stands_in_the_log(show, add, store):
     tab = show(cell)
     tab.wait("document.querySelector('#ask-who').open")
     tab.press("Escape")
-    assert tab.run("document.querySelector('#ask-who').open"), "without a name nothing can be changed"
+    tab.wait("document.querySelector('#ask-who').open")  # without a name nothing can be changed
     tab.run("document.querySelector('#who-name').value = ' Carla '; document.querySelector('[value=second]').click()")
     tab.run("document.querySelector('#who-form button').click()")
     assert tab.run("document.querySelector('#who').textContent") == "Carla, second reader"
@@ -689,3 +689,23 @@ def test_two_readers_sign_a_patient_and_a_change_takes_the_signatures_away(show,
     tab.run("document.querySelector('#counted').click()")
     tab.wait("document.querySelectorAll('#signatures .doubt').length === 2")
     tab.run("localStorage.removeItem('who')")
+
+
+def test_a_cell_without_proposals_can_be_read_and_its_time_is_noted(show, store):
+    """All chromosomes wait in the tray, without a word of the model's; the keys place them; the log has the beginning."""
+    images = [(file, picture(seed)) for seed, file in enumerate(FLAGGED)]
+    cell, _ = store.add_cell(Incoming("c1", tuple((file, store.put_image(image)) for file, image in images)))
+    store.begin_reader_study({cell: (1, "without")})
+    store.save_sheet(cell, NamedAnalyst().sheet("c1", images), "m")
+    tab = show(cell)
+    assert tab.run("page.sheet.order[''].length") == len(FLAGGED)
+    shown = tab.run("document.body.innerText")
+    assert "Not placed" in shown and "%" not in shown and "Likeliest" not in shown and "speaks for" not in shown
+    assert "to check" not in tab.run("document.querySelector('#cells').innerText")
+    time.sleep(GLANCE)
+    tab.press("x")
+    tab.press("Enter")
+    tab.wait("page.sheet.order['X'].length === 1")
+    assert "%" not in tab.run("document.body.innerText")
+    kinds = [one.kind for one in store.log() if one.reader.name]
+    assert kinds == ["shown", "place"]

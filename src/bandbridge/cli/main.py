@@ -22,6 +22,7 @@ from bandbridge.cli import (
     fine_tune,
     models,
     predict,
+    readers,
     review,
     similarity,
     study,
@@ -95,6 +96,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("review")(review.review)
+app.command("readers")(readers.readers)
 app.command("fine-tune")(fine_tune.fine_tune)
 
 

@@ -47,6 +47,13 @@ def review(
         bool, typer.Option("--restore", help="Go on from the newest backup where the review's database is damaged.")
     ] = False,
     reader: Annotated[str, typer.Option(help="Who reviews; else the page asks once.")] = "",
+    reader_study: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", min=0, help="Measure what proposals are worth: every other cell comes without."),
+    ] = None,
+    other_half: Annotated[
+        bool, typer.Option("--other-half", help="In a reader study: the cells that the same seed shows with proposals.")
+    ] = False,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -66,7 +73,11 @@ def review(
     if restore:
         _restore(work)
     require_apart(work, [model] if cells is None else [model, cells])
+    if other_half and reader_study is None:
+        raise UserError("--other-half is of a reader study", "Add --reader-study SEED, the seed of the first half.")
     opened = _open(model, cells, work, device, bit_depth, " ".join(reader.split()))
+    if reader_study is not None:
+        _begin_study(opened, reader_study, other_half)
     forwarding = work / _FORWARDING
     try:
         listening = _listen(host, port)
@@ -129,6 +140,22 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
             store.close()
             raise
     return opened
+
+
+def _begin_study(review: Review, seed: int, other_half: bool) -> None:
+    """Let the cells that are not sorted yet be those of a reader study; one that has begun goes on as it is."""
+    from bandbridge.dataset.findings import counted
+    from bandbridge.review.reader_study import arms_of
+
+    records = review.store.cells()
+    fresh = sorted((one.name, one.id) for one in records if one.state == "waiting" and not one.arm)
+    if not any(one.arm for one in records):
+        review.store.begin_reader_study(arms_of([cell for _, cell in fresh], seed, other_half))
+    elif fresh:
+        note(f"warning: {counted(len(fresh), 'cell')} came after the reader study began and are not of it")
+    known = review.store.cells()
+    shown = sum(one.arm == "with" for one in known)
+    note(f"reader study: {shown} cells with proposals, {sum(one.arm == 'without' for one in known)} without")
 
 
 def _listen(host: str, port: int) -> socket.socket:

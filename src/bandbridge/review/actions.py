@@ -176,6 +176,12 @@ def _write_page(review: Review, cell: int, values: dict[str, Any]) -> dict[str, 
     return {"folder": str(folder), "address": f"/exports/{folder.name}.zip"}
 
 
+def _shown(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Note that a cell of a reader study came up."""
+    review.store.note_shown(_listed(review, cell), _by(values))
+    return {"done": True}
+
+
 def _undo(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     read_sheet(review, cell)
     return _show_after(review, cell, review.store.undo(cell, _version(values), _by(values)))
@@ -223,6 +229,7 @@ ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
     "count": _count,
     "sign": _sign,
     "page": _write_page,
+    "shown": _shown,
     "undo": _undo,
     "redo": _redo,
     "describe": _name,

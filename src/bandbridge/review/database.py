@@ -17,7 +17,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,7 @@ class Store:
         held = self._rows("SELECT id, image FROM chromosomes WHERE cell = ?", found)
         told = {"name": cell.name, "image": {str(one["id"]): one["image"] for one in held}}
         begun = {"patient": cell.patient, "stain": cell.stain, "accepted": 0, "counted": 0, "removed": 0}
+        begun |= {"arm": "", "turn": 0}
         self._log(by, "add", {**told, "set": begun}, found)
         return found, True
 
@@ -240,8 +241,24 @@ class Store:
                 (model, json.dumps(sheet.classes), write_findings(sheet), cell),
             )
             self._database.executemany(SAVE, [(*sheet_columns(one), held[one.file]) for one in sheet.chromosomes])
-            placed = {str(held[one.file]): one.placed for one in sheet.chromosomes}
+            blind = self.cell(cell).arm == "without"
+            if blind:  # what the model proposes is kept as suggested, and not shown
+                self._database.execute("UPDATE chromosomes SET placed = '' WHERE cell = ?", (cell,))
+            placed = {str(held[one.file]): "" if blind else one.placed for one in sheet.chromosomes}
             self._log(NOBODY, "sort", {"model": model, "placed": placed}, cell)
+
+    def begin_reader_study(self, arms: Mapping[int, tuple[int, str]], by: Reader = NOBODY) -> None:
+        """Give cells that are not sorted yet their turn, and say whether their proposals are to be shown."""
+        with self._transaction():
+            for cell, (turn, arm) in arms.items():
+                self._database.execute("UPDATE cells SET turn = ?, arm = ? WHERE id = ?", (turn, arm, cell))
+                self._log(by, "study", {"set": {"turn": turn, "arm": arm}}, cell)
+
+    def note_shown(self, cell: int, by: Reader) -> None:
+        """Note in the log that a cell of a reader study came up before ``by``."""
+        with self._transaction():
+            if self.cell(cell).arm:
+                self._log(by, "shown", {}, cell)
 
     def fail(self, cell: int, problem: str) -> None:
         """Note why a cell could not be classified."""

@@ -26,7 +26,7 @@ CREATE TRIGGER log_is_not_changed BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER log_is_not_shortened BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log is only added to'); END;
 """
 #: What is compared with the log: of which table, by which column of it.
-_CELL = ("accepted", "counted", "patient", "stain", "removed")
+_CELL = ("accepted", "counted", "patient", "stain", "removed", "arm", "turn")
 _CHROMOSOME = ("placed", "image", "angle", "flipped")
 
 

@@ -35,7 +35,8 @@ CREATE TABLE cells (
     stain TEXT NOT NULL, notes TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting', problem TEXT NOT NULL DEFAULT '',
     model TEXT NOT NULL DEFAULT '', classes TEXT NOT NULL DEFAULT '[]', findings TEXT NOT NULL DEFAULT '[]',
     accepted INTEGER NOT NULL DEFAULT 0, removed INTEGER NOT NULL DEFAULT 0,
-    version INTEGER NOT NULL DEFAULT 0, counted INTEGER NOT NULL DEFAULT 0);
+    version INTEGER NOT NULL DEFAULT 0, counted INTEGER NOT NULL DEFAULT 0,
+    arm TEXT NOT NULL DEFAULT '', turn INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE chromosomes (
     id INTEGER PRIMARY KEY, cell INTEGER NOT NULL REFERENCES cells, file TEXT NOT NULL, image TEXT NOT NULL,
     predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
@@ -51,7 +52,12 @@ CREATE INDEX events_of_cell ON events (cell, undone, id);
 #: What makes a database of an older version one of the next; one of before the log gets its log in the end.
 UPGRADES = {
     1: ("ALTER TABLE cells ADD COLUMN version INTEGER NOT NULL DEFAULT 0",),
-    2: ("ALTER TABLE cells ADD COLUMN counted INTEGER NOT NULL DEFAULT 0", *statements(LOG_TABLE)),
+    2: (
+        "ALTER TABLE cells ADD COLUMN counted INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE cells ADD COLUMN arm TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE cells ADD COLUMN turn INTEGER NOT NULL DEFAULT 0",
+        *statements(LOG_TABLE),
+    ),
 }
 WITH_LOG = 3
 
@@ -82,6 +88,7 @@ class CellRecord:
     """A cell as listed. problem: why it could not be classified. model: what classified it. flagged: still to check.
 
     version: grows with every change that a person makes. counted: whether its chromosomes are counted and no more.
+    arm: in a reader study, whether it is shown "with" the model's proposals or "without"; "" elsewhere.
     """
 
     id: int
@@ -97,6 +104,7 @@ class CellRecord:
     flagged: int
     version: int
     counted: bool = False
+    arm: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +133,8 @@ class Event:
 
 CELLS = """
 SELECT cells.*, count(chromosomes.id) AS images, sum(reasons != '[]' AND NOT corrected) AS flagged
-FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id WHERE {condition} GROUP BY cells.id ORDER BY cells.id
+FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id WHERE {condition} GROUP BY cells.id
+ORDER BY cells.turn, cells.id
 """
 CHROMOSOMES = "SELECT * FROM chromosomes WHERE cell = ? ORDER BY id"
 SAVE = """
@@ -145,7 +154,7 @@ def which(table: str, cell: int, chromosome: int | None) -> tuple[str, tuple[int
 
 def read_record(row: sqlite3.Row) -> CellRecord:
     """Return a row of ``CELLS``."""
-    names = ("id", "name", "patient", "stain", "state", "problem", "model", "images", "version")
+    names = ("id", "name", "patient", "stain", "state", "problem", "model", "images", "version", "arm")
     plain = {name: row[name] for name in names}
     return CellRecord(
         **plain,

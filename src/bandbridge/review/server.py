@@ -167,7 +167,7 @@ async def _cam(request: Request) -> Response:
 
 def _cam_picture(review: Review, cell: int, number: int, label: str) -> bytes:
     stored = read_sheet(review, cell)
-    if number not in stored.ids or label not in review.worker.analyst.classes:
+    if number not in stored.ids or label not in review.worker.analyst.classes or stored.record.arm == "without":
         raise absent("chromosome or class")
     one = stored.sheet.chromosomes[stored.ids.index(number)]
     mates = [other.image for other in stored.sheet.chromosomes if other is not one]

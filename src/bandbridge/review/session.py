@@ -92,6 +92,14 @@ def with_twins_flagged(sheet: CellSheet, images: dict[str, str]) -> CellSheet:
     return replace(sheet, chromosomes=tuple(flagged))
 
 
+def blinded(sheet: CellSheet) -> CellSheet:
+    """Return ``sheet`` as if no model had looked at it: what a person placed, nothing that is proposed or doubted."""
+    count = len(sheet.classes)
+    known: dict[str, Any] = {"predicted": sheet.classes[0], "probabilities": np.full(count, 1 / count)}
+    chromosomes = (replace(one, **known, labels=(), reasons=()) for one in sheet.chromosomes)
+    return replace(sheet, chromosomes=tuple(chromosomes), findings=(), unknown="")
+
+
 def rows_of(classes: tuple[str, ...]) -> list[list[dict[str, Any]]]:
     """Return the rows of the sheet, each a list of groups with a ``name`` and its ``labels``."""
     if classes == CLASSES:
@@ -103,8 +111,9 @@ def rows_of(classes: tuple[str, ...]) -> list[list[dict[str, Any]]]:
 
 def list_cell(record: CellRecord) -> dict[str, Any]:
     """Return what the page's list of cells shows of one."""
-    shown = ("id", "name", "state", "problem", "accepted", "counted", "images", "flagged", "version")
-    return {name: getattr(record, name) for name in shown}
+    shown = ("id", "name", "state", "problem", "accepted", "counted", "images", "flagged", "version", "arm")
+    told = {name: getattr(record, name) for name in shown}
+    return told | {"flagged": 0} if record.arm == "without" else told
 
 
 def show_sheet(
@@ -115,10 +124,11 @@ def show_sheet(
     size_of: height and width in pixels of a chromosome (with its picture's hash) on the sheet. may: whether ``undo``
     and ``redo`` have something to do.
     """
-    sheet, record = recount(stored.sheet), stored.record
+    record = stored.record
+    sheet = recount(blinded(stored.sheet) if record.arm == "without" else stored.sheet)
     ids = dict(zip((one.file for one in sheet.chromosomes), stored.ids, strict=True))
     chromosomes = [
-        _show(sheet, one, number, image, suggested, size_of(one, image))
+        _show(sheet, one, number, image, suggested, size_of(one, image), record.arm == "without")
         for one, number, image, suggested in zip(
             sheet.chromosomes, stored.ids, stored.images, stored.suggested, strict=True
         )
@@ -145,7 +155,13 @@ def _ground(sheet: CellSheet) -> int:
 
 
 def _show(
-    sheet: CellSheet, one: Chromosome, number: int, image: str, suggested: str, size: tuple[int, int]
+    sheet: CellSheet,
+    one: Chromosome,
+    number: int,
+    image: str,
+    suggested: str,
+    size: tuple[int, int],
+    blind: bool,
 ) -> dict[str, Any]:
     ranked = sorted(zip(sheet.classes, one.probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
     pose = one.pose
@@ -156,11 +172,11 @@ def _show(
         "large": f"/images/{image}/large.png?angle={pose.angle:g}&flipped={int(pose.flipped)}",
         "height": size[0],
         "width": size[1],
-        "predicted": one.predicted,
-        "suggested": suggested,
+        "predicted": "" if blind else one.predicted,
+        "suggested": "" if blind else suggested,
         "placed": one.placed,
-        "probability": round(sheet.probability(one), 4),
-        "ranked": [[label, round(value, 4)] for label, value in ranked],
+        "probability": None if blind else round(sheet.probability(one), 4),
+        "ranked": [] if blind else [[label, round(value, 4)] for label, value in ranked],
         "labels": one.labels,
         "reasons": one.reasons,
         "open": is_open(one),

@@ -150,6 +150,7 @@ async function openCell(id) {
     const answer = await ask(`/api/cells/${id}`);
     beginLooking();
     take(answer);
+    if (cell.arm && page.who.reader) await ask(`/api/cells/${id}/shown`, {});
     const first = page.sheet.chromosomes.find((one) => one.open) || one(order()[0]);
     if (first) pick(first.id);
     say(`Cell ${cell.name}: ${cell.images} images, ${cell.flagged} to check.`);
@@ -173,8 +174,8 @@ const one = (id) => page.sheet && page.sheet.chromosomes.find((item) => item.id 
 const labels = () => page.sheet.rows.flat().flatMap((group) => group.labels);
 const order = () => [...labels(), ""].flatMap((label) => page.sheet.order[label]);
 const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
-const short = (value) => (value > 0.995 ? ">99" : String(Math.round(100 * value)));
-const percent = (value) => (value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `${Math.round(100 * value)} %`);
+const short = (value) => (value === null ? "" : value > 0.995 ? ">99" : String(Math.round(100 * value)));
+const percent = (value) => (value === null ? "" : value > 0.995 ? ">99 %" : value < 0.005 ? "<1 %" : `${Math.round(100 * value)} %`);
 
 // Shows what a request answered, unless another cell has been opened meanwhile.
 function take(sheet) {
@@ -268,6 +269,7 @@ function rememberWho(who) {
   page.who = who;
   try { localStorage.setItem("who", JSON.stringify(who)); } catch { /* asked again at the next visit */ }
   showWho();
+  if (page.sheet && page.sheet.arm) inTurn(() => ask(`/api/cells/${page.open}/shown`, {}));
 }
 
 function recallWho() {
@@ -277,8 +279,9 @@ function recallWho() {
 
 async function start() {
   recallWho();
+  const { reader } = await ask("/api/state");
+  if (!page.who.reader) page.who.reader = reader;
   await refresh();
-  if (!page.who.reader && page.state.reader) page.who.reader = page.state.reader;
   showWho();
   if (!page.who.reader) askWho();
 }
@@ -320,7 +323,7 @@ function showOne(id) {
   const item = one(id);
   const sure = item.corrected ? "✓" : `${item.open ? "⚑" : ""}${short(item.probability)}`;
   const about = [
-    item.placed ? `placed in ${item.placed}` : `not placed, likeliest ${item.predicted}`, percent(item.probability),
+    item.placed ? `placed in ${item.placed}` : item.predicted ? `not placed, likeliest ${item.predicted}` : "not placed", percent(item.probability),
     item.open ? `to check: ${item.reasons.join("; ")}` : item.corrected ? "checked by a person" : "", item.file,
   ].filter(Boolean).join(", ");
   return make("button", {
@@ -419,15 +422,16 @@ function showDetail() {
   const shown = page.cam || item.placed || item.predicted;
   const locked = page.sheet.accepted;
   const who = item.corrected ? "by a person" : "by the model";
-  const heading = item.placed ? `Placed in ${item.placed} · ${percent(item.probability)}` : "Not placed";
+  const blind = item.probability === null;
+  const heading = item.placed ? [`Placed in ${item.placed}`, percent(item.probability)].filter(Boolean).join(" · ") : "Not placed";
   const left = make("div", {},
     make("h2", { text: item.file }),
     make("p", { class: "placed", text: heading }),
-    make("p", { class: "soft", text: item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
+    make("p", { class: "soft", text: blind ? "a cell without proposals" : item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
     make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` }))),
     make("div", { class: "pictures" },
       make("figure", {}, make("div", { class: "hold" }, make("img", { src: item.large, alt: `${item.file}, turned upright` })), make("figcaption", { text: "upright" })),
-      make("figure", {}, make("div", { class: "hold" }, camPicture(item, shown)), make("figcaption", { text: `speaks for ${shown}` }))));
+      ...(blind ? [] : [make("figure", {}, make("div", { class: "hold" }, camPicture(item, shown)), make("figcaption", { text: `speaks for ${shown}` }))])));
   const ranked = make("div", { class: "ranked", role: "group", "aria-label": "Likeliest classes" },
     ...item.ranked.slice(0, LIMITS.shown).map(([label, value]) => showOption(item, label, value, shown, locked)));
   const pad = make("div", { class: "pad", role: "group", "aria-label": "Place in" }, ...page.sheet.classes.map((label) => make("button", {
@@ -439,7 +443,7 @@ function showDetail() {
     make("button", { type: "button", text: "⟲", "aria-label": "Turn left by 5 degrees", title: "[", disabled: locked, onclick: () => turnBy(item.id, LIMITS.step) }),
     make("button", { type: "button", text: "⟳", "aria-label": "Turn right by 5 degrees", title: "]", disabled: locked, onclick: () => turnBy(item.id, -LIMITS.step) }),
     make("button", { type: "button", text: "Confirm", title: "Enter", disabled: locked || !item.placed, onclick: () => confirmPlace(item.id) }));
-  $("detail").replaceChildren(left, make("div", {}, make("h2", { text: "Likeliest classes" }), ranked, pad, tools));
+  $("detail").replaceChildren(left, make("div", {}, ...(blind ? [] : [make("h2", { text: "Likeliest classes" }), ranked]), pad, tools));
 }
 
 function showOption(item, label, value, shown, locked) {
