@@ -25,6 +25,7 @@ COMMANDS = {
     "export": ("models/mine", "--out"),
     "fine-tune": ("models/mine", "new-cells", "--out"),
     "review": ("models/mine", "new-cells", "--no-browser", "--work"),
+    "readers": ("new-cells", "--out"),
     "similarity": ("sets/q", "sets/g", "--weights-dir", "weights", "--out"),
     "advise": ("sets/q", "--candidates", "sets/g", "--out"),
     "models export": ("RUN", "--out"),

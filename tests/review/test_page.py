@@ -692,7 +692,7 @@ def test_two_readers_sign_a_patient_and_a_change_takes_the_signatures_away(show,
 
 
 def test_a_cell_without_proposals_can_be_read_and_its_time_is_noted(show, store):
-    """All chromosomes wait in the tray, without a word of the model's; the keys place them; the log has the beginning."""
+    """All wait in the tray, without a word of the model's; the keys place them; the log has the beginning."""
     images = [(file, picture(seed)) for seed, file in enumerate(FLAGGED)]
     cell, _ = store.add_cell(Incoming("c1", tuple((file, store.put_image(image)) for file, image in images)))
     store.begin_reader_study({cell: (1, "without")})
