@@ -32,6 +32,8 @@ from bandbridge.model.weights import find_imagenet_weights, load_imagenet_weight
 from bandbridge.model.weights import load_state as load_weights
 from bandbridge.predict.graph import FACTS, open_graph
 from bandbridge.training.checkpoint import load_state as load_checkpoint
+from bandbridge.training.separator import _STATE as STATE
+from bandbridge.training.separator import read_examples, train
 
 
 class _Marker:
@@ -151,6 +153,16 @@ def test_images_and_tables_of_a_set(tmp_path: Path, marker: _Marker, name: str) 
         dataset.gray(name)
 
 
+def test_drawn_metaphases_and_the_state_of_a_separator(tmp_path: Path, marker: _Marker) -> None:
+    with (tmp_path / "spread-00000.npz").open("wb") as file:
+        np.savez(file, contrast=np.array([marker], dtype=object), layers=np.zeros(1), axes=np.zeros(1))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_examples(tmp_path, {})
+    torch.save({"network": marker}, tmp_path / STATE)
+    with pytest.raises(pickle.UnpicklingError):
+        train(tmp_path, minutes=1.0, steps=1)
+
+
 #: Calls that obey a pickle, unless told not to.
 _OBEYING = re.compile(r"(pickle|cPickle|dill|cloudpickle|joblib|shelve|marshal)\.(loads?|open|Unpickler)|read_pickle")
 _READERS = {"torch.load": "weights_only=True", "np.load": "allow_pickle=False"}
@@ -172,5 +184,7 @@ def test_no_other_place_of_the_source_obeys_a_pickle() -> None:
         ("checkpoint.py", "torch.load"),
         ("embeddings.py", "np.load"),
         ("packages.py", "torch.load"),
+        ("separator.py", "np.load"),
+        ("separator.py", "torch.load"),
         ("store.py", "np.load"),
     ]

@@ -60,7 +60,7 @@ def open_codes(path: Path) -> Codes:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600, exist_ok=False)
-            path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+            path.write_text(secrets.token_hex(32) + "\n", encoding="ascii", newline="\n")
         text = path.read_bytes()
     except OSError as fault:
         raise EnvironmentFault(

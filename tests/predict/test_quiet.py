@@ -50,7 +50,7 @@ def test_libtiff_says_nothing_of_its_own_and_the_file_is_named(tmp_path):
 class Guesser:
     """An ensemble for which all is a chromosome 1."""
 
-    classes, confidence, review_below, bits, thresholds = CLASSES, None, None, None, None
+    classes, confidence, review_below, bits, thresholds, rates = CLASSES, *[None] * 5
 
     def prepare(self, images, cells):
         return {}

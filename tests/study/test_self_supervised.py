@@ -228,8 +228,9 @@ def test_models_say_what_they_were_trained_on_and_what_they_never_saw(study_of, 
     child = next(run for run in study.runs if run.approach == "self-supervised")
     found = read_trained_on(ledger.folder(child))
     before, own = found.sources
-    assert (before.unlabelled, own.unlabelled) == (True, False) and before.held_out == own.held_out
     held_out = set(read_predictions(ledger.folder(child) / "predictions.parquet")["image"])
+    assert (before.unlabelled, own.unlabelled) == (True, False) and set(before.held_out) == held_out
+    assert own.cells == 1 and held_out < set(own.held_out)  # the images of one cell had their labels
     names = task.dataset.samples["file_name"].tolist()
     assert found.files_known
     seen = found.seen(task.fingerprint, names, task.dataset.content_hashes())

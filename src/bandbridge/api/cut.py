@@ -15,7 +15,12 @@ from bandbridge.progress import Listener, listening
 
 
 class CutCells:
-    """What :func:`cut` made: cells of single chromosomes in a folder, and what was on each field."""
+    """What :func:`cut` made: cells of single chromosomes in a folder, and what was on each field.
+
+    >>> found = cut("fields", "cut-cells")
+    >>> found.fields()[["field", "cells"]].values.tolist()
+    [['spread-g1.png', 'spread-g1']]
+    """
 
     def __init__(self, folder: Path, done: list[CutField], refused: list[tuple[str, str]]) -> None:
         self.folder = folder

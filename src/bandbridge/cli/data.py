@@ -93,8 +93,7 @@ def import_(
 
     [bold]folder[/bold]    one folder for each class, with or without a folder for each cell in it
 
-    [bold]karyogram[/bold] arranged sheets, one a picture or PDF page: crops of those that add up; the others are shown
-    in DEST-review/overview.html, exit code 1
+    [bold]karyogram[/bold] arranged sheets, a picture or PDF page each; see DEST-review/overview.html
     """
     from bandbridge.dataset.findings import counted
     from bandbridge.dataset.formats import import_distribution

@@ -76,8 +76,11 @@ def predict(
 
     A folder of images alone is one cell, too; loose images beside folders of cells are of no known cell.
 
-    Writes predictions.csv, predictions.json and cells.csv; with --patients also patients.csv, patient_findings.csv and
-    patients.html. Research use only: this is no diagnosis.
+    Writes predictions.csv, predictions.json and cells.csv.
+
+    With --patients also patients.csv, patient_findings.csv and patients.html.
+
+    Research use only: this is no diagnosis.
     """
     import bandbridge as bb
     from bandbridge.predict.confidence import Promise

@@ -385,9 +385,11 @@ def pack(
 ) -> None:
     """Write what the finished runs are and predict as one small file, from which results can be made again.
 
-    It holds the study file, the folds, and of each run its record, versions, time and predictions, in half precision,
-    and is an RO-Crate: ro-crate-metadata.json tells other programs what it is. A pack that is there already is written
-    over by one that holds all its runs.
+    It holds the study file, the folds, and of each run its record, versions, time and predictions, in half precision.
+
+    It is an RO-Crate: ro-crate-metadata.json tells other programs what it is.
+
+    A pack that is there already is written over by one that holds all its runs.
     """
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
