@@ -71,6 +71,9 @@ def placed(spreads: Path, name: str) -> tuple[int, int, int]:
         pieces, said = pieces_in_cells(cut), model.predict({"cell": crops_of(gray, cut)}).table()["class"].tolist()
         first, second = (np.asarray(Image.open(place.with_name(f"{place.stem}_{end}.png"))) for end in ("inst", "over"))
         rows = known[(known.file == file) & known["class"].notna()]
+        if rows.empty or not pieces:
+            total += len(rows)
+            continue
         iou = np.array([matched(first, second, number, pieces) for number in rows.instance])
         pairs = [(a, b) for a, b in zip(*linear_sum_assignment(-iou), strict=True) if iou[a, b] >= 0.5]
         total, cut_right = total + len(rows), cut_right + len(pairs)

@@ -34,7 +34,7 @@ from bandbridge.metaphase.record import CUT, KIND
 from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
