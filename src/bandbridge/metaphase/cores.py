@@ -177,7 +177,7 @@ def with_ribbons(first: np.ndarray, second: np.ndarray, rules: Rules) -> tuple[n
         return first, second
     groups, count = ndimage.label(first > 0, structure=np.ones((3, 3)))
     found, boxes = first.copy(), ndimage.find_objects(groups)
-    alone = [length_of(groups[box] == k) for k, box in enumerate(boxes, 1) if _is_one(first[box][groups[box] == k])]
+    alone = [_length(groups[box] == k) for k, box in enumerate(boxes, 1) if _is_one(first[box][groups[box] == k])]
     longest = max(float(np.quantile(alone, 0.95)), 4.0) if alone else 4.0
     kept = second.copy()
     for number in range(1, count + 1):
@@ -195,13 +195,12 @@ def _is_one(members: np.ndarray) -> bool:
     return bool(members.min() == members.max())
 
 
-def length_of(mask: np.ndarray) -> float:
-    """Return the length of the ribbon that has the area and outline of ``mask``, bool [h, w], in widths."""
+def _length(mask: np.ndarray) -> float:
     return Cutout(mask.astype(np.uint8), mask, (0, 0, *mask.shape)).length / WIDTH
 
 
 def _is_ribbon(mask: np.ndarray, longest: float, rules: Rules) -> bool:
-    length = length_of(mask)
+    length = _length(mask)
     if length > longest or mask.sum() / (length * WIDTH**2) > rules.slim:
         return False
     edge = np.stack(np.nonzero(mask & ~ndimage.binary_erosion(mask)), axis=1)

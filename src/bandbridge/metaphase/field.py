@@ -12,7 +12,6 @@ from bandbridge.metaphase.cores import Rules, find_cores, grow, with_ribbons
 from bandbridge.metaphase.ground import Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
 from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
-from bandbridge.metaphase.stumps import without_stumps
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
@@ -73,7 +72,7 @@ def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None =
     nuclei = thick(levelled, said)
     said = Said(*(np.where(nuclei, np.float32(0), each) for each in (said.there, said.two, said.core)))
     cores = find_cores(said, rules)
-    first, second = without_stumps(*with_ribbons(*grow(cores, said, rules), rules))
+    first, second = with_ribbons(*grow(cores, said, rules), rules)
     found = pieces_of(first, second, said, [core.strength for core in cores])
     pieces, cells = with_cells(by_stain(found, resized(levelled.contrast, said.there.shape)))
     shape = (gray.shape[0], gray.shape[1])
