@@ -27,3 +27,29 @@ def test_fields_that_give_no_cell_are_listed_together(bandbridge, tmp_path) -> N
     assert "blank.png: nothing is on it" in result.err and "broken.png: not a PNG" in result.err
     same = bandbridge("cut", tmp_path / "in", tmp_path / "in")
     assert same.code == 2 and "is read by this command" in same.err
+
+
+def test_predict_takes_the_folder_that_was_cut_into_and_fields_themselves(
+    bandbridge, example_home, monkeypatch
+) -> None:
+    monkeypatch.chdir(example_home)
+    cut = bandbridge("cut", "fields", "cut-again")
+    assert cut.code == 0, cut.err
+    of_images = bandbridge("predict", "models/mine", "cut-again/images", "--out", "results/a")
+    of_folder = bandbridge("predict", "models/mine", "cut-again", "--out", "results/b")
+    direct = bandbridge("predict", "models/mine", "fields", "--out", "results/c", "--karyograms")
+    assert of_folder.code == 0 and direct.code == 0, of_folder.err + direct.err
+    assert of_folder.out == of_images.out == direct.out
+    assert "holds fields of view" in direct.err and "holds fields of view" not in of_folder.err
+    assert (example_home / "results/c/cut/pieces.csv").is_file()
+    assert list((example_home / "results/c/karyograms").glob("*.png"))
+    as_crops = bandbridge("predict", "models/mine", "fields", "--out", "results/d", "--no-metaphases")
+    assert "1 chromosome," in as_crops.out
+
+
+def test_fields_without_a_cell_are_said_by_predict_too(bandbridge, example_home, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(example_home)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((400, 400), 7, np.uint8)).save(tmp_path / "in" / "blank.png")
+    result = bandbridge("predict", "models/mine", tmp_path / "in", "--metaphases", "--out", tmp_path / "out")
+    assert result.code == 2 and "blank.png: nothing is on it" in result.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bandbridge.metaphase.ground import BlankField, level, otsu, shrunk
+from bandbridge.metaphase.ground import BlankField, level, otsu, outlined_width, shrunk
 
 
 def bars(width: int = 10, count: int = 12) -> np.ndarray:
@@ -71,3 +71,26 @@ def test_otsu_lies_between_two_values_and_shrinking_is_a_mean() -> None:
     assert ((values > otsu(values)) == (values > 5)).mean() > 0.99
     image = np.arange(24.0).reshape(4, 6)
     assert np.array_equal(shrunk(image, 2), [[image[i : i + 2, j : j + 2].mean() for j in (0, 2, 4)] for i in (0, 2)])
+
+
+def test_the_width_is_that_of_both_chromatids_where_the_line_between_them_is_as_pale_as_the_ground() -> None:
+    field = np.full((320, 400), 255, np.uint8)
+    for row in range(20, 300, 60):
+        for column in range(20, 360, 40):
+            field[row : row + 40, column : column + 16] = 60
+            field[row + 4 : row + 36, column + 5 : column + 11] = 255  # joined at their ends: a ring
+    found = level(field)
+    # By thickness alone it would be 5: that of one chromatid.
+    assert 14 < found.width < 20
+    assert outlined_width(found.contrast, found.threshold) == found.width
+
+
+def test_too_few_pieces_or_round_ones_tell_no_width_by_outline() -> None:
+    field = np.zeros((200, 200), np.float32)
+    field[20:60, 20:30] = 1
+    assert outlined_width(field, 0.3) == 0
+    rows, columns = np.mgrid[:200, :200]
+    for row in range(20, 200, 40):
+        for column in range(20, 200, 40):
+            field[np.hypot(rows - row, columns - column) < 12] = 1
+    assert outlined_width(field, 0.3) == 0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bandbridge.api.cut import CutCells
 from bandbridge.dataset.imagefolder import ImageFolder
 from bandbridge.errors import UserError
 from bandbridge.predict.intake import Handed, hand_over, hand_over_dataset, on_one_scale
@@ -32,6 +33,8 @@ def hand_over_anything(images: Any, bit_depth: int | None = None) -> list[Handed
         if not str(images):
             raise UserError("the path of the images is empty", _WHAT)
         return hand_over(Path(images), bit_depth)
+    if isinstance(images, CutCells):
+        return hand_over(images.folder, bit_depth)
     if isinstance(images, ImageFolder):
         found = hand_over_dataset(images)
         return on_one_scale(found, bit_depth) if bit_depth else found

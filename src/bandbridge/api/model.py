@@ -102,7 +102,8 @@ class Model:
     ) -> Predictions:
         """Classify every chromosome of ``images`` and say which ones a person should look at.
 
-        images: a path (folder with a folder for each cell, or of one cell; zip, dataset, single image), a dataset, a
+        images: a path (folder with a folder for each cell, or of one cell; zip, dataset, single image; a folder that
+        metaphases were cut into), what :func:`bandbridge.cut` returned, a dataset, a
         uint8 array [H, W] or [H, W, 3], a PIL image, a list of these, or a mapping from cell names to lists of these.
         flips: average over the four mirror images. cells: place the chromosomes of each cell together. keep_images:
         keep the pictures, which karyograms need, in memory. bit_depth: how many bits the camera used, 8 to 16, of

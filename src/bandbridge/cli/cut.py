@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bandbridge.cli.outputs import output_folder, require_apart
 from bandbridge.errors import ManyErrors
+from bandbridge.progress import note
 from bandbridge.terminal import say
+
+if TYPE_CHECKING:
+    from bandbridge.api.cut import CutCells
 
 
 def cut(
@@ -21,7 +25,7 @@ def cut(
 ) -> None:
     """Cut metaphases into single chromosomes: crops by the cell, masks, and which cuts a person should check.
 
-    Any ground, gray or colour, 8 or 16 bits. DEST/images is then what bandbridge predict and review read.
+    Any ground, gray or colour, 8 or 16 bits. DEST is then what bandbridge predict and review read.
 
     The same command goes on after any interruption. Research use only: look at every cut.
     """
@@ -38,7 +42,33 @@ def cut(
     if len(result.cells) > 20:
         say(f"  ... and {len(result.cells) - 20} more in fields.csv")
     say(f"written to {destination}")
+    refuse_without_cell(result)
+
+
+def refuse_without_cell(result: CutCells) -> None:
+    """Raise :class:`~bandbridge.errors.ManyErrors` for the fields that gave no cell, if there are any."""
     bad = [f"{name}: {reason}" for name, reason in [*result.refused, *result.without_cell]]
     if bad:
         others = "The others are cut; mend these or leave them out." if result.cells else "Mend these."
         raise ManyErrors("fields that gave no cell:", bad, others)
+
+
+def cut_first(images: Path, out: Path, wanted: bool | None, show_steps: bool) -> CutCells | None:
+    """Cut ``images`` into ``out``/cut where they are fields of view; None where they are single chromosomes.
+
+    wanted: whether they are fields; None: found from them. Raises as :func:`refuse_without_cell` where none has a cell.
+    """
+    from bandbridge.metaphase.intake import are_fields
+
+    if wanted is False or (wanted is None and not are_fields(images)):
+        return None
+    import bandbridge as bb
+
+    if wanted is None:
+        note(f"{images} holds fields of view: they are cut first; if they are single chromosomes, --no-metaphases")
+    result = bb.cut(images, out / "cut", show_steps=show_steps)
+    check = int((result.table()["check"] == "yes").sum()) if result.cells else 0
+    note(f"cut into {out / 'cut'}: {len(result.cells):,} cells, {check:,} cuts to check")
+    if not result.cells:
+        refuse_without_cell(result)
+    return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandbridge.boxes import refuse_as_images
+from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
 from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.errors import ManyErrors, UserError
@@ -40,7 +41,7 @@ def predict(
         typer.Argument(
             metavar="MODEL... IMAGES",
             help="Models (runs, exported models, box:G or box:Q that come with the program; several are averaged), "
-            "then a folder, zip or dataset of images.",
+            "then a folder, zip or dataset of images, or of metaphases.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the tables and karyograms.", callback=given_folder)] = Path(
@@ -53,6 +54,16 @@ def predict(
     cells: Annotated[bool, typer.Option(help="Place the chromosomes of each cell together.")] = True,
     karyograms: Annotated[
         bool, typer.Option("--karyograms", help="Draw every cell's karyogram (PNG, PDF, HTML).")
+    ] = False,
+    metaphases: Annotated[
+        bool | None,
+        typer.Option(
+            "--metaphases/--no-metaphases",
+            help="Whether the images are fields of view, to be cut first; found from them if not said.",
+        ),
+    ] = None,
+    show_steps: Annotated[
+        bool, typer.Option("--show-steps", help="Of metaphases, write a picture of each step of cutting.")
     ] = False,
     patients: Annotated[
         bool, typer.Option("--patients", help="Say what the cells of each patient show together, and grade the cells.")
@@ -76,6 +87,8 @@ def predict(
 
     A folder of images alone is one cell, too; loose images beside folders of cells are of no known cell.
 
+    Metaphases are cut into single chromosomes first, into OUT/cut, as bandbridge cut does.
+
     Writes predictions.csv, predictions.json and cells.csv.
 
     With --patients also patients.csv, patient_findings.csv and patients.html.
@@ -92,6 +105,8 @@ def predict(
     require_apart(out, places)
     refuse_as_images(places[-1])
     *models, images = places
+    cut = cut_first(images, out, metaphases, show_steps)
+    images = images if cut is None else cut.images
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     patients = patients or patient_table is not None
     if patients:
@@ -125,6 +140,8 @@ def predict(
         lines = [f"{name}: {reason}" for name, reason in result.refused]
         others = "The others are classified; mend these or leave them out." if len(result) else "Mend these."
         raise ManyErrors("images that could not be read:", lines, others)
+    if cut is not None:
+        refuse_without_cell(cut)
 
 
 def _of_patients(handed: Sequence[Handed], table: Path | None, cells: bool) -> list[Handed]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 
 from bandbridge.errors import UserError
 
@@ -28,6 +30,9 @@ _THICK = 2.2
 _LARGEST_CONTRAST = 4.0
 #: Part of the threshold above which a pale part of a chromosome is still one.
 _GAPS = 0.6
+#: Pieces that lie alone and are long: at least this share of their hull, so many times as long as wide, so many pixels,
+#: and so many of them. By outline they seem narrower than by thickness, their ends being round: so many times.
+_HULL, _LONG, _PIXELS, _ALONE, _ROUND = 0.78, 1.7, 40, 10, 1.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,37 @@ def level(gray: np.ndarray, bright: bool | None = None) -> Levelled:
     if not unit > 0:
         raise BlankField("nothing on it stands out from the ground", "Is it in focus, and the right channel?")
     contrast = np.clip(signal / np.float32(unit), -1, _LARGEST_CONTRAST)
+    if width:
+        # Where the line between two chromatids is as pale as the ground, thickness is that of one of them.
+        width = max(width, outlined_width(contrast, threshold / unit))
     return Levelled(contrast, bright, threshold / unit, width, unit, noise / unit)
+
+
+def outlined_width(contrast: np.ndarray, threshold: float) -> float:
+    """Return how wide the long pieces that lie alone are by their outlines, pixels; 0 where there are fewer than ten.
+
+    contrast: float32 [H, W]. What is inside a piece does not count: a chromosome whose chromatids are seen apart is as
+    wide as both.
+    """
+    pieces, _ = ndimage.label(ndimage.binary_fill_holes(contrast > 0.8 * threshold))
+    found = []
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        piece = np.pad(pieces[box] == number, 1)
+        area = int(piece.sum())
+        rim = np.stack(np.nonzero(piece & ~ndimage.binary_erosion(piece)), axis=1).astype(float)
+        at_border = any(side.start == 0 or side.stop == size for side, size in zip(box, contrast.shape, strict=True))
+        if area < _PIXELS or at_border or np.ptp(rim, axis=0).min() < 2 or _on_one_line(rim):
+            continue
+        hull = ConvexHull(rim)
+        length = float(pdist(rim[hull.vertices]).max()) + 1
+        # Through the middles of the pixels: half a pixel is missing all around.
+        if area > _HULL * (hull.volume + hull.area / 2 + 1) and length**2 > _LONG * area:
+            found.append(area / length)
+    return _ROUND * float(np.median(found)) if len(found) >= _ALONE else 0.0
+
+
+def _on_one_line(points: np.ndarray) -> bool:
+    return bool(np.linalg.matrix_rank(points - points[0]) < 2)
 
 
 def shrunk(image: np.ndarray, by: int) -> np.ndarray:

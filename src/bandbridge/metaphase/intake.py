@@ -8,16 +8,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
 from bandbridge.dataset.claims import MAX_FIELD_PIXELS, allowing
 from bandbridge.dataset.decode import DecodeError, decode_image
-from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, read_bounded
+from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, holds_table, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.files import file_stems
+from bandbridge.metaphase.ground import level, shrunk
+from bandbridge.metaphase.record import is_cut
 
 #: Pixels of the shorter side that a field has at least: 46 chromosomes do not fit into less.
 LEAST_SIDE = 64
+#: A crop is told from a field by its shorter side, pixels, and by how many pieces of so many pixels it shows.
+_FIELD_SIDE, _PIECES, _PIECE = 300, 8, 40
+#: Images that are looked at for it, at no more than so many pixels a side.
+_LOOKED_AT, _AT_SIDE = 3, 800
 _TOO_LARGE = "A metaphase is a few megabytes: save the part of the slide that shows the cell."
 
 
@@ -52,6 +59,30 @@ def fields_of(place: Path) -> list[FieldFile]:
     # Two that differ in their ending alone keep it; so names do not depend on what else is in the folder.
     stems = file_stems([name.rpartition(".")[0] or name for name in named], "field")
     return [FieldFile(name, cell, read) for (name, read), cell in zip(named.items(), stems, strict=True)]
+
+
+def are_fields(place: Path) -> bool:
+    """Whether the images of ``place`` are fields of view, not single chromosomes, by the first three of them.
+
+    A dataset and a folder of cut cells hold none.
+    """
+    if not place.exists() or is_cut(place) or holds_table(place):
+        return False
+    try:
+        return all(shows_many(read_field(one.read(), one.name)) for one in fields_of(place)[:_LOOKED_AT])
+    except UserError:
+        # Whoever reads them next says what is wrong with them.
+        return False
+
+
+def shows_many(gray: np.ndarray) -> bool:
+    """Whether ``gray`` [H, W] is as large as a field of view and shows several things that lie apart."""
+    if min(gray.shape) < _FIELD_SIDE:
+        return False
+    by = -(-max(gray.shape) // _AT_SIDE)
+    found = level(shrunk(gray, by))
+    sizes = np.bincount(ndimage.label(found.contrast > found.threshold)[0].ravel())[1:]
+    return int((sizes * by**2 >= _PIECE).sum()) >= _PIECES
 
 
 def _read(path: Path) -> bytes:

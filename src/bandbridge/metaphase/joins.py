@@ -1,6 +1,8 @@
 """Cores that are two parts of one chromosome: across another one, a pale band or a bend.
 
-How likely two ends are of one chromosome was fitted to drawn spreads (:mod:`bandbridge.training.separator`).
+How likely two ends are of one chromosome was fitted to drawn spreads: a logistic regression on :func:`terms` of what is
+seen, whose numbers are in joins.json. The program that fitted it was not kept; what it was fitted to can be drawn again
+(:mod:`bandbridge.synthetic.spread`), and :func:`meetings` gives what is seen.
 """
 
 from __future__ import annotations

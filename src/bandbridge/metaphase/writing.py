@@ -30,12 +30,11 @@ from bandbridge.metaphase.ground import BlankField
 from bandbridge.metaphase.intake import FieldFile, read_field, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
+from bandbridge.metaphase.record import CUT, KIND
 from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 1
-CUT = "cut.json"
-_KIND = "bandbridge cut"
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
     data = one.read()
     place = destination / "fields" / one.cell
     digest = hashlib.sha256(data).hexdigest()
-    wanted = {"kind": _KIND, "version": _VERSION, "field": one.name, "sha256": digest}
+    wanted = {"kind": KIND, "version": _VERSION, "field": one.name, "sha256": digest}
     known = _known(place / CUT, wanted)
     if known is not None and (place / "steps").is_dir() >= show_steps:
         return known

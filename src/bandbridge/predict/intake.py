@@ -20,6 +20,7 @@ from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.machine import usable_cores
+from bandbridge.metaphase.record import cells_in
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
@@ -60,8 +61,9 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
 
     ``place`` is a dataset (folder or zip with metadata.csv, which names the cells), any other folder or zip, where the
     cell is the folder that an image lies in (:func:`bandbridge.dataset.cell_folders.cells_of_folders`), or a single
-    image. Raises :class:`UserError` when there is nothing.
+    image; of a folder that ``bandbridge cut`` wrote, its cells. Raises :class:`UserError` when there is nothing.
     """
+    place = cells_in(place)
     if place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():

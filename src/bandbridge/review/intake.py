@@ -15,6 +15,7 @@ from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError, SetDepth
 from bandbridge.dataset.imagefolder import holds_table, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.metaphase.record import cells_in
 from bandbridge.review.database import Store
 from bandbridge.review.schema import Incoming
 
@@ -53,6 +54,7 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     :class:`UserError` for what :func:`~bandbridge.dataset.archive.read_images` refuses.
     """
     shown = shown or path.name
+    path = cells_in(path)
     known, bits = _known_rows(path)
     home = PurePosixPath(shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")).name
     try:
