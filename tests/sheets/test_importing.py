@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 
@@ -13,6 +12,7 @@ from PIL import Image
 from tests.sheets.drawn import Style, draw_sheet, write_sheets
 
 import bandbridge as bb
+from bandbridge.codes import open_codes, read_names
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.sheets import importing
 from bandbridge.sheets.importing import import_karyograms, review_folder
@@ -104,13 +104,38 @@ def test_codes_replace_names_everywhere_in_the_dataset(sheets, tmp_path) -> None
         if path.suffix in (".csv", ".json", ".md"):
             text = path.read_text()
             assert "Anna" not in text and "47.png" not in text and f"{sheets.name}/" not in text
-    key = json.loads((done.review / "key.json").read_text())
     code = table(tmp_path / "set")["cell"][0]
-    assert key["sheets"][code] == "Person Anna.png" and done.review == review_folder(tmp_path / "set")
+    names = read_names(done.review / "codes.csv")
+    assert names == {record.cell: record.sheet for record in done.records} and done.review == review_folder(
+        tmp_path / "set"
+    )
+    assert open_codes(done.review / "codes.key").code("cell", "Person Anna.png") == code
+    for kept in ("codes.key", "codes.csv"):
+        assert (done.review / kept).stat().st_mode & 0o077 == 0 and not list((tmp_path / "set").rglob(kept))
     again = import_karyograms(sheets, tmp_path / "set", de_identify=True)
     assert [one.cell for one in again.records] == [one.cell for one in done.records]
+    (sheets / "with 47.png").unlink()
+    import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    assert read_names(done.review / "codes.csv") == names, "what was passed on before can still be looked up"
     other = import_karyograms(sheets, tmp_path / "other", de_identify=True)
     assert other.records[0].cell != done.records[0].cell, "a code cannot be found by who has only the sheet"
+
+
+def test_the_same_sheet_twice_keeps_its_crops_under_codes(sheets, tmp_path) -> None:
+    shutil.copy(sheets / "Person Anna.png", sheets / "twice.png")
+    for _ in range(2):
+        done = import_karyograms(sheets, tmp_path / "set", de_identify=True)
+        assert done.imported == ["Person Anna.png"] and "same picture" in done.notes[0]
+        rows = table(tmp_path / "set")
+        assert len(rows) == 46 and all((tmp_path / "set" / name).is_file() for name in rows["file_name"])
+
+
+def test_codes_whose_key_is_gone_are_not_given_anew(sheets, tmp_path) -> None:
+    done = import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    (done.review / "codes.key").unlink()
+    with pytest.raises(UserError, match=r"codes\.key is gone") as told:
+        import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    assert "copy" in told.value.remedy and not (done.review / "codes.key").exists()
 
 
 def test_every_file_that_is_no_sheet_has_an_answer_of_its_own(sheets, tmp_path) -> None:

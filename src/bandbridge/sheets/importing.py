@@ -7,9 +7,7 @@ dataset holds chromosomes alone.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import io
-import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bandbridge.codes import write_names, open_codes, read_names
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
@@ -28,7 +27,6 @@ from bandbridge.files import (
     content_hash,
     csv_lines,
     file_stems,
-    load_json,
     make_folder,
     replacing,
     write_json,
@@ -49,7 +47,9 @@ from bandbridge.workers import Workers
 #: Changes when sheets are read in another way: what was done before is done again.
 _VERSION = 1
 #: What is beside the dataset.
-REVIEW, OVERVIEW, LABELS, SHEETS, KEY = "-review", "overview.html", "labels.csv", "sheets.csv", "key.json"
+REVIEW, OVERVIEW, LABELS, SHEETS = "-review", "overview.html", "labels.csv", "sheets.csv"
+#: There, too: the key of the codes, and what each stands for.
+KEY, TABLE = "codes.key", "codes.csv"
 #: Columns of the dataset besides the usual ones.
 EXTRA = ("certainty", "why", "box")
 #: From so many sheets on, processes are worth their start.
@@ -175,19 +175,17 @@ def _cells(pages: Sequence[Page], review: Path, asked: Asked) -> list[str]:
     """A name for the cell of each sheet: that of its file, or a code."""
     if not asked.de_identify:
         return list(file_stems([page.stem for page in pages], "sheet"))
-    key: dict[str, object] = {}
-    if (review / KEY).is_file():
-        key = dict(load_json(review / KEY))
-    secret = str(key.get("secret") or secrets.token_hex(32))
-    codes = []
-    for page in pages:
-        text = page.data + str(page.page).encode()
-        codes.append("cell-" + hmac.new(bytes.fromhex(secret), text, hashlib.sha256).hexdigest()[:12])
-    named = dict(key.get("sheets") or {})  # type: ignore[call-overload]
-    named |= {code: page.name for code, page in zip(codes, pages, strict=True)}
-    what = "Which sheet each code of the dataset stands for. Keep it apart from the dataset."
-    write_json(review / KEY, {"what": what, "secret": secret, "sheets": named})
-    return codes
+    if not (review / KEY).exists() and (review / TABLE).is_file():
+        raise UserError(
+            f"{review / KEY} is gone, and {review / TABLE} has codes of it",
+            "Bring the key back from a copy, or choose a new DEST.",
+        )
+    codes = open_codes(review / KEY)
+    # Of sheets that are no longer handed in, too: what was passed on before may name them.
+    for name in [*read_names(review / TABLE).values(), *(page.name for page in pages)]:
+        codes.code("cell", name)
+    write_names(review / TABLE, codes)
+    return [codes.code("cell", page.name) for page in pages]
 
 
 def _refuse_unknown_sheets(
