@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from bandbridge.codes import Codes, write_names, open_codes, read_names
+from bandbridge.codes import Codes, open_codes, read_names, write_names
 from bandbridge.errors import EnvironmentFault, UserError
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bandbridge.codes import write_names, open_codes, read_names
+from bandbridge.codes import open_codes, read_names, write_names
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
