@@ -31,8 +31,8 @@ SHORTER = {
     "study attention": ("--limit", "2"),
     "study report": ("--no-similarity",),
 }
-#: What a command may end with, where that is not 0.
-CODES = {"data check": {0, 1}}
+#: What a command may end with, where that is not 0: there are findings, or sheets, that a person decides on.
+CODES = {"data check": {0, 1}, "data import": {0, 1}}
 #: Trained in the place of what a page names.
 SMALL = {"mobilenetv3-l": "test_resnet"}
 STUDY = """\
