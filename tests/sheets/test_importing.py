@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
+import shlex
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -82,6 +86,16 @@ def test_labels_set_by_hand_settle_a_sheet(sheets, tmp_path) -> None:
     assert len(list((done.review / "aside").rglob("*.png"))) == 1
 
 
+def test_the_page_gives_the_whole_command_again(sheets, tmp_path) -> None:
+    (tmp_path / "k.csv").write_text("sheet,karyotype\n")
+    place = tmp_path / "my sets"
+    done = import_karyograms(sheets, place, stain="G", karyotypes=tmp_path / "k.csv", de_identify=True)
+    page = html.unescape((done.review / "overview.html").read_text())
+    words = shlex.split(re.search("<code>(bandbridge data .*?)</code>", page)[1])
+    options = ["--stain", "G", "--karyotypes", f"{tmp_path}/k.csv", "--labels", f"{done.review}/labels.csv"]
+    assert words == [*"bandbridge data import karyogram".split(), str(sheets), str(place), *options, "--de-identify"]
+
+
 def test_a_karyotype_settles_a_sheet(sheets, tmp_path) -> None:
     sex = "XY" if any(label == "Y" for label, _ in draw_sheet(Style(seed=8)).truth) else "XX"
     (tmp_path / "k.csv").write_text(f'sheet,karyotype\nwith 47.png,"47,{sex},+21"\n')
@@ -159,7 +173,16 @@ def test_nothing_but_bad_files_is_one_error(tmp_path) -> None:
     (tmp_path / "in" / "b.png").write_bytes(b"x")
     with pytest.raises(ManyErrors) as told:
         import_karyograms(tmp_path / "in", tmp_path / "set")
-    assert len(told.value.problems) == 2 and not (tmp_path / "set").exists()
+    assert len(told.value.problems) == 2
+    assert not (tmp_path / "set").exists() and not review_folder(tmp_path / "set").exists()
+
+
+def test_a_pdf_without_what_reads_it_is_named_with_the_command_that_installs_it(sheets, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    (sheets / "scan.pdf").write_bytes(b"%PDF-1.4")
+    done = import_karyograms(sheets, tmp_path / "set")
+    assert len(done.notes) == 1 and done.notes[0].startswith("scan.pdf: ") and done.imported == ["Person Anna.png"]
+    assert '. Install it with: pip install "bandbridge[metaphase]"' in done.notes[0]
 
 
 def test_zips_single_files_and_pages_of_a_pdf(sheets, tmp_path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from bandbridge.codes import open_codes, read_names, write_names
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.filenames import safe_name
 from bandbridge.files import (
     content_hash,
@@ -140,6 +141,7 @@ def import_karyograms(
         de_identify,
     )
     review = review_folder(destination)
+    known = review.exists()
     pages, problems = _pages(source)
     if not pages and not problems:
         raise UserError(f"{source} holds no sheet", "Sheets are .png, .bmp, .tif, .jpg and .pdf files.")
@@ -150,11 +152,13 @@ def import_karyograms(
     records = _without_twins(list(track(_done(jobs), len(jobs), "reading sheets")), destination)
     notes = [f"{record.sheet}: {record.doubts[0]}" for record in records if record.state == "refused"] + problems
     kept = [record for record in records if record.state != "refused"]
-    _write_review(
-        review, kept, notes, f"bandbridge data import karyogram {source} {destination} --labels {review / LABELS}"
-    )
+    options = {"--stain": stain, "--layout": layout, "--karyotypes": karyotypes, "--labels": review / LABELS}
+    command = ["bandbridge", "data", "import", "karyogram", str(source), str(destination)]
+    command += [word for name, value in options.items() if value for word in (name, str(value))]
+    _write_review(review, kept, notes, shlex.join([*command, *(["--de-identify"] if de_identify else [])]))
     if not kept:
-        shutil.rmtree(destination, ignore_errors=True)
+        for made in (destination, *([] if known else [review])):
+            shutil.rmtree(made, ignore_errors=True)
         raise ManyErrors(f"{source}: no file is a karyogram sheet that can be read:", notes, "Give pictures of sheets.")
     _write_dataset(destination, kept, stain, origin["source"])
     return ImportedSheets(destination, review, tuple(kept), tuple(notes))
@@ -165,7 +169,7 @@ def _pages(source: Path) -> tuple[list[Page], list[str]]:
     problems = []
     for one in read_pages(source):
         if isinstance(one, UserError):
-            problems.append(" ".join([one.message, one.remedy]).strip())
+            problems.append(in_one_line(one.message, one.remedy))
         else:
             pages.append(one)
     return pages, problems
