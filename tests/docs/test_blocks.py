@@ -141,6 +141,7 @@ def home(example_home: Path, drawn_set: Callable[..., Path], tmp_path_factory: p
             shutil.copytree(source, home / place / cell)
     shutil.make_archive(str(home / "metaphases"), "zip", home / "metaphases")
     shutil.copytree(home / "metaphases" / "cell 1", home / "my-cell")
+    bb.cut(home / "fields", home / "cut-cells")
     for label in ("1", "2", "X"):
         (home / "my-images" / label).mkdir(parents=True)
         for number, picture in enumerate(sorted((home / "my-cell").glob(f"{label}?.png"))):
