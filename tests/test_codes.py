@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from bandbridge.codes import Codes, open_codes
+from bandbridge.codes import Codes, open_codes, read_names, write_names
 from bandbridge.errors import EnvironmentFault, UserError
 
 
@@ -55,3 +55,14 @@ def test_a_key_that_cannot_be_kept_is_said_to_be_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault, match=f"cannot keep the key .*{os.sep}codes.key"):
         open_codes(tmp_path / "file" / "codes.key")
+
+
+def test_the_table_of_names_is_read_as_it_was_written_and_closed_to_others(tmp_path):
+    codes, path = Codes(bytes(32)), tmp_path / "codes.csv"
+    names = ["Doe, Jane", "=1+1", "Müller"]
+    for name in names:
+        codes.code("patient", name)
+    assert read_names(path) == {}
+    write_names(path, codes)
+    assert read_names(path) == dict(codes.names()) and list(read_names(path).values()) == names
+    assert path.stat().st_mode & 0o077 == 0 and "'=1+1" in path.read_text(encoding="utf-8-sig")

@@ -6,6 +6,7 @@ A code is a keyed hash (HMAC, RFC 2104): who does not have the key cannot try na
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import hmac
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bandbridge.errors import EnvironmentFault, UserError
+from bandbridge.files import csv_lines, read_regular, unguard_formula, write_text
 
 #: 40 bits: two of a thousand names share a code once in two million keys.
 _SIGNS = 8
@@ -72,3 +74,19 @@ def open_codes(path: Path) -> Codes:
             "Bring the file back from a copy; without it the same names get other codes.",
         )
     return Codes(bytes.fromhex(text.decode("ascii").strip()))
+
+
+def write_names(path: Path, codes: Codes) -> None:
+    """Write a table of what each code of ``codes`` stands for to the file ``path``, for its owner alone."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    write_text(path, csv_lines(("code", "name"), codes.names()))
+    path.chmod(0o600)
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """Return what each code stands for by the table at ``path``; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    rows = csv.reader(read_regular(path).decode("utf-8-sig", errors="replace").splitlines())
+    return {row[0]: unguard_formula(row[1]) for row in rows if len(row) == 2 and row != ["code", "name"]}

@@ -31,8 +31,8 @@ SHORTER = {
     "study attention": ("--limit", "2"),
     "study report": ("--no-similarity",),
 }
-#: What a command may end with, where that is not 0.
-CODES = {"data check": {0, 1}}
+#: What a command may end with, where that is not 0: there are findings, or sheets, that a person decides on.
+CODES = {"data check": {0, 1}, "data import": {0, 1}}
 #: Trained in the place of what a page names.
 SMALL = {"mobilenetv3-l": "test_resnet"}
 STUDY = """\
@@ -141,6 +141,7 @@ def home(example_home: Path, drawn_set: Callable[..., Path], tmp_path_factory: p
             shutil.copytree(source, home / place / cell)
     shutil.make_archive(str(home / "metaphases"), "zip", home / "metaphases")
     shutil.copytree(home / "metaphases" / "cell 1", home / "my-cell")
+    bb.cut(home / "fields", home / "cut-cells")
     for label in ("1", "2", "X"):
         (home / "my-images" / label).mkdir(parents=True)
         for number, picture in enumerate(sorted((home / "my-cell").glob(f"{label}?.png"))):

@@ -99,6 +99,20 @@ def test_two_cells_in_a_field_are_two_and_a_few_astray_belong_to_the_nearest() -
     assert all(piece.kind == CHROMOSOME for piece in pieces)
 
 
+def test_more_than_any_cell_has_are_no_cell() -> None:
+    rng = np.random.default_rng(4)
+    many = [tuple(each) for each in rng.uniform(0, 400, (151, 2))]
+    assert with_cells(pieces_at(many))[1] == []
+    assert [len(cell) for cell in with_cells(pieces_at(many[:150]))[1]] == [150]
+
+
+def test_noise_is_told_from_chromosomes_before_they_are_looked_for(monkeypatch) -> None:
+    noise = (np.random.default_rng(0).random((500, 600)) * 255).astype(np.uint8)
+    monkeypatch.setattr("bandbridge.metaphase.field.separate", lambda *_: pytest.fail("looked at for minutes"))
+    with pytest.raises(BlankField, match="wider than a few pixels"):
+        cut_field(noise)
+
+
 def test_what_is_stained_far_more_than_the_rest_is_a_nucleus() -> None:
     contrast = np.ones((300, 300), np.float32)
     pieces = pieces_at([(10 * k, 10 * k) for k in range(12)])

@@ -98,6 +98,11 @@ class Tab:
         self.browser = browser
         self._target, self._session = target, session
 
+    def size(self, width: int, height: int) -> None:
+        """Show the page in a window of so many pixels, as a phone does where it is narrow."""
+        values = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.browser.ask("Emulation.setDeviceMetricsOverride", self._session, **values)
+
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited where it is a promise."""
         values = {"expression": script, "returnByValue": True, "awaitPromise": True}

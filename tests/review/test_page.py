@@ -105,6 +105,18 @@ def focus(tab: Tab, file: str) -> None:
     time.sleep(GLANCE)
 
 
+# Narrow windows
+
+
+@pytest.mark.parametrize("reader", ["Anna Long-Surname von und zu Somewhere Else"])
+def test_on_a_phone_no_button_and_no_chromosome_lies_beside_the_page(show, add):
+    tab = show(add("one", WHOLE))
+    tab.size(390, 900)
+    shown = "[...document.querySelectorAll('header *, .sheet *')]"
+    beside = f"{shown}.filter((one) => one.getBoundingClientRect().right > 391)"
+    assert tab.wait("innerWidth") == 390 and tab.run(f"{beside}.map((one) => one.id + one.className)") == []
+
+
 # Held keys and hasty ones
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import html
+import re
+import shlex
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 from tests.sheets.drawn import Style, draw_sheet, write_sheets
 
 import bandbridge as bb
+from bandbridge.codes import open_codes, read_names
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.sheets import importing
 from bandbridge.sheets.importing import import_karyograms, review_folder
@@ -82,6 +86,16 @@ def test_labels_set_by_hand_settle_a_sheet(sheets, tmp_path) -> None:
     assert len(list((done.review / "aside").rglob("*.png"))) == 1
 
 
+def test_the_page_gives_the_whole_command_again(sheets, tmp_path) -> None:
+    (tmp_path / "k.csv").write_text("sheet,karyotype\n")
+    place = tmp_path / "my sets"
+    done = import_karyograms(sheets, place, stain="G", karyotypes=tmp_path / "k.csv", de_identify=True)
+    page = html.unescape((done.review / "overview.html").read_text())
+    words = shlex.split(re.search("<code>(bandbridge data .*?)</code>", page)[1])
+    options = ["--stain", "G", "--karyotypes", f"{tmp_path}/k.csv", "--labels", f"{done.review}/labels.csv"]
+    assert words == ["bandbridge", "data", "import", "karyogram", str(sheets), str(place), *options, "--de-identify"]
+
+
 def test_a_karyotype_settles_a_sheet(sheets, tmp_path) -> None:
     sex = "XY" if any(label == "Y" for label, _ in draw_sheet(Style(seed=8)).truth) else "XX"
     (tmp_path / "k.csv").write_text(f'sheet,karyotype\nwith 47.png,"47,{sex},+21"\n')
@@ -104,13 +118,38 @@ def test_codes_replace_names_everywhere_in_the_dataset(sheets, tmp_path) -> None
         if path.suffix in (".csv", ".json", ".md"):
             text = path.read_text()
             assert "Anna" not in text and "47.png" not in text and f"{sheets.name}/" not in text
-    key = json.loads((done.review / "key.json").read_text())
     code = table(tmp_path / "set")["cell"][0]
-    assert key["sheets"][code] == "Person Anna.png" and done.review == review_folder(tmp_path / "set")
+    names = read_names(done.review / "codes.csv")
+    assert names == {record.cell: record.sheet for record in done.records} and done.review == review_folder(
+        tmp_path / "set"
+    )
+    assert open_codes(done.review / "codes.key").code("cell", "Person Anna.png") == code
+    for kept in ("codes.key", "codes.csv"):
+        assert (done.review / kept).stat().st_mode & 0o077 == 0 and not list((tmp_path / "set").rglob(kept))
     again = import_karyograms(sheets, tmp_path / "set", de_identify=True)
     assert [one.cell for one in again.records] == [one.cell for one in done.records]
+    (sheets / "with 47.png").unlink()
+    import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    assert read_names(done.review / "codes.csv") == names, "what was passed on before can still be looked up"
     other = import_karyograms(sheets, tmp_path / "other", de_identify=True)
     assert other.records[0].cell != done.records[0].cell, "a code cannot be found by who has only the sheet"
+
+
+def test_the_same_sheet_twice_keeps_its_crops_under_codes(sheets, tmp_path) -> None:
+    shutil.copy(sheets / "Person Anna.png", sheets / "twice.png")
+    for _ in range(2):
+        done = import_karyograms(sheets, tmp_path / "set", de_identify=True)
+        assert done.imported == ["Person Anna.png"] and "same picture" in done.notes[0]
+        rows = table(tmp_path / "set")
+        assert len(rows) == 46 and all((tmp_path / "set" / name).is_file() for name in rows["file_name"])
+
+
+def test_codes_whose_key_is_gone_are_not_given_anew(sheets, tmp_path) -> None:
+    done = import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    (done.review / "codes.key").unlink()
+    with pytest.raises(UserError, match=r"codes\.key is gone") as told:
+        import_karyograms(sheets, tmp_path / "set", de_identify=True)
+    assert "copy" in told.value.remedy and not (done.review / "codes.key").exists()
 
 
 def test_every_file_that_is_no_sheet_has_an_answer_of_its_own(sheets, tmp_path) -> None:
@@ -134,7 +173,16 @@ def test_nothing_but_bad_files_is_one_error(tmp_path) -> None:
     (tmp_path / "in" / "b.png").write_bytes(b"x")
     with pytest.raises(ManyErrors) as told:
         import_karyograms(tmp_path / "in", tmp_path / "set")
-    assert len(told.value.problems) == 2 and not (tmp_path / "set").exists()
+    assert len(told.value.problems) == 2
+    assert not (tmp_path / "set").exists() and not review_folder(tmp_path / "set").exists()
+
+
+def test_a_pdf_without_what_reads_it_is_named_with_the_command_that_installs_it(sheets, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    (sheets / "scan.pdf").write_bytes(b"%PDF-1.4")
+    done = import_karyograms(sheets, tmp_path / "set")
+    assert len(done.notes) == 1 and done.notes[0].startswith("scan.pdf: ") and done.imported == ["Person Anna.png"]
+    assert '. Install it with: pip install "bandbridge[metaphase]"' in done.notes[0]
 
 
 def test_zips_single_files_and_pages_of_a_pdf(sheets, tmp_path) -> None:

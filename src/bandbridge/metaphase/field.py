@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from bandbridge.metaphase.cores import Rules, find_cores, grow, with_ribbons
-from bandbridge.metaphase.ground import Levelled, level
+from bandbridge.metaphase.ground import BlankField, Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
 from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
 
@@ -17,6 +17,8 @@ from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, 
 _SIDE = 1100
 #: Scales that are tried, in parts of the measured one, and then how near to the best of them.
 _FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
+#: A chromosome this narrow, pixels, shows nothing; noise alone looks so.
+_NARROW = 3.0
 #: What that width is where the separator sees best, and what another costs of the share of core.
 _MEASURED, _OFF = 9.5, 0.3
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
@@ -81,13 +83,22 @@ def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None =
 
 
 def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, float]:
-    """Return the field without its ground, what the separator says of it, and at how many of its pixels for one."""
+    """Return the field without its ground, what the separator says of it, and at how many of its pixels for one.
+
+    Raises :class:`BlankField` where there is nothing that could be a chromosome.
+    """
     by = max(1, round(max(gray.shape) / _SIDE))
     levelled = level(shrunk_by(gray, by))
     scale = WIDTH / max(levelled.width, 2.0) / by
     if scale * by > 1.15 and by > 1:
         # Chromosomes are narrow there: the ground is taken from more pixels.
-        levelled = level(shrunk_by(gray, max(1, int(1 / scale))))
+        by = max(1, int(1 / scale))
+        levelled = level(shrunk_by(gray, by))
+    if by == 1 and levelled.width < _NARROW:
+        raise BlankField(
+            "nothing on it is wider than a few pixels: it is noise, or far too small a picture",
+            "Give the field as the microscope took it.",
+        )
     scored: dict[float, float] = {}
     best, found = 1.0, None
     for step in range(len(_FACTORS) + 2):

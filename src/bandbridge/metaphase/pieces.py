@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.dataset.cutout import Cutout
 from bandbridge.metaphase.lifted import WIDTH, Said
 
@@ -159,8 +161,9 @@ def _judged(piece: Piece, said: Said, strength: float, edge: tuple[int, int]) ->
 def with_cells(pieces: list[Piece]) -> tuple[list[Piece], list[list[int]]]:
     """Return the pieces, those far from any cell as :data:`APART`, and the cells: places of their chromosomes.
 
-    A cell is :data:`FEWEST` or more; of several in one field the largest comes first. Those that are too far away from
-    a cell of 25 or more and are as many themselves are another one; a few astray belong to the nearest.
+    A cell is :data:`FEWEST` or more, and no more than ``predict`` takes for one; of several in one field the largest
+    comes first. Those that are too far away from a cell of 25 or more and are as many themselves are another one; a few
+    astray belong to the nearest.
     """
     places = [k for k, piece in enumerate(pieces) if piece.kind == CHROMOSOME]
     if len(places) < FEWEST:
@@ -170,8 +173,12 @@ def with_cells(pieces: list[Piece]) -> tuple[list[Piece], list[list[int]]]:
     sizes = {int(number): int((group == number).sum()) for number in np.unique(group)}
     large = sorted((number for number in sizes if sizes[number] >= _SECOND), key=lambda number: -sizes[number])
     if len(large) < 2:
-        return pieces, [places]
+        return pieces, _of_cells([places])
     homes = np.array(large)[
         np.argmin([np.linalg.norm(middles[:, None] - middles[group == n], axis=2).min(axis=1) for n in large], axis=0)
     ]
-    return pieces, [[k for k, home in zip(places, homes, strict=True) if home == number] for number in large]
+    return pieces, _of_cells([k for k, home in zip(places, homes, strict=True) if home == number] for number in large)
+
+
+def _of_cells(groups: Iterable[list[int]]) -> list[list[int]]:
+    return [group for group in groups if len(group) <= MOST_IN_CELL]

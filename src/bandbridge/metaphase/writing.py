@@ -21,6 +21,7 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.errors import UserError, in_one_line
 from bandbridge.files import csv_text, load_json, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
@@ -121,8 +122,9 @@ def _told(name: str, cut: Cut, cells: dict[str, int], rows: list[dict[str, Any]]
     nuclei, debris = kinds.count(NUCLEUS) + cut.nuclei, kinds.count(DEBRIS)
     problem = ""
     if not cells:
-        few = len(cut.chromosomes())
-        problem = f"no cell: {few} pieces that may be chromosomes, fewer than {FEWEST}"
+        many = len(cut.chromosomes())
+        than = f"fewer than {FEWEST}" if many < FEWEST else f"more than the {MOST_IN_CELL} of one cell"
+        problem = f"no cell: {many} pieces that may be chromosomes, {than}"
         problem += f"; {nuclei} nuclei" if nuclei else ""
     return CutField(name, cells, nuclei, debris, round(cut.width, 1), cut.levelled.bright, problem, rows)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bandbridge.codes import Codes, open_codes
-from bandbridge.files import csv_lines, write_text
+from bandbridge.codes import Codes, open_codes, write_names
 from bandbridge.review.database import Store
-from bandbridge.review.keeping import private_file
 from bandbridge.review.schema import CellRecord, StoredSheet
 
 #: The key of the codes, and what each stands for: in the work folder, apart from what is exported.
@@ -25,10 +23,7 @@ def keep_names(store: Store, codes: Codes) -> None:
         coded_record(record, codes)
         for file, _ in store.images_of(record.id):
             codes.code("file", f"{_whose(record)}/{file}")
-    path = store.folder / TABLE
-    private_file(path)
-    write_text(path, csv_lines(("code", "name"), [list(pair) for pair in codes.names()]))
-    private_file(path)
+    write_names(store.folder / TABLE, codes)
 
 
 def coded_record(record: CellRecord, codes: Codes) -> CellRecord:

@@ -7,9 +7,8 @@ dataset holds chromosomes alone.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import io
-import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,16 +18,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from bandbridge.codes import open_codes, read_names, write_names
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.filenames import safe_name
 from bandbridge.files import (
     content_hash,
     csv_lines,
     file_stems,
-    load_json,
     make_folder,
     replacing,
     write_json,
@@ -49,7 +48,9 @@ from bandbridge.workers import Workers
 #: Changes when sheets are read in another way: what was done before is done again.
 _VERSION = 1
 #: What is beside the dataset.
-REVIEW, OVERVIEW, LABELS, SHEETS, KEY = "-review", "overview.html", "labels.csv", "sheets.csv", "key.json"
+REVIEW, OVERVIEW, LABELS, SHEETS = "-review", "overview.html", "labels.csv", "sheets.csv"
+#: There, too: the key of the codes, and what each stands for.
+KEY, TABLE = "codes.key", "codes.csv"
 #: Columns of the dataset besides the usual ones.
 EXTRA = ("certainty", "why", "box")
 #: From so many sheets on, processes are worth their start.
@@ -140,6 +141,7 @@ def import_karyograms(
         de_identify,
     )
     review = review_folder(destination)
+    known = review.exists()
     pages, problems = _pages(source)
     if not pages and not problems:
         raise UserError(f"{source} holds no sheet", "Sheets are .png, .bmp, .tif, .jpg and .pdf files.")
@@ -150,11 +152,13 @@ def import_karyograms(
     records = _without_twins(list(track(_done(jobs), len(jobs), "reading sheets")), destination)
     notes = [f"{record.sheet}: {record.doubts[0]}" for record in records if record.state == "refused"] + problems
     kept = [record for record in records if record.state != "refused"]
-    _write_review(
-        review, kept, notes, f"bandbridge data import karyogram {source} {destination} --labels {review / LABELS}"
-    )
+    options = {"--stain": stain, "--layout": layout, "--karyotypes": karyotypes, "--labels": review / LABELS}
+    command = ["bandbridge", "data", "import", "karyogram", str(source), str(destination)]
+    command += [word for name, value in options.items() if value for word in (name, str(value))]
+    _write_review(review, kept, notes, shlex.join([*command, *(["--de-identify"] if de_identify else [])]))
     if not kept:
-        shutil.rmtree(destination, ignore_errors=True)
+        for made in (destination, *([] if known else [review])):
+            shutil.rmtree(made, ignore_errors=True)
         raise ManyErrors(f"{source}: no file is a karyogram sheet that can be read:", notes, "Give pictures of sheets.")
     _write_dataset(destination, kept, stain, origin["source"])
     return ImportedSheets(destination, review, tuple(kept), tuple(notes))
@@ -165,7 +169,7 @@ def _pages(source: Path) -> tuple[list[Page], list[str]]:
     problems = []
     for one in read_pages(source):
         if isinstance(one, UserError):
-            problems.append(" ".join([one.message, one.remedy]).strip())
+            problems.append(in_one_line(one.message, one.remedy))
         else:
             pages.append(one)
     return pages, problems
@@ -175,19 +179,17 @@ def _cells(pages: Sequence[Page], review: Path, asked: Asked) -> list[str]:
     """A name for the cell of each sheet: that of its file, or a code."""
     if not asked.de_identify:
         return list(file_stems([page.stem for page in pages], "sheet"))
-    key: dict[str, object] = {}
-    if (review / KEY).is_file():
-        key = dict(load_json(review / KEY))
-    secret = str(key.get("secret") or secrets.token_hex(32))
-    codes = []
-    for page in pages:
-        text = page.data + str(page.page).encode()
-        codes.append("cell-" + hmac.new(bytes.fromhex(secret), text, hashlib.sha256).hexdigest()[:12])
-    named = dict(key.get("sheets") or {})  # type: ignore[call-overload]
-    named |= {code: page.name for code, page in zip(codes, pages, strict=True)}
-    what = "Which sheet each code of the dataset stands for. Keep it apart from the dataset."
-    write_json(review / KEY, {"what": what, "secret": secret, "sheets": named})
-    return codes
+    if not (review / KEY).exists() and (review / TABLE).is_file():
+        raise UserError(
+            f"{review / KEY} is gone, and {review / TABLE} has codes of it",
+            "Bring the key back from a copy, or choose a new DEST.",
+        )
+    codes = open_codes(review / KEY)
+    # Of sheets that are no longer handed in, too: what was passed on before may name them.
+    for name in [*read_names(review / TABLE).values(), *(page.name for page in pages)]:
+        codes.code("cell", name)
+    write_names(review / TABLE, codes)
+    return [codes.code("cell", page.name) for page in pages]
 
 
 def _refuse_unknown_sheets(

@@ -58,7 +58,7 @@ def read_pages(source: Path) -> Iterator[Page | UserError]:
         try:
             many = _pages_of(name, data)
         except UserError as fault:
-            yield fault
+            yield fault if name in fault.message else UserError(f"{name}: {fault.message}", fault.remedy)
             continue
         for page in range(many):
             yield Page(name if many == 1 else f"{name} page {page + 1}", data, page)
