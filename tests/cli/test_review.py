@@ -71,7 +71,7 @@ class Page:
                 time.sleep(0.1)
 
     def ask(self, path: str, values: dict | None = None):
-        data = None if values is None else json.dumps(values).encode()
+        data = None if values is None else json.dumps({**values, "reader": "Anna"}).encode()
         headers = {"cookie": self.cookie, "x-bandbridge": "review"}
         with urllib.request.urlopen(urllib.request.Request(self.home + path, data, headers), timeout=30) as answer:
             return json.load(answer)
