@@ -67,6 +67,7 @@ FLOORS = (
                 "karyotype",
                 "machine",
                 "codes",
+                "templates",
             ),
             *("terminal", "progress", "seal"),
         ),

@@ -83,12 +83,8 @@ def test_the_best_snapshot_is_the_first_with_the_highest_accuracy(tmp_path):
     assert (state.best.logits.argmax(1).numpy() == truth).mean() == max(accuracies)
 
 
-@pytest.mark.parametrize(("stopped_after", "averaging"), [(1, None), (2, None), (3, None), (2, 0.9)])
-def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after, averaging):
-    """Interrupted by an exception in the epoch after a checkpoint, in both phases and at their border."""
-    task = job()
-    task = replace(task, recipe=task.recipe.model_copy(update={"averaging": averaging}))
-    _, whole, last = run(tmp_path / "whole", task)
+def run_until(folder, task, stopped_after):
+    """Train until an exception interrupts the epoch after the checkpoint of ``stopped_after``."""
 
     class Interruption(Exception):
         pass
@@ -98,8 +94,18 @@ def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after, averaging)
             raise Interruption
 
     with pytest.raises(Interruption):
-        run(tmp_path / "parts", task, report=interrupt, checkpoint_interval=0)
-    assert load_state(tmp_path / "parts" / "checkpoint.pt").epoch == stopped_after
+        run(folder, task, report=interrupt, checkpoint_interval=0)
+    assert load_state(folder / "checkpoint.pt").epoch == stopped_after
+
+
+@pytest.mark.parametrize(("stopped_after", "averaging"), [(1, None), (2, None), (3, None), (2, 0.9)])
+def test_a_resumed_training_is_bit_identical(tmp_path, stopped_after, averaging):
+    """Interrupted by an exception in the epoch after a checkpoint, in both phases and at their border."""
+    task = job()
+    task = replace(task, recipe=task.recipe.model_copy(update={"averaging": averaging}))
+    _, whole, last = run(tmp_path / "whole", task)
+
+    run_until(tmp_path / "parts", task, stopped_after)
     _, resumed, resumed_last = run(tmp_path / "parts", task)
     assert torch.equal(last.logits, resumed_last.logits)
     assert all(torch.equal(last.weights[name], resumed_last.weights[name]) for name in last.weights)

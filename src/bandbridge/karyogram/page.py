@@ -6,13 +6,13 @@ import base64
 import io
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from bandbridge.karyogram.layout import Layout, Line, percent, to_check
 from bandbridge.karyogram.sheet import CellSheet
+from bandbridge.templates import page_templates
 
 #: Pixels that the pictures of one line may take on a page; the rest of its width is gaps.
 _PICTURES_WIDTH, _LARGEST_ZOOM = 700.0, 1.6
@@ -20,13 +20,7 @@ _PICTURES_WIDTH, _LARGEST_ZOOM = 700.0, 1.6
 
 def render(sheet: CellSheet, layout: Layout, summary: str, disclaimer: str, unsure_pose: float) -> str:
     """Return the page. Every text that comes from outside is escaped; the page runs no script but its own."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.karyogram"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.karyogram")
     zoom = _zoom(layout)
     environment.filters |= {"picture": inline_png, "percent": percent}
     return environment.get_template("karyogram.html.j2").render(

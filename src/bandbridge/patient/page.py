@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -15,6 +14,7 @@ from bandbridge.dataset.findings import counted
 from bandbridge.karyotype import CLASSES
 from bandbridge.patient.findings import SAID
 from bandbridge.patient.verdict import COPIES, PatientVerdict
+from bandbridge.templates import page_templates
 
 DISCLAIMER = "Research use only: this is no diagnosis."
 
@@ -27,13 +27,7 @@ def render(
     cells: the row of each cell in cells.csv. links: where the karyogram of a cell lies, none where it was not drawn.
     rates: how often the counts are right, a sentence.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.patient"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.patient")
     environment.filters |= {"percent": _percent, "number": _number, "counted": counted}
     css = Path(__file__).with_name("templates").joinpath("patients.css").read_text(encoding="utf-8")
     return environment.get_template("patients.html.j2").render(

@@ -7,7 +7,6 @@ from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup, escape
 
 from bandbridge.explain.gradcam import NO_EVIDENCE
@@ -21,17 +20,12 @@ from bandbridge.report.inline import inline_image, inline_svg
 from bandbridge.report.rendering import DAGGER, Row, Table, column_groups, write_table
 from bandbridge.report.sections.blocks import CaseGroup, Listing, Missing
 from bandbridge.report.tables.cautions import write_cautions
+from bandbridge.templates import page_templates
 
 
 def render(content: Content) -> str:
     """Return the whole page. The same content gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.report")
     environment.filters |= {
         "kind": _kind,
         "svg": lambda figure: Markup(inline_svg(figure)),

@@ -6,9 +6,10 @@ import os
 import shutil
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from bandbridge.codes import Codes
 from bandbridge.dataset.cards import write_cards
@@ -25,6 +26,9 @@ CORRECTIONS = "corrections.csv"
 EXPORTS = "exports"
 _CORRECTION_COLUMNS = ("file_name", "cell", "file", "predicted", "suggested", "placed", "by", "flagged", "model")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+_T = TypeVar("_T")
 
 
 class Export(NamedTuple):
@@ -51,13 +55,26 @@ def export_accepted(store: Store, codes: Codes | None = None) -> Export:
     sheets = [store.sheet(one.id) for one in store.cells() if one.accepted and one.state == "ready"]
     if not sheets:
         raise UserError("no cell is accepted yet", "Check a cell and accept it with the key a, then export.")
+    name, (images, told) = new_export(store, lambda place: _write(store, sheets, place, codes))
+    home = store.folder / EXPORTS
+    return Export(name, home / name, home / f"{name}.zip", len(sheets), images, told - images)
+
+
+def new_export(store: Store, write: Callable[[Path], _T]) -> tuple[str, _T]:
+    """Have ``write`` fill a new folder below ``exports``, for the owner alone, and zip it; return its name and answer.
+
+    Raises :class:`~bandbridge.review.keeping.NotKeptError`, with nothing left behind, when the disk does not take it.
+    """
     home = store.folder / EXPORTS
     name = free_name(home)
-    folder, archive = home / name, home / f"{name}.zip"
+    folder = home / name
     try:
         private_folder(home)
-        images, told = _write(store, sheets, folder, codes)
-        with replacing(archive) as temporary:
+        with replacing_folder(folder) as place:  # so that none is left that was cut short
+            answer = write(place)
+            for path in (place, *place.rglob("*")):
+                private_folder(path) if path.is_dir() else private_file(path)
+        with replacing(home / f"{name}.zip") as temporary:
             pack(folder, private_file(temporary))
     except BaseException as fault:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +83,7 @@ def export_accepted(store: Store, codes: Codes | None = None) -> Export:
             why = fault.message if isinstance(fault, EnvironmentFault) else f"cannot write {folder}: {fault.strerror}"
             raise NotKeptError(f"nothing was exported: {why}", remedy) from fault
         raise
-    return Export(name, folder, archive, len(sheets), images, told - images)
+    return name, answer
 
 
 def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes | None) -> tuple[int, int]:
@@ -76,17 +93,14 @@ def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes |
     if codes is not None:
         sheets = [coded(one, codes) for one in sheets]
         names = [one.record.name for one in sheets]
-    with replacing_folder(folder) as place:  # so that none is left that was cut short
-        for stored, cell in zip(sheets, names, strict=True):
-            new_rows, new_told = _write_cell(store, stored, cell, place)
-            rows += new_rows
-            told += new_told
-        write_text(place / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
-        table = csv_lines(COLUMNS, rows)
-        write_cards(place, "Reviewed cells", COLUMNS, rows, table)
-        write_text(place / METADATA, table)
-        for path in (place, *place.rglob("*")):
-            private_folder(path) if path.is_dir() else private_file(path)
+    for stored, cell in zip(sheets, names, strict=True):
+        new_rows, new_told = _write_cell(store, stored, cell, folder)
+        rows += new_rows
+        told += new_told
+    write_text(folder / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
+    table = csv_lines(COLUMNS, rows)
+    write_cards(folder, "Reviewed cells", COLUMNS, rows, table)
+    write_text(folder / METADATA, table)
     return len(rows), len(told)
 
 

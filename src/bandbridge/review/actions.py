@@ -18,7 +18,7 @@ from bandbridge import __version__
 from bandbridge.dataset.archive import Bounds
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.karyogram.sheet import Chromosome, Pose
-from bandbridge.review.coded import codes_of, keep_names
+from bandbridge.review.coded import coding
 from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
 from bandbridge.review.log import Reader, Role
@@ -104,7 +104,7 @@ def show(review: Review, cell: int) -> dict[str, Any]:
 
 def _patient(review: Review, record: CellRecord) -> dict[str, Any]:
     """Return how far the cells of a cell's patient are, and who signed them."""
-    cells = [one for one in review.store.cells() if record.patient and one.patient == record.patient]
+    cells = review.store.cells(record.patient) if record.patient else []
     signed = review.store.signatures(record.patient) if record.patient else []
     names = ("reader", "role", "at", "stands")
     return {
@@ -168,11 +168,9 @@ def _sign(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
 
 def _write_page(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
     """Write the page of this cell's patient."""
-    store = review.store
-    codes = codes_of(store) if values.get("coded") is True else None
-    folder = export_patient(store, read_sheet(review, cell).record.patient, codes)
-    if codes is not None:
-        keep_names(store, codes)
+    patient = read_sheet(review, cell).record.patient
+    with coding(review.store, values.get("coded") is True) as codes:
+        folder = export_patient(review.store, patient, codes)
     return {"folder": str(folder), "address": f"/exports/{folder.name}.zip"}
 
 

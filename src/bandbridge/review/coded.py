@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from bandbridge.codes import Codes, open_codes, write_names
@@ -26,10 +28,19 @@ def keep_names(store: Store, codes: Codes) -> None:
     write_names(store.folder / TABLE, codes)
 
 
+@contextmanager
+def coding(store: Store, wanted: bool) -> Iterator[Codes | None]:
+    """Give an export its codes, None where they are not ``wanted``; what they stand for is kept once it is written."""
+    codes = codes_of(store) if wanted else None
+    yield codes
+    if codes is not None:
+        keep_names(store, codes)
+
+
 def coded_record(record: CellRecord, codes: Codes) -> CellRecord:
     """Return ``record`` with codes for its own name and its patient's."""
     patient = codes.code("patient", record.patient)
-    return replace(record, name=codes.code("cell", f"{_whose(record)}"), patient=patient)
+    return replace(record, name=codes.code("cell", _whose(record)), patient=patient)
 
 
 def coded(stored: StoredSheet, codes: Codes) -> StoredSheet:

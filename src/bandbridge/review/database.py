@@ -194,10 +194,11 @@ class Store:
     ) -> None:
         add_entry(self._database, by, kind, content, cell, chromosome, at)
 
-    def cells(self) -> list[CellRecord]:
-        """Return every cell that was not removed, in the order they came."""
+    def cells(self, patient: str | None = None) -> list[CellRecord]:
+        """Return every cell that was not removed, in the order they came, or those of one patient."""
+        condition = "removed = 0 AND patient = coalesce(?, patient)"
         with self._reading():
-            return [read_record(row) for row in self._rows(CELLS.format(condition="removed = 0"))]
+            return [read_record(row) for row in self._rows(CELLS.format(condition=condition), patient)]
 
     def cell(self, cell: int) -> CellRecord:
         """Return one cell; KeyError when there is none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -89,9 +89,9 @@ def _hash(entry: Entry, before: str) -> str:
     return content_hash([before, entry.id, entry.at, *who, *what])
 
 
-def entries(database: sqlite3.Connection) -> Iterator[Entry]:
-    """Yield every entry in order."""
-    for row in database.execute("SELECT * FROM log ORDER BY id"):
+def entries(database: sqlite3.Connection, kind: str | None = None) -> Iterator[Entry]:
+    """Yield every entry in order, or those of one ``kind``."""
+    for row in database.execute("SELECT * FROM log WHERE kind = coalesce(?, kind) ORDER BY id", (kind,)):
         by = Reader(row["reader"], row["role"])
         where = (row["cell"], row["chromosome"])
         yield Entry(row["id"], row["at"], by, *where, row["kind"], json.loads(row["content"]), row["hash"])
@@ -106,6 +106,7 @@ def head(database: sqlite3.Connection) -> str:
 def find_fault(database: sqlite3.Connection) -> str:
     """Return in words what is wrong first with the log, or with what does not stand as it says; "" for nothing."""
     before, number = "", 0
+    told = []
     try:
         for number, entry in enumerate(entries(database), start=1):
             if entry.id != number:
@@ -113,13 +114,14 @@ def find_fault(database: sqlite3.Connection) -> str:
             if _hash(entry, before) != entry.hash:
                 return f"entry {number} of its log was altered, or one before it was put in or taken out"
             before = entry.hash
+            told.append(entry)
     except (ValueError, TypeError):  # what is no JSON, or not what is ever written
         return f"entry {number + 1} of its log was altered"
-    return _find_difference(database)
+    return _find_difference(database, told)
 
 
-def _find_difference(database: sqlite3.Connection) -> str:
-    cells, chromosomes = _as_told(database)
+def _find_difference(database: sqlite3.Connection, log: Iterable[Entry]) -> str:
+    cells, chromosomes = _as_told(log)
     for row in database.execute(f"SELECT id, name, {', '.join(_CELL)} FROM cells"):
         if any(row[name] != value for name, value in cells[row["id"]].items()):
             return f"cell {row['name']} does not stand as its log says"
@@ -131,11 +133,11 @@ def _find_difference(database: sqlite3.Connection) -> str:
     return ""
 
 
-def _as_told(database: sqlite3.Connection) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+def _as_told(log: Iterable[Entry]) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
     """Follow the log: what each cell and each chromosome came to, as far as it tells."""
     cells: dict[int, dict[str, Any]] = defaultdict(dict)
     chromosomes: dict[int, dict[str, Any]] = defaultdict(dict)
-    for entry in entries(database):
+    for entry in log:
         for column in ("placed", "image"):
             for number, value in entry.content.get(column, {}).items():
                 chromosomes[int(number)][column] = value

@@ -6,34 +6,32 @@ Written as HTML that needs nothing else, as a PDF, and as tables of the changes 
 from __future__ import annotations
 
 import io
-import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from bandbridge import __version__
 from bandbridge.codes import Codes
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
+from bandbridge.errors import UserError
+from bandbridge.files import csv_lines, write_text
 from bandbridge.karyogram.drawing import DISCLAIMER, draw_karyogram
 from bandbridge.karyogram.page import inline_image
 from bandbridge.karyotype import CLASSES
 from bandbridge.patient.cells import CountedCell
 from bandbridge.patient.verdict import judge
-from bandbridge.review.accepted import EXPORTS, free_name, pack
+from bandbridge.review.accepted import EXPORTS, new_export
 from bandbridge.review.coded import coded, coded_record
 from bandbridge.review.database import Store
-from bandbridge.review.keeping import NotKeptError, private_file, private_folder
 from bandbridge.review.log import Entry, now
 from bandbridge.review.schema import CellRecord, StoredSheet
 from bandbridge.review.session import recount
 from bandbridge.review.signing import SIGN, Signature
+from bandbridge.templates import page_templates
 
 _WIDTH = 1400
 _LINES, _LINE_SIGNS = 62, 96
@@ -103,27 +101,13 @@ def export_patient(store: Store, patient: str, codes: Codes | None = None) -> Pa
     nothing left behind, where the disk does not take it.
     """
     page = page_of(store, patient, codes)
-    home = store.folder / EXPORTS
-    name = free_name(home)
-    try:
-        private_folder(home)
-        with replacing_folder(home / name) as place:
-            _write(page, place)
-            for path in (place, *place.rglob("*")):
-                private_folder(path) if path.is_dir() else private_file(path)
-        with replacing(home / f"{name}.zip") as temporary:
-            pack(home / name, private_file(temporary))
-    except (OSError, EnvironmentFault) as fault:
-        shutil.rmtree(home / name, ignore_errors=True)
-        why = fault.message if isinstance(fault, EnvironmentFault) else f"cannot write {home / name}: {fault.strerror}"
-        remedy = "Make room or check the disk, then export again; every correction is kept."
-        raise NotKeptError(f"nothing was exported: {why}", remedy) from fault
-    return home / name
+    name, _ = new_export(store, lambda place: _write(page, place))
+    return store.folder / EXPORTS / name
 
 
 def page_of(store: Store, patient: str, codes: Codes | None = None) -> PatientPage:
     """Return what the page of ``patient`` says; raises :class:`UserError` for a patient without cells."""
-    records = [one for one in store.cells() if patient and one.patient == patient]
+    records = store.cells(patient) if patient else []
     if not records:
         raise UserError(
             f"there is no cell of patient {patient}" if patient else "the cell has no patient",
@@ -250,13 +234,7 @@ def _time(at: str) -> str:
 
 
 def _write(page: PatientPage, folder: Path) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.review"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.review")
     environment.filters["picture"] = inline_image
     write_text(folder / "patient.html", environment.get_template("patient.html.j2").render(page=page))
     (folder / "patient.pdf").write_bytes(_paper(page))

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from bandbridge import __version__
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError
@@ -18,6 +16,7 @@ from bandbridge.karyogram.drawing import DISCLAIMER
 from bandbridge.karyotype import order_classes
 from bandbridge.review.database import DATABASE, Store
 from bandbridge.review.reader_study import FEWEST, PAUSE_S, Measured, ReadCell, difference, mean, read_cells, share
+from bandbridge.templates import page_templates
 
 _ARMS = ("with", "without")
 _COLUMNS = ("reader", "cell", "proposals", "seconds", "chromosomes", "moves", "elsewhere_than_proposed", "untouched")
@@ -46,13 +45,7 @@ def write_reader_study(folders: Sequence[Path], out: Path) -> list[str]:
         )
     rows, classes = _measures(cells), _classes(cells)
     readers = sorted({one.reader for one in cells})
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.review"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.review")
     counts = Counter(one.arm for one in cells)
     page = environment.get_template("readers.html.j2").render(
         rows=rows,

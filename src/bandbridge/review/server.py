@@ -21,7 +21,7 @@ from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import Pose
 from bandbridge.review.accepted import EXPORTS, Export, export_accepted
 from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, reader_name, show
-from bandbridge.review.coded import codes_of, keep_names
+from bandbridge.review.coded import coding
 from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
@@ -229,11 +229,8 @@ async def _export(request: Request) -> Response:
 
 
 def _write_accepted(store: Store, under_codes: bool) -> Export:
-    codes = codes_of(store) if under_codes else None
-    made = export_accepted(store, codes)
-    if codes is not None:
-        keep_names(store, codes)
-    return made
+    with coding(store, under_codes) as codes:
+        return export_accepted(store, codes)
 
 
 async def _archive(request: Request) -> Response:

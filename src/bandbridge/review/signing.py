@@ -37,7 +37,7 @@ def standing(database: sqlite3.Connection, patient: str) -> str:
 
 def signatures(database: sqlite3.Connection, patient: str) -> list[Signature]:
     """Return every signature of ``patient``, in order."""
-    found = [one for one in entries(database) if one.kind == SIGN and one.content["patient"] == patient]
+    found = [one for one in entries(database, SIGN) if one.content["patient"] == patient]
     if not found:
         return []
     today = standing(database, patient)

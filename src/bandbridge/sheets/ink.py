@@ -37,6 +37,22 @@ class NoSheet(UserError):
         super().__init__(why, "Leave it out, or give a larger or cleaner picture of the sheet.")
 
 
+class Boxed:
+    """What has a place on a sheet. box: (top, left, bottom, right), working pixels."""
+
+    box: tuple[int, int, int, int]
+
+    @property
+    def x(self) -> float:
+        """Middle of its box, across."""
+        return (self.box[1] + self.box[3]) / 2
+
+    @property
+    def y(self) -> float:
+        """Middle of its box, down."""
+        return (self.box[0] + self.box[2]) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class Ink:
     """A sheet at its working size [h, w].

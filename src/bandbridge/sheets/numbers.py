@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from bandbridge.karyotype import CLASSES
-from bandbridge.sheets.ink import Ink
+from bandbridge.sheets.ink import Boxed, Ink
 
 #: What may stand under a group besides the classes.
 MARKS = ("M", "mar", "XY")
@@ -45,7 +45,7 @@ _TEXT = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Number:
+class Number(Boxed):
     """Something printed in the sheet's numbers.
 
     box: (top, left, bottom, right), working pixels. scores: for each of ``CLASSES`` and ``MARKS``, likeness, 0 to 1.
@@ -71,16 +71,6 @@ class Number:
         """How far the second best is behind."""
         first, second = sorted(self.scores.values())[-1:-3:-1]
         return first - second
-
-    @property
-    def x(self) -> float:
-        """Middle of its box, across."""
-        return (self.box[1] + self.box[3]) / 2
-
-    @property
-    def y(self) -> float:
-        """Middle of its box, down."""
-        return (self.box[0] + self.box[2]) / 2
 
 
 @dataclass(frozen=True, eq=False)

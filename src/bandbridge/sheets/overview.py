@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import jinja2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bandbridge.sheets.reading import DOUBTFUL, FAIR, SURE, Reading
 from bandbridge.sheets.records import Record
+from bandbridge.templates import page_templates
 
 #: By how sure a label is: ink of its box; on dark and on bright grounds well seen.
 _INKS = {SURE: (20, 150, 60), FAIR: (40, 110, 230), DOUBTFUL: (220, 30, 30), "by hand": (150, 60, 200)}
@@ -63,13 +63,7 @@ def render_overview(records: Sequence[Record], notes: Sequence[str], command: st
 
     notes: files that are no sheets, a sentence each. command: what takes the labels set by hand.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bandbridge.sheets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("bandbridge.sheets")
     order = sorted(records, key=lambda one: (one.state != "to check", one.sheet))
     return environment.get_template("overview.html.j2").render(
         records=order,

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from bandbridge.sheets.ink import Ink
+from bandbridge.sheets.ink import Boxed, Ink
 
 #: Of a chromosome, in widths of one: least area (squared) of a piece by itself, and how near a chip lies to its own.
 _CHIP, _NEAR = 0.22, 0.5
@@ -28,7 +28,7 @@ _ASIDE = 0.22
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class Piece(Boxed):
     """A piece of ink. box: (top, left, bottom, right), working pixels. mask: bool, of the box's size.
 
     joined: of several parts; cut: from one that touched it.
@@ -53,16 +53,6 @@ class Piece:
     def width(self) -> int:
         """Of its box."""
         return self.box[3] - self.box[1]
-
-    @property
-    def x(self) -> float:
-        """Middle of its box, across."""
-        return (self.box[1] + self.box[3]) / 2
-
-    @property
-    def y(self) -> float:
-        """Middle of its box, down."""
-        return (self.box[0] + self.box[2]) / 2
 
 
 @dataclass(frozen=True, eq=False)

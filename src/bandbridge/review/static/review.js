@@ -96,6 +96,7 @@ function tellLost(sentences) {
 
 async function refresh() {
   page.state = await ask("/api/state");
+  if (!page.who.reader) page.who.reader = page.state.reader;
   showCells();
   const { trouble } = page.state;
   if (trouble && trouble !== page.trouble) complain([trouble]);
@@ -279,8 +280,6 @@ function recallWho() {
 
 async function start() {
   recallWho();
-  const { reader } = await ask("/api/state");
-  if (!page.who.reader) page.who.reader = reader;
   await refresh();
   showWho();
   if (!page.who.reader) askWho();
