@@ -44,7 +44,8 @@ class Classified:
 
     labels: the known label of each image by name, "" where none is. refused: (name, reason). notes: what to know of how
     the images were read. patients: whose each named cell is, as far as that is known; a cell that images give to
-    several is of none. rates: how often its counts are right, None where that is not known.
+    several is of none. rates: how often its counts are right, None where that is not known, as of cells that a program
+    cut out of metaphases.
     """
 
     classes: tuple[str, ...]
@@ -100,7 +101,9 @@ def classify(
         if len(crowds) > _CROWDS_SHOWN:
             notes.append(f"... and {len(crowds) - _CROWDS_SHOWN} more such cells")
     patients = _patients(handed)
-    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, ensemble.rates)
+    # Rates are those of chromosomes that came one by one: what a program's cut joins, divides or misses is not in them.
+    rates = None if any(one.cut for one in handed) else ensemble.rates
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, rates)
 
 
 def _graded(sheet: CellSheet, keep_images: bool) -> CellSheet:
