@@ -138,6 +138,78 @@ def _changes(copies: np.ndarray) -> str:
     return "; ".join(f"{unit} {direction}" for unit, direction in sorted(shown_changes(copies)))
 
 
+def section() -> list[str]:
+    """Return the lines of the page, from what ``judge`` wrote."""
+    cells = pd.read_csv(CELLS, dtype={"case": str}, keep_default_na=False)
+    cases = pd.read_csv(CASES, dtype={"case": str}, keep_default_na=False)
+    ways = list(dict.fromkeys(cells.model))
+    rows = [_scores(cells[cells.model == way], cases[cases.model == way]) for way in ways]
+    true = _true(cells[cells.model == ways[0]])
+    named = [case for case, changes in true.items() if any(changes.values())]
+    lines = [f"| | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
+    lines += [f"| {name} | {' | '.join(row[name] for row in rows)} |" for name in rows[0]]
+    lines += ["", "The cases whose cells have a change by their boxes:", ""]
+    lines += [f"| case | cells with it, by the boxes | {' | '.join(ways)} |", "|---|---|" + "---|" * len(ways)]
+    for case in named:
+        of_case = {way: cells[(cells.model == way) & (cells.case == case)] for way in ways}
+        what = ", ".join(
+            f"{change} in {hits} of {len(of_case[ways[0]])}" for change, hits in true[case].items() if hits
+        )
+        said = [_said(of_case[way], cases[(cases.model == way) & (cases.case == case)].iloc[0]) for way in ways]
+        lines.append(f"| {case} | {what} | {' | '.join(said)} |")
+    return lines
+
+
+def _true(cells: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """The changes of each case by its boxes, and in how many of its cells."""
+    found: dict[str, dict[str, int]] = {}
+    for row in cells.itertuples():
+        changes = found.setdefault(row.case, {})
+        for change in filter(None, row.has.split("; ")):
+            changes[change] = changes.get(change, 0) + 1
+    return found
+
+
+def _said(cells: pd.DataFrame, case: Any) -> str:
+    usable = cells[cells.excluded == ""]
+    shown = "; ".join(one for one in (case.clones and f"clone: {case.clones}", case.others) if one)
+    return f"{len(usable)} of {len(cells)} usable{f': {shown}' if shown else ''}"
+
+
+def _scores(cells: pd.DataFrame, cases: pd.DataFrame) -> dict[str, str]:
+    boxes, cut = cells.boxes.sum(), cells.cut.sum()
+    usable = cells[cells.excluded == ""]
+    right = [
+        set(filter(None, row.shows.split("; "))) == set(filter(None, row.has.split("; ")))
+        for row in usable.itertuples()
+    ]
+    true = _true(cells)
+    false = hits = 0
+    for row in cases.itertuples():
+        for one in filter(None, row.clones.split("; ")):
+            name = _as_change(one.rpartition(" in ")[0])
+            false, hits = false + (not true[row.case].get(name)), hits + bool(true[row.case].get(name))
+    return {
+        "chromosomes cut right": f"{cut / boxes:.1%} of {boxes:,}",
+        "of those, placed right": f"{cells.placed.sum() / cut:.1%}",
+        "of those, right by themselves": f"{cells.alone.sum() / cut:.1%}",
+        "cut and placed right": f"{cells.placed.sum() / boxes:.1%}",
+        "cells that can be counted": f"{len(usable)} of {len(cells)}",
+        "of those, with the changes that they have and no others": f"{sum(right)} of {len(usable)}",
+        "cases with a cell that can be counted": f"{usable.case.nunique()} of {cells.case.nunique()}",
+        "clones said that a cell of the case has": str(hits),
+        "clones said that none has": str(false),
+    }
+
+
+def _as_change(name: str) -> str:
+    """A finding's name as a change of the boxes: "21 gained" as "21 gain", a constitution as one of the sex."""
+    for ending, way in ((" gained", "gain"), (" lost", "loss")):
+        if name.endswith(ending):
+            return f"{name.removesuffix(ending)} {way}"
+    return f"sex {'loss' if len(name) < 2 else 'gain'}"
+
+
 def main() -> None:
     """Label or judge."""
     parser = argparse.ArgumentParser(description="From metaphases to what is said of patients.")
