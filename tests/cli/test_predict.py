@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pypdfium2
 import pytest
 import tifffile
 from PIL import Image
@@ -293,3 +294,14 @@ def test_all_cells_may_be_of_one_patient_by_name(bandbridge, example_home, tmp_p
     for wrong, said in ((("--patient", " "), "no name"), (("--patient", "P", "--patient-table", "x"), "Give one of")):
         refused = bandbridge(*given, *wrong)
         assert refused.code == 2 and said in refused.err
+
+
+def test_what_a_model_of_drawn_cells_sorted_says_so_wherever_it_goes(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    said = "Sorted by a model that has seen drawn chromosomes alone."
+    assert bandbridge("predict", "box:Q", "new-cells", "--out", tmp_path, "--karyograms").code == 0
+    assert pd.read_csv(tmp_path / "cells.csv", keep_default_na=False)["remark"].tolist() == [said] * 2
+    for page in (tmp_path / "karyograms").glob("*.html"):
+        assert f"<b>Research use only. Not a medical device. {said}</b>" in page.read_text(encoding="utf-8")
+        paper = pypdfium2.PdfDocument(page.with_suffix(".pdf").read_bytes())
+        assert said in paper[0].get_textpage().get_text_bounded()

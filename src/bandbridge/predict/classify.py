@@ -87,7 +87,7 @@ def classify(
                     ensemble, named, flips=flips, keep_images=keep_images or grades, cells=cells, prepared=prepared
                 )
                 found += zip(kept, judged, strict=True)
-    given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
+    given = (CellSheet(cell, ensemble.classes, members, remark=ensemble.remark) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
     if grades:
         sheets = [_graded(sheet, keep_images) for sheet in track(sheets, len(sheets), "grading cells")]
@@ -312,7 +312,7 @@ def cell_table(result: Classified) -> pd.DataFrame:
 
     touching, sharpness, length_of_1, bands and level are those of :class:`bandbridge.karyogram.grade.CellGrade`, empty
     where the cell was not graded; rank is its place by them among the cells of its patient, or among all where none is
-    known; offered is "karyotype" for the first two of them, and "count".
+    known; offered is "karyotype" for the first two of them, and "count". remark: what has to be known of the model.
     """
     rows, offers = [], _ranks(result)
     for sheet in result.sheets:
@@ -330,10 +330,11 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "unknown": sheet.unknown,
                 "scale_error": round(100 * sheet.chromosomes[0].scale_error, 1),
                 **_grade_row(sheet, offers.get(sheet.name)),
+                "remark": sheet.remark,
             }
         )
     names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown", "scale_error"]
-    return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS])
+    return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS, "remark"])
 
 
 def _grade_row(sheet: CellSheet, rank: int | None) -> dict[str, Any]:
