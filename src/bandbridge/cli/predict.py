@@ -10,7 +10,7 @@ import typer
 from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
-from bandbridge.cli.outputs import given_folder, require_apart
+from bandbridge.cli.outputs import codes_apart, given_folder, require_apart
 from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
 from bandbridge.files import unguard_formula
 from bandbridge.progress import note
@@ -121,7 +121,7 @@ def predict(
     require_apart(out, places)
     refuse_as_images(places[-1])
     *models, images = places
-    kept = _apart(out, de_identify, codes)
+    kept = codes_apart(out, de_identify, codes)
     cut = cut_first(images, kept or out, metaphases, show_steps)
     images = images if cut is None else cut.images
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
@@ -164,21 +164,6 @@ def predict(
         raise ManyErrors("images that could not be read:", lines, others)
     if cut is not None:
         refuse_without_cell(cut)
-
-
-def _apart(out: Path, de_identify: bool, codes: Path | None) -> Path | None:
-    """Return the folder that keeps what the results in ``out`` must not tell, None where names stay as they are.
-
-    Raises :class:`UserError` for a folder within ``out``, and for one that is named and not used.
-    """
-    if not de_identify:
-        if codes is not None:
-            raise UserError("--codes is the folder of a key, and no codes are asked for", "Give --de-identify, too.")
-        return None
-    kept = codes or out.absolute().with_name(out.absolute().name + "-codes")
-    if kept.absolute().is_relative_to(out.absolute()):
-        raise UserError(f"{kept} would be passed on with {out}", "Name a folder apart from it for --codes.")
-    return kept
 
 
 def _of_patients(handed: Sequence[Handed], table: Path | None, patient: str | None, cells: bool) -> list[Handed]:
