@@ -27,13 +27,13 @@ def layers_of(cut: Cut, places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray
     return first, second
 
 
-def crop_of(gray: np.ndarray, cut: Cut, piece: Piece, others: np.ndarray) -> np.ndarray:
+def crop_of(gray: np.ndarray, width: float, piece: Piece, others: np.ndarray) -> np.ndarray:
     """Return the crop of ``piece`` from ``gray`` [H, W], of the same type.
 
-    others: bool [H, W], where other pieces are. Its own pixels and their soft rim are as they were; all else has the
-    gray value of the ground around it.
+    width: of a chromosome, pixels. others: bool [H, W], where other pieces are. Its own pixels and their soft rim are
+    as they were; all else has the gray value of the ground around it.
     """
-    margin, soft = max(2, round(_MARGIN * cut.width)), max(1, round(_SOFT * cut.width))
+    margin, soft = max(2, round(_MARGIN * width)), max(1, round(_SOFT * width))
     wide = 3 * margin
     rows, columns = piece.box
     outer = np.s_[max(0, rows.start - wide) : rows.stop + wide, max(0, columns.start - wide) : columns.stop + wide]

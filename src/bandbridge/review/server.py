@@ -27,6 +27,7 @@ from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
 from bandbridge.review.keeping import NotKeptError
 from bandbridge.review.log import Reader
+from bandbridge.review.metaphase import field_picture
 from bandbridge.review.picture import close_up, encode_png, tile
 from bandbridge.review.schema import StaleError
 from bandbridge.review.uploads import Upload, take_in
@@ -34,6 +35,8 @@ from bandbridge.review.uploads import Upload, take_in
 _STATIC = {
     "review.css": "text/css; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
+    "metaphase.css": "text/css; charset=utf-8",
+    "metaphase.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 #: No more digits than the database's numbers have.
@@ -60,6 +63,7 @@ def make_app(review: Review, door: Door) -> Starlette:
         Route("/api/cells", _add_cells, methods=["POST"]),
         Route("/api/cells/{cell}", _show),
         Route("/api/cells/{cell}/{action}", _act, methods=["POST"]),
+        Route("/api/fields/{cell}/{picture}.png", _field),
         Route("/api/chromosomes/{cell}/{chromosome}/{label}.png", _cam),
         Route("/api/export", _export, methods=["POST"]),
     ]
@@ -155,6 +159,16 @@ def _picture(store: Store, image: str, kind: str, pose: Pose) -> bytes:
     if kind == "tile":
         return encode_png(tile(pixels, pose))
     return encode_png(close_up(pixels, pose))
+
+
+async def _field(request: Request) -> Response:
+    """The part of its metaphase that shows a cell."""
+    cell, store = _number(request, "cell"), _review(request).store
+    field = await run_in_threadpool(store.field, cell)
+    if field is None or field.picture != request.path_params["picture"]:
+        raise absent("metaphase")
+    data = await run_in_threadpool(field_picture, store, field)
+    return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=31536000, immutable"})
 
 
 async def _cam(request: Request) -> Response:
