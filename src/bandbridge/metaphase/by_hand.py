@@ -6,7 +6,7 @@ Points are (x, y) in pixels of the field, each pixel being one square: the middl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,14 +15,15 @@ from scipy.spatial import ConvexHull, QhullError
 
 from bandbridge.errors import UserError
 from bandbridge.metaphase.field import shrunk_by
-from bandbridge.metaphase.ground import BlankField, level
+from bandbridge.metaphase.ground import BlankField, level, otsu
 from bandbridge.metaphase.lifted import resized
 from bandbridge.metaphase.pieces import Piece
 
 #: Pixels of the longer side at which the ground of a field is looked for.
 _SIDE = 1100
-#: Part of the threshold above which a pale band is still of a chromosome.
-_PALE = 0.7
+#: Parts of the threshold above which a pale band is still of a chromosome, and a pale chromosome one; and how much
+#: more than the noise of the ground anything is.
+_PALE, _PALEST, _NOISE = 0.7, 0.25, 3.0
 #: The smallest piece, in squared widths and in pixels.
 _SMALLEST, _FEWEST_PIXELS = 0.15, 6
 #: How far a line that ends inside a chromosome is drawn on, in widths.
@@ -32,16 +33,34 @@ _NEAR, _REACH = 0.6, 25.0
 #: A part counts that is at least this share of the largest.
 _PART = 0.2
 _BOTH = np.ones((3, 3), bool)
+_NOTHING = "nothing is missed there: nothing stands out from the ground that is not a chromosome's already"
 
 
-def above_ground(gray: np.ndarray) -> np.ndarray:
-    """Return where ``gray`` [H, W] stands out from its ground, bool [H, W]; nowhere on a blank field."""
-    try:
-        found = level(shrunk_by(gray, max(1, round(max(gray.shape) / _SIDE))))
-    except BlankField:
-        return np.zeros(gray.shape, bool)
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How far a field stands out from its ground: contrast float32 [H, W], the threshold of strong stain, the lowest
+    that is no noise. Of what is paler than the strongly stained, the half of its own contrast bounds it.
+    """
+
+    contrast: np.ndarray
+    threshold: float
+    lowest: float
+
+    def bound(self, found: float) -> float:
+        """Return ``found``, a bound in contrast, within what can be one."""
+        return float(np.clip(found, self.lowest, max(self.lowest, self.threshold)))
+
+
+def standing_out(gray: np.ndarray) -> Standing:
+    """Return how far ``gray`` [H, W] stands out from its ground; nowhere on a blank field."""
     shape = (gray.shape[0], gray.shape[1])
-    return resized(found.contrast, shape) > _PALE * found.threshold
+    try:
+        found = level(shrunk_by(gray, max(1, round(max(shape) / _SIDE))))
+    except BlankField:
+        return Standing(np.zeros(shape, np.float32), 1.0, 1.0)
+    threshold = _PALE * found.threshold
+    lowest = min(threshold, max(_PALEST * found.threshold, _NOISE * found.floor))
+    return Standing(resized(found.contrast, shape), threshold, lowest)
 
 
 def piece_of(where: np.ndarray) -> Piece:
@@ -148,61 +167,56 @@ def _moved(piece: Piece, down: int, over: int) -> Piece:
     return replace(piece, top=piece.top + down, left=piece.left + over)
 
 
-def take_inside(above: np.ndarray, owned: np.ndarray, outline: np.ndarray, width: float) -> Piece:
+def take_inside(standing: Standing, owned: np.ndarray, outline: np.ndarray, width: float) -> Piece:
     """Return what stands out from the ground inside ``outline``, float [N, 2], and is nobody's.
 
-    above, owned: bool [H, W], what stands out, and what is another chromosome's. Where the missed one lies across
-    another, what they share is of both. Raises :class:`UserError` where nothing is missed there.
+    owned: bool [H, W], what is another chromosome's. Where the missed one lies across another, what they share is of
+    both. Raises :class:`UserError` where nothing is missed there.
     """
     left, top = np.maximum(0, np.floor(outline.min(axis=0))).astype(int).tolist()
     right, bottom = np.ceil(outline.max(axis=0)).astype(int).tolist()
-    above, owned = (each[top : bottom + 1, left : right + 1] for each in (above, owned))
-    canvas = Image.new("1", above.shape[::-1])
+    contrast, owned = (each[top : bottom + 1, left : right + 1] for each in (standing.contrast, owned))
+    canvas = Image.new("1", contrast.shape[::-1])
     # A pixel is inside whose middle is.
     points = [tuple(point) for point in (outline - (left + 0.5, top + 0.5)).tolist()]
     ImageDraw.Draw(canvas).polygon(points, fill=1)
     inside = np.asarray(canvas)
-    free = _filled(above & inside & ~owned) & inside & ~owned
+    values = contrast[inside & ~owned]
+    above = contrast > standing.bound(otsu(values) if values.size else np.inf)
+    free = ndimage.binary_fill_holes(above & inside & ~owned) & inside & ~owned
     labels, count = ndimage.label(free, _BOTH)
     sizes = np.bincount(labels.ravel(), minlength=2)
     sizes[0] = 0
     if not count or sizes.max() < max(_FEWEST_PIXELS, _SMALLEST * width**2):
-        raise UserError(
-            "nothing is missed there: nothing stands out from the ground that is not a chromosome's already",
-            "Draw around all of it, or erase first what lies over it.",
-        )
+        raise UserError(_NOTHING, "Draw around all of it, or erase first what lies over it.")
     kept = np.isin(labels, np.flatnonzero(sizes >= max(1.0, _PART * sizes.max())))
     if ndimage.label(kept, _BOTH)[1] > 1:
         kept |= _between(kept) & above & inside & owned
     return _moved(piece_of(kept), top, left)
 
 
-def take_at(above: np.ndarray, owned: np.ndarray, at: np.ndarray, width: float) -> Piece:
+def take_at(standing: Standing, owned: np.ndarray, at: np.ndarray, width: float) -> Piece:
     """Return the piece at the point ``at``, float [2], that stands out from the ground and is nobody's.
 
-    Raises :class:`UserError` where there is none.
+    owned: as in :func:`take_inside`. Raises :class:`UserError` where there is none.
     """
-    reach = round(_REACH * width)
+    reach, near = round(_REACH * width), max(1, round(_NEAR * width))
     row, column = int(np.floor(at[1])), int(np.floor(at[0]))
     box = np.s_[max(0, row - reach) : row + reach, max(0, column - reach) : column + reach]
-    free = _filled(above[box] & ~owned[box]) & ~owned[box]
-    labels, _ = ndimage.label(free)
-    rows, columns = np.ogrid[: free.shape[0], : free.shape[1]]
+    contrast, owned = standing.contrast[box], owned[box]
+    rows, columns = np.ogrid[: contrast.shape[0], : contrast.shape[1]]
     away = np.hypot(rows - (row - box[0].start), columns - (column - box[1].start))
-    near = np.where(free, away, np.inf)
-    first = np.unravel_index(np.argmin(near), near.shape)
+    around = contrast[(away <= near) & ~owned]
+    # Half of what is at the click, its noise left out.
+    bound = standing.bound(float(np.quantile(around, 0.8)) / 2 if around.size else np.inf)
+    free = ndimage.binary_fill_holes((contrast > bound) & ~owned) & ~owned
+    labels, _ = ndimage.label(free)
+    far = np.where(free, away, np.inf)
+    first = np.unravel_index(np.argmin(far), far.shape)
     found = labels == labels[first]
-    if near[first] > _NEAR * width or found.sum() < max(_FEWEST_PIXELS, _SMALLEST * width**2):
-        raise UserError(
-            "nothing is missed there: nothing stands out from the ground that is not a chromosome's already",
-            "Click into it, or draw around it.",
-        )
+    if far[first] > near or found.sum() < max(_FEWEST_PIXELS, _SMALLEST * width**2):
+        raise UserError(_NOTHING, "Click into it, or draw around it.")
     return _moved(piece_of(found), box[0].start, box[1].start)
-
-
-def _filled(where: np.ndarray) -> np.ndarray:
-    filled: np.ndarray = ndimage.binary_fill_holes(where)
-    return filled
 
 
 def _between(parts: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from bandbridge.metaphase.pieces import Piece
 from bandbridge.review.database import Store
 from bandbridge.review.field import StoredField
 from bandbridge.review.intake import MAX_SIDE
-from bandbridge.review.metaphase import read_above, read_gray
+from bandbridge.review.metaphase import read_standing, read_gray
 from bandbridge.review.pieces import Made, Reshaping
 from bandbridge.review.schema import StoredSheet
 from bandbridge.review.worker import Worker
@@ -89,13 +89,13 @@ def _erase(_: Store, field: StoredField, values: dict[str, Any]) -> _Change:
 
 
 def _take(store: Store, field: StoredField, values: dict[str, Any]) -> _Change:
-    above = read_above(store, field.picture)
+    standing = read_standing(store, field.picture)
     owned = _covered(field)
     if values.get("outline") is not None:
         outline = _points(values["outline"], field, least=3)
-        return [], [take_inside(above, owned, outline, field.width)], {"outline": outline.tolist()}
+        return [], [take_inside(standing, owned, outline, field.width)], {"outline": outline.tolist()}
     (at,) = _points([values.get("at")], field, least=1)
-    return [], [take_at(above, owned, at, field.width)], {"at": at.tolist()}
+    return [], [take_at(standing, owned, at, field.width)], {"at": at.tolist()}
 
 
 _TOOLS: dict[str, Callable[[Store, StoredField, dict[str, Any]], _Change]] = {

@@ -27,7 +27,7 @@ import numpy as np
 from bandbridge.errors import EnvironmentFault
 from bandbridge.files import content_hash
 from bandbridge.karyogram.sheet import CellSheet
-from bandbridge.review.field import StoredField, has_field, keep_field, stored_field
+from bandbridge.review.field import StoredField, has_field, keep_field, pictures_of, stored_field
 from bandbridge.review.keeping import BACKUP_EVERY_S, DATABASE, back_up, open_database, working_fault
 from bandbridge.review.log import NOBODY, Entry, Reader, add_entry, entries, head, now
 from bandbridge.review.pictures import Pictures
@@ -224,6 +224,11 @@ class Store:
         """Return the metaphase of a cell, its chromosomes as they stand; None where it was not cut from one."""
         with self._reading():
             return stored_field(self._database, cell)
+
+    def fields(self) -> dict[int, str]:
+        """Return the hash of the field's picture of each cell that has one."""
+        with self._reading():
+            return pictures_of(self._database)
 
     def files_of(self, cell: int) -> Sequence[str]:
         """Return the name of every image that a cell ever had, those that are gone too."""

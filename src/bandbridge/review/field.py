@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from bandbridge.errors import UserError
 from bandbridge.files import content_hash, load_json
 from bandbridge.metaphase.intake import read_field
+from bandbridge.metaphase.maps import pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
 from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, PIECES, is_cut
 
@@ -125,23 +125,6 @@ def _read_map(path: Path) -> np.ndarray:
         raise UserError(f"cannot read {path}: {fault.strerror or fault}") from fault
 
 
-def pieces_of_maps(first: np.ndarray, second: np.ndarray) -> dict[int, Piece]:
-    """Return the whole of each chromosome of the two maps, uint16 [H, W], by its number: see ``bandbridge cut``."""
-    count = max(int(first.max(initial=0)), int(second.max(initial=0)))
-    places = [ndimage.find_objects(layer.astype(np.int32), count) for layer in (first, second)]
-    found = {}
-    for number in range(1, count + 1):
-        boxes = [place[number - 1] for place in places if place[number - 1] is not None]
-        if not boxes:
-            continue
-        rows, columns = (
-            slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in (0, 1)
-        )
-        mask = (first[rows, columns] == number) | (second[rows, columns] == number)
-        found[number] = Piece(rows.start, columns.start, mask, area=int(mask.sum()))
-    return found
-
-
 # Kept
 
 
@@ -180,6 +163,12 @@ def keep_masks(database: sqlite3.Connection, pieces: Mapping[int, Piece]) -> dic
 def has_field(database: sqlite3.Connection, cell: int) -> bool:
     """Whether the field of a cell is kept."""
     return database.execute("SELECT 1 FROM fields WHERE cell = ?", (cell,)).fetchone() is not None
+
+
+def pictures_of(database: sqlite3.Connection) -> dict[int, str]:
+    """Return the hash of the field's picture of each cell that has one and was not removed."""
+    query = "SELECT cell, picture FROM fields JOIN cells ON id = cell WHERE removed = 0 ORDER BY cell"
+    return {row["cell"]: row["picture"] for row in database.execute(query).fetchall()}
 
 
 def stored_field(database: sqlite3.Connection, cell: int) -> StoredField | None:

@@ -9,7 +9,7 @@ import contourpy
 import numpy as np
 from PIL import Image
 
-from bandbridge.metaphase.by_hand import above_ground
+from bandbridge.metaphase.by_hand import Standing, standing_out
 from bandbridge.metaphase.pieces import Piece
 from bandbridge.review.database import Store
 from bandbridge.review.field import StoredField, decode_mask, encode_mask
@@ -72,7 +72,7 @@ def read_gray(store: Store, picture: str) -> np.ndarray:
     return store.read_image(picture)
 
 
-@lru_cache(maxsize=2)
-def read_above(store: Store, picture: str) -> np.ndarray:
-    """Return where a field stands out from its ground, bool [H, W]."""
-    return above_ground(read_gray(store, picture))
+@lru_cache(maxsize=1)
+def read_standing(store: Store, picture: str) -> Standing:
+    """Return how far a field stands out from its ground."""
+    return standing_out(read_gray(store, picture))

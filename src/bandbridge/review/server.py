@@ -239,6 +239,7 @@ async def _export(request: Request) -> Response:
     values = await _read_json(request)
     made = await run_in_threadpool(_write_accepted, _review(request).store, bool(values.get("coded")))
     shown = {"name": made.name, "cells": made.cells, "images": made.images, "unplaced": made.unplaced}
+    shown |= {"metaphases": made.metaphases.metaphases, "left_out": made.metaphases.left_out}
     return JSONResponse({**shown, "folder": str(made.folder), "address": f"/exports/{made.name}.zip"})
 
 

@@ -70,7 +70,7 @@ function showPiece(item) {
 
 function showName(item) {
   const [x, y] = middleOf(item.id);
-  const name = draw("text", { x, y, "data-id": item.id, "font-size": Math.max(6, 0.9 * page.sheet.field.width) });
+  const name = draw("text", { x, y, "data-id": item.id });
   name.textContent = item.placed || "–";
   return name;
 }
@@ -116,6 +116,9 @@ function look() {
   const [x, y] = field.middle || [(left + right) / 2, (top + bottom) / 2];
   field.middle = [within(x, width / 2, left, right), within(y, height / 2, top, bottom)];
   $("field").setAttribute("viewBox", [field.middle[0] - width / 2, field.middle[1] - height / 2, width, height].join(" "));
+  // Letters stay as large on the screen, whatever is seen of the field.
+  const unit = width / ($("field").clientWidth || width);
+  $("field-names").setAttribute("font-size", Math.min(13 * unit, 1.6 * page.sheet.field.width).toFixed(2));
   $("zoom-out").disabled = field.zoom <= 1;
   $("zoom-in").disabled = field.zoom >= FIELD.mostZoom;
 }
@@ -137,8 +140,11 @@ function keepInView() {
 }
 
 function showSize() {
-  const next = { beside: "Larger", large: "Hide", hidden: "Show metaphase" };
-  $("field-size").textContent = next[field.size];
+  const next = { beside: ["⤢", "Larger"], large: ["Hide", "Hide"], hidden: ["Show metaphase", "Show metaphase"] };
+  const [text, label] = next[field.size];
+  $("field-size").textContent = text;
+  $("field-size").setAttribute("aria-label", label);
+  $("field-size").title = `${label} (m)`;
 }
 
 function nextSize() {
@@ -354,6 +360,15 @@ function joinKey(name) {
   else if (name === "Enter") joinChosen();
   else return false;
   return true;
+}
+
+// What an export holds for the separator to learn from.
+function metaphasesTold({ metaphases, left_out: left }) {
+  const told = [
+    metaphases && `${many(metaphases, "metaphase")} with where each chromosome lies, for the separator, in the folder metaphases: look whether a name is written on the picture.`,
+    left && `${many(left, "metaphase")} left out: another cell on it is not accepted.`,
+  ];
+  return told.filter(Boolean).map((text) => make("p", { text }));
 }
 
 function listenToField() {

@@ -881,7 +881,7 @@ function exportAccepted() {
   return inTurn(async () => {
     const made = await ask("/api/export", { coded: coded() });
     const text = `${made.images} images of ${made.cells} accepted ${made.cells === 1 ? "cell" : "cells"}, ${made.unplaced} left out because they are placed nowhere.`;
-    const body = make("div", {}, make("p", { text }), make("p", { text: `Folder: ${made.folder}` }),
+    const body = make("div", {}, make("p", { text }), ...metaphasesTold(made), make("p", { text: `Folder: ${made.folder}` }),
       make("p", { text: "A study trains on it as it is; corrections.csv tells what was changed." }), ...apart());
     confirm("The dataset is written", body, "Download as zip", () => { make("a", { href: made.address, download: "" }).click(); });
     $("ask-no").textContent = "Close";
