@@ -21,7 +21,7 @@ from bandbridge.metaphase.pieces import Piece
 from bandbridge.review.database import Store
 from bandbridge.review.field import StoredField
 from bandbridge.review.intake import MAX_SIDE
-from bandbridge.review.metaphase import read_standing, read_gray
+from bandbridge.review.metaphase import read_gray, read_standing
 from bandbridge.review.pieces import Made, Reshaping
 from bandbridge.review.schema import StoredSheet
 from bandbridge.review.worker import Worker
