@@ -212,7 +212,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(tab, cell, cut, stor
 def test_nothing_lies_beside_the_page_in_a_narrow_window_or_a_wide_one(tab, size):
     while tab.run("field.size") != size:
         tab.press("m")
-    for width, height in ((390, 900), (1280, 800), (1920, 1000)):
+    for width, height in ((390, 900), (1150, 800), (1280, 800), (1920, 1000)):
         tab.size(width, height)
         shown = (
             "[...document.querySelectorAll('header *, #metaphase *, .sheet *')].filter((one) => !one.closest('svg'))"

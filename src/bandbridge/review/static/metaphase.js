@@ -160,8 +160,9 @@ function nextSize() {
 function fieldRoom() {
   if (!hasField()) return { width: 0, height: 0, free: false };
   const box = $("metaphase").getBoundingClientRect();
-  if (field.size === "beside") return { width: box.width + 10, height: 0, free: false };
-  return { width: 0, height: field.size === "hidden" ? box.height + 8 : 0, free: field.size === "large" };
+  if (field.size === "hidden") return { width: 0, height: box.height + 8, free: false };
+  const beside = field.size === "beside" && window.matchMedia("(min-width: 1260px)").matches;
+  return { width: beside ? box.width + 10 : 0, height: 0, free: !beside };
 }
 
 // Shapes

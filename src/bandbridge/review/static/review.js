@@ -356,6 +356,7 @@ function fit() {
 }
 
 function fits(scale, width, height) {
+  const least = fieldRoom().width ? 24 : 26;
   let used = 0;
   const lines = [...page.sheet.rows, [{ labels: [""] }]];
   for (const groups of lines) {
@@ -365,7 +366,7 @@ function fits(scale, width, height) {
       across += 17 + (group.labels.length - 1) * 4;
       for (const label of group.labels) {
         const members = page.sheet.order[label].map(one);
-        const widths = members.map((item) => Math.max(26, item.width * scale + 4) + 2);
+        const widths = members.map((item) => Math.max(least, item.width * scale + 4) + 2);
         across += Math.max(34, widths.reduce((sum, value) => sum + value, 6));
         tallest = Math.max(tallest, ...members.map((item) => item.height * scale + 19));
       }
