@@ -21,6 +21,7 @@ from bandbridge.review.database import DATABASE, Store
 from bandbridge.review.field import with_fields
 from bandbridge.review.intake import read_handed_in, sort_into_cells
 from bandbridge.review.keeping import DamagedError
+from bandbridge.review.patient_page import page_of
 from bandbridge.review.worker import Worker
 
 
@@ -147,6 +148,40 @@ def test_every_tool_can_be_taken_back_and_made_again_to_the_last_digit(browser, 
     assert opened.undo(cell).kind == "place" and opened.undo(cell).kind == "take"
     assert standing(opened, cell) == steps[5]
     opened.close()
+
+
+def test_what_was_done_to_pieces_stands_on_the_patients_page_without_a_file_that_is_gone(
+    browser, cell, cut, act, store
+):
+    act(cell, "describe", patient="p1", stain="Q")
+    pair = number_of(store, cell, f"{cut.pair:02d}.png")
+    was = store.sheet(cell).sheet.chromosomes[store.sheet(cell).ids.index(pair)].placed
+    act(cell, "place", chromosome=pair, label="3")
+    act(cell, "cut", line=cut.line)
+    act(cell, "join", chromosomes=sorted(store.field(cell).pieces)[-2:])
+    act(cell, "undo")
+    act(cell, "erase", chromosome=number_of(store, cell, "01.png"))
+    told = [(one.file, one.what) for one in page_of(store, "p1").changes][1:]
+    assert told == [
+        ("a piece gone", f"placed in 3, was in {was}"),
+        ("", "cut a piece into 2"),
+        ("", "joined 2 pieces"),
+        ("", "took back: a join"),
+        ("", "erased a piece"),
+    ]
+
+
+def test_a_cell_shown_without_proposals_gets_none_when_it_is_sorted_again(browser, store, cut, act):
+    with store.taking_in():
+        cells, _ = with_fields(cut.folder, sort_into_cells(read_handed_in(cut.folder), store).cells, store)
+        ((cell, _),) = store.add_cells(cells)
+    store.begin_reader_study({cell: (1, "without")})
+    images = [(file, store.read_image(image)) for file, image in store.images_of(cell)]
+    store.save_sheet(cell, SizeAnalyst().sheet("drawn", images), "m")
+    act(cell, "place", chromosome=store.sheet(cell).ids[0], label="5")
+    act(cell, "cut", line=cut.line)
+    assert {one.placed for one in store.sheet(cell).sheet.chromosomes} == {"5", ""}
+    assert "" not in store.sheet(cell).suggested
 
 
 def test_a_click_takes_what_was_missed_and_a_second_one_nothing(browser, cell, cut, act, store):

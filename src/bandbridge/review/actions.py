@@ -99,7 +99,7 @@ def show(review: Review, cell: int) -> dict[str, Any]:
         return _tile_size(image, one.pose, store.read_image)
 
     stored = read_sheet(review, cell)
-    standing = [event.undone for event in store.history(cell)]
+    standing = store.undone(cell)
     may = {"undo": not all(standing), "redo": bool(standing) and standing[-1]}
     field = {"field": show_field(store, cell)}
     return {**show_sheet(stored, size_of, may), **_patient(review, stored.record), **field}

@@ -404,6 +404,13 @@ class Store:
         with self._reading():
             return [read_event(row) for row in self._rows("SELECT * FROM events WHERE cell = ? ORDER BY id", cell)]
 
+    def undone(self, cell: int) -> list[bool]:
+        """Return of every change ever made to a cell, in order, whether it was taken back."""
+        with self._reading():
+            return [
+                bool(row["undone"]) for row in self._rows("SELECT undone FROM events WHERE cell = ? ORDER BY id", cell)
+            ]
+
     # The log, and those who sign
 
     def log(self) -> list[Entry]:
