@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.overview import overview
 from bandbridge.synthetic.spread import Crowd, draw_spread
 
+#: Grays of the palette, and by how much the channels of a gray pixel differ at most.
+_GRAYS, _GRAY = 64, 12
 PICTURE = Path(__file__).resolve().parent / "images" / "metaphase.png"
 
 
@@ -28,5 +31,16 @@ def picture() -> Image.Image:
     return beside.resize((1400, round(1400 * beside.height / beside.width)), Image.Resampling.LANCZOS)
 
 
+def few_colours(image: Image.Image) -> Image.Image:
+    """Return it with a palette of grays and of the outlines' colours, which are lost in that of a gray picture."""
+    pixels = np.asarray(image)
+    coloured = pixels[np.ptp(pixels.astype(int), axis=2) > _GRAY]
+    grays = [level for step in range(_GRAYS) for level in [round(255 * step / (_GRAYS - 1))] * 3]
+    colours = Image.fromarray(coloured[None]).quantize(256 - _GRAYS).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(grays + colours[: 3 * (256 - _GRAYS)])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
 if __name__ == "__main__":
-    picture().quantize(128).save(PICTURE, optimize=True)
+    few_colours(picture()).save(PICTURE, optimize=True)

@@ -20,6 +20,8 @@ from bandbridge.files import csv_lines, read_regular, unguard_formula, write_tex
 #: 40 bits: two of a thousand names share a code once in two million keys.
 _SIGNS = 8
 _KEY = re.compile(r"[0-9a-f]{64}")
+#: The key of the codes in the folder that keeps them, and what each stands for.
+KEY, TABLE = "codes.key", "codes.csv"
 
 
 class Codes:
@@ -74,6 +76,22 @@ def open_codes(path: Path) -> Codes:
             "Bring the file back from a copy; without it the same names get other codes.",
         )
     return Codes(bytes.fromhex(text.decode("ascii").strip()))
+
+
+def open_kept(folder: Path) -> Codes:
+    """Return the codes of the key in ``folder``, which is made if absent, with every name that its table holds.
+
+    Raises as :func:`open_codes` does, and :class:`UserError` where the table is there without the key.
+    """
+    if not (folder / KEY).exists() and (folder / TABLE).is_file():
+        raise UserError(
+            f"{folder / KEY} is gone, and {folder / TABLE} has codes of it",
+            "Bring the key back from a copy, or name a new folder for codes.",
+        )
+    codes = open_codes(folder / KEY)
+    for code, name in read_names(folder / TABLE).items():
+        codes.code(code.rpartition("-")[0], name)
+    return codes
 
 
 def write_names(path: Path, codes: Codes) -> None:

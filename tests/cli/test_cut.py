@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 
@@ -53,3 +56,25 @@ def test_fields_without_a_cell_are_said_by_predict_too(bandbridge, example_home,
     Image.fromarray(np.full((400, 400), 7, np.uint8)).save(tmp_path / "in" / "blank.png")
     result = bandbridge("predict", "models/mine", tmp_path / "in", "--metaphases", "--out", tmp_path / "out")
     assert result.code == 2 and "blank.png: nothing is on it" in result.err
+
+
+def test_fields_in_a_folder_for_each_patient_are_judged_by_patient_and_under_codes_stay_apart(
+    bandbridge, example_home, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(example_home)
+    (field,) = (example_home / "fields").iterdir()
+    for patient in ("Doe-Jane", "Roe-Jane"):
+        (tmp_path / "ward" / patient).mkdir(parents=True)
+        shutil.copy(field, tmp_path / "ward" / patient / f"{patient}-1.png")
+    out = tmp_path / "out"
+    given = ("predict", "models/mine", tmp_path / "ward", "--patients", "--out", out)
+    result = bandbridge(*given, "--de-identify")
+    assert result.code == 0, result.err
+    assert "how often they are right is not known" in result.out
+    table = pd.read_csv(out / "patients.csv", dtype=str, keep_default_na=False)
+    assert len(table) == 2 and table["patient"].str.startswith("patient-").all() and (table["draft"] == "").all()
+    assert not (out / "cut").exists() and (tmp_path / "out-codes" / "cut" / "pieces.csv").is_file()
+    for path in out.iterdir():
+        assert b"Doe-Jane" not in path.read_bytes()
+    plain = bandbridge(*given)
+    assert plain.code == 0 and pd.read_csv(out / "patients.csv")["patient"].tolist() == ["Doe-Jane", "Roe-Jane"]

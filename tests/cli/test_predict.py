@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pypdfium2
 import pytest
 import tifffile
 from PIL import Image
@@ -251,3 +252,56 @@ def test_where_nobody_says_whose_the_cells_are_it_asks(bandbridge, small_study, 
     assert result.code == 2 and "nothing says which cells are of one patient" in result.err
     result = bandbridge("predict", run, images, "--patients", "--no-cells", "--out", tmp_path / "out")
     assert result.code == 2 and "judged as wholes" in result.err
+
+
+def test_results_under_codes_name_nobody(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    ward, out = tmp_path / "ward", tmp_path / "out"
+    for place in sorted((example_home / "new-cells" / "images").iterdir()):
+        for patient in ("Doe-Jane", "Roe-Jane"):
+            shutil.copytree(place, ward / patient / f"slide-{place.name}")
+    (ward / "Doe-Jane" / f"slide-{place.name}" / "torn.png").write_bytes(b"nothing")
+    given = ("predict", "models/mine", ward, "--patients", "--karyograms", "--out", out)
+    result = bandbridge(*given, "--de-identify")
+    assert result.code == 2 and "torn.png" in result.err  # its owner is told by name what could not be read
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.suffix for path in written} >= {".csv", ".json", ".html", ".pdf", ".png"}
+    for path in written:
+        for name in ("Doe-Jane", "Roe-Jane", f"slide-{place.name}", place.name, "torn.png"):
+            assert name not in str(path.relative_to(out)) and name.encode() not in path.read_bytes(), path
+    assert "Doe" not in result.out and "patient-" in result.out
+    kept = tmp_path / "out-codes"
+    assert "Doe-Jane" in (kept / "codes.csv").read_text() and (kept / "codes.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_key_is_not_kept_with_what_is_passed_on(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    given = ("predict", "models/mine", "new-cells", "--out", tmp_path / "out")
+    inside = bandbridge(*given, "--de-identify", "--codes", tmp_path / "out" / "keys")
+    assert inside.code == 2 and "would be passed on" in inside.err and not (tmp_path / "out").exists()
+    alone = bandbridge(*given, "--codes", tmp_path / "keys")
+    assert alone.code == 2 and "--de-identify" in alone.err
+
+
+def test_all_cells_may_be_of_one_patient_by_name(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    given = ("predict", "models/mine", "new-cells", "--out", tmp_path / "out")
+    result = bandbridge(*given, "--patient", "P7")
+    assert result.code == 0 and "1 patient," in result.out
+    assert pd.read_csv(tmp_path / "out" / "patients.csv")[["patient", "cells"]].values.tolist() == [["P7", 2]]
+    nobody = bandbridge("predict", "models/mine", "new-cells/images", "--out", tmp_path / "out", "--patients")
+    assert nobody.code == 2 and "--patient NAME" in nobody.err
+    for wrong, said in ((("--patient", " "), "no name"), (("--patient", "P", "--patient-table", "x"), "Give one of")):
+        refused = bandbridge(*given, *wrong)
+        assert refused.code == 2 and said in refused.err
+
+
+def test_what_a_model_of_drawn_cells_sorted_says_so_wherever_it_goes(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    said = "Sorted by a model that has seen drawn chromosomes alone."
+    assert bandbridge("predict", "box:Q", "new-cells", "--out", tmp_path, "--karyograms").code == 0
+    assert pd.read_csv(tmp_path / "cells.csv", keep_default_na=False)["remark"].tolist() == [said] * 2
+    for page in (tmp_path / "karyograms").glob("*.html"):
+        assert f"<b>Research use only. Not a medical device. {said}</b>" in page.read_text(encoding="utf-8")
+        paper = pypdfium2.PdfDocument(page.with_suffix(".pdf").read_bytes())
+        assert said in paper[0].get_textpage().get_text_bounded()

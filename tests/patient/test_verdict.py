@@ -45,8 +45,27 @@ def test_where_nothing_is_known_of_the_counts_the_rule_stands_alone_and_nothing_
     verdict = judge("P", cells((5, "XX", {"8": 1}), (15, "XX", {})), None)
     (found,) = verdict.findings
     assert found.kind == "clone" and np.isnan([found.low, found.high, found.chance, found.fraction]).all()
-    assert verdict.draft.text == "" and "nothing is known" in verdict.draft.why_none
+    assert verdict.draft.text == "" and "is not known" in verdict.draft.why_none
     assert "if none was missed" in found.text
+
+
+@pytest.mark.parametrize(
+    ("made", "draft", "why"),
+    [
+        ([(20, "XX", {})], "46,XX[20]", ""),
+        ([(3, "XY", {})], "46,XY[3]", ""),
+        ([(2, "XY", {})], "", "a clone of a loss takes 3"),
+        ([(1, "XY", {"21": 1})], "", "no clone is made of fewer than two"),
+        ([(2, "XY", {"21": 1}), (3, "XY", {})], "mos 47,XY,+21[2]/46,XY[3]", ""),
+        ([(19, "XX", {}), (1, "XX", {"8": 1})], "46,XX[20]", ""),
+    ],
+)
+def test_of_cells_that_a_person_read_the_counts_are_taken_as_they_are(made, draft: str, why: str) -> None:
+    found = judge("P", cells(*made), None, read=True).draft
+    assert found.text == draft and why in found.why_none
+    assert any("as the reader left" in note for note in found.notes) == bool(draft)
+    tissue = judge("P", cells((2, "XY", {}), (3, "X", {})), None, read=True, acquired=True).draft
+    assert tissue.text == "45,X,-Y[3]/46,XY[2]"
 
 
 def test_evidence_is_added_up_over_cells() -> None:

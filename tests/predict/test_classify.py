@@ -30,6 +30,7 @@ class Oracle:
     review_below: float | None = 0.9
     bits: int | None = None
     rates: None = None
+    remark: str = ""
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
     def prepare(self, images, cells):

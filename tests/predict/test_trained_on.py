@@ -25,6 +25,7 @@ from bandbridge.predict.trained_on import (
     notes_on_stain,
     notes_on_training,
     read_trained_on,
+    remark_on_training,
     write_trained_on,
 )
 from bandbridge.seal import AlteredError
@@ -240,6 +241,8 @@ def test_whether_all_of_it_was_drawn_is_known_and_told(folders, tmp_path):
     assert trained.drawn_alone and all(source.drawn for source in trained.sources)
     real = TrainedOn((*trained.sources, Source(dataset="another")), trained.digests, True)
     write_trained_on(real, tmp_path / "training.json")
+    assert remark_on_training([trained]).startswith("Sorted by a model that has seen drawn chromosomes alone")
+    assert remark_on_training([trained, real]) == remark_on_training([]) == ""
     assert not real.drawn_alone and not TrainedOn((), frozenset(), True).drawn_alone
     folder = export_folder(folders["Q/two-step"], tmp_path / "model")
     assert read_trained_on(folder) == trained

@@ -24,6 +24,18 @@ def test_a_folder_is_a_cell_and_folders_called_alike_are_told_apart(store):
     assert found(store, "a.png", "b.png") == [("cell", ["a.png", "b.png"])]
 
 
+def test_folders_around_those_of_the_cells_are_patients(store, tmp_path):
+    def whose(*names: str) -> dict[str, str]:
+        files = [HandedIn(name, png(seed)) for seed, name in enumerate(names)]
+        return {cell.name: cell.patient for cell in sort_into_cells(files, store).cells}
+
+    assert whose("ward/P1/c1/a.png", "ward/P1/c2/a.png", "ward/P2/c3/a.png") == {"c1": "P1", "c2": "P1", "c3": "P2"}
+    assert whose("today/c1/a.png", "today/c2/a.png") == {"c1": "", "c2": ""}  # one folder around all is no patient
+    assert whose("P1/c1/a.png", "loose.png") == {"c1": "P1", "cell": ""}
+    told = HandedIn("P1/c1/a.png", png(1), cell="c9"), HandedIn("P2/c2/a.png", png(2), cell="c8", patient="Roe")
+    assert {cell.name: cell.patient for cell in sort_into_cells(told, store).cells} == {"c9": "", "c8": "Roe"}
+
+
 def test_two_files_of_one_name_are_both_kept(store):
     assert found(store, "c/a.png", "c/a.png", "c/a.png") == [("c", ["a.png", "a.png (2)", "a.png (3)"])]
 

@@ -691,6 +691,9 @@ def test_two_readers_sign_a_patient_and_a_change_takes_the_signatures_away(show,
     )
     tab.run("document.querySelector('#counted').click()")
     tab.wait("!document.querySelector('#sign').disabled")
+    tab.wait("document.querySelector('#together').innerText.includes('2 cells counted')")
+    assert tab.run("document.querySelector('#draft').textContent") == "none"
+    assert "takes 3" in tab.run("document.querySelector('#draft-notes').textContent")
 
     def sign() -> None:
         tab.run("document.querySelector('#sign').click()")

@@ -18,7 +18,10 @@ from bandbridge.review.coded import KEY, TABLE, codes_of, keep_names
 from bandbridge.review.log import Reader
 from bandbridge.review.patient_page import export_patient, page_of
 from bandbridge.review.schema import Incoming
+from bandbridge.review.together import Together, of_patient
 
+#: Three 21s, a man's.
+KARYOTYPE = [*(f"{label}{copy}.png" for label in AUTOSOMES for copy in "ab"), "21c.png", "Xa.png", "Ya.png"]
 ANNA, BEN = Reader("Anna", "first"), Reader("Ben", "second")
 NAMES = ("Doe <Jane>", "cell one", "cell two", "21c-unsure", "Xa.png")
 
@@ -80,6 +83,28 @@ def test_the_page_says_what_was_done_by_whom_and_how_the_cells_stand(store, pati
         ("21c-unsure.png", "21", "22", "20")
     )
     assert (page.entries, page.head) == (len(store.log()), store.head())
+
+
+def test_the_draft_is_that_of_the_cells_as_readers_left_them(store):
+    for number in range(1, 5):
+        images = [(file, picture(number * 60 + place, 30, 12)) for place, file in enumerate(KARYOTYPE)]
+        held = tuple((file, store.put_image(pixels)) for file, pixels in images)
+        cell, _ = store.add_cell(Incoming(f"c{number}", held, "P7", "G"), ANNA)
+        store.save_sheet(cell, NamedAnalyst().sheet(f"c{number}", images), "m")
+    assert of_patient(store, "P7") == Together()
+    for cell in (1, 2, 3):
+        store.change(cell, "accept", (1,), by=ANNA)
+    page = page_of(store, "P7")
+    assert page.together == of_patient(store, "P7") and page.together.draft == "47,XY,+21[3]"
+    assert any("21 gained in 3 of 3 cells: clone" in line for line in page.together.lines)
+    store.change(3, "accept", (0,), by=ANNA)
+    # One of the third 21s is placed elsewhere by a person: the rule is met by two cells no more.
+    store.change(3, "place", ("", 1), store.sheet(3).ids[KARYOTYPE.index("21c.png")], by=ANNA)
+    store.change(3, "accept", (1,), by=ANNA)
+    assert page_of(store, "P7").together.draft == "mos 47,XY,+21[2]/46,XY[1]"
+    folder = export_patient(store, "P7")
+    assert "47,XY,+21[2]" in (folder / "patient.html").read_text(encoding="utf-8")
+    assert "47,XY,+21[2]" in text_of((folder / "patient.pdf").read_bytes())
 
 
 def test_it_is_written_as_a_page_a_paper_and_tables_with_a_zip_of_all(store, patient):
@@ -155,7 +180,7 @@ def test_what_the_cells_show_together_is_counted_as_the_readers_left_it(store):
         store.save_sheet(cell, NamedAnalyst().sheet(name, images), "m")
     for cell, kind in ((1, "accept"), (2, "count"), (3, "accept")):
         store.change(cell, kind, (1,), by=ANNA)
-    first, *rest = page_of(store, "p7").together
+    first, *rest = page_of(store, "p7").together.lines
     assert first.startswith("3 cells counted: XX in 3; with 3 cells a mosaic of less than 63%")
     assert rest[0].startswith("21 gained in 2 of 3 cells: clone") and rest[0].endswith(": c1, c2")
     assert rest[1].startswith("7 lost in 1 of 3 cells: random loss, no clone") and rest[1].endswith(": c3")

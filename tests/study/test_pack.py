@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tests.finished import seal
 from tests.made_up import MACHINE
 
+from bandbridge.codes import Codes
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.evaluation.pack import read_pack
 from bandbridge.evaluation.predictions import logits_of, read_predictions, write_predictions
@@ -168,3 +170,37 @@ def test_runs_of_a_set_that_is_not_here(made_up, tmp_path):
     with pytest.raises(UserError, match="the dataset of task Q is not here") as caught:
         pack_study(absent, runs, tmp_path / "p.zip")
     assert "--data-dir" in caught.value.remedy
+
+
+def test_under_codes_no_name_is_in_it_and_every_score_is_the_same(made_up, tmp_path, bandbridge):
+    study, runs = made_up()
+    pack_study(study, runs, tmp_path / "plain.zip")
+    codes = Codes(bytes(32))
+    pack_study(study, runs, tmp_path / "coded.zip", codes=codes)
+    plain, coded = (read_pack(tmp_path / name) for name in ("plain.zip", "coded.zip"))
+    names = dict(codes.names())
+    for before, after in zip(plain.facts.tasks, coded.facts.tasks, strict=True):
+        for column in ("images", "cells", "patients"):
+            assert [names[code] for code in getattr(after, column)] == list(getattr(before, column))
+    scores = [
+        [one.predictions.drop(columns=["image", "cell", "patient"]) for one in p.predictions()] for p in (plain, coded)
+    ]
+    for first, second in zip(*scores, strict=True):
+        pd.testing.assert_frame_equal(first, second)
+    with zipfile.ZipFile(tmp_path / "coded.zip") as packed:
+        told = b"".join(packed.read(name) for name in packed.namelist())
+    patients = {name for name in study.tasks["Q"].dataset.samples["patient"] if name}
+    assert patients and not any(
+        name.encode() in told for name in [*patients, *study.tasks["Q"].dataset.samples["file_name"]]
+    )
+
+
+def test_the_key_of_a_packs_codes_lies_beside_it_and_a_report_stays_out(made_up, tmp_path, bandbridge):
+    study, runs = made_up()
+    given = ("study", "pack", study.path, "--data-dir", study.path.parent, "--runs", runs, "--out", tmp_path / "p.zip")
+    refused = bandbridge(*given, "--de-identify", "--report")
+    assert refused.code == 2 and "may name" in refused.err and not (tmp_path / "p.zip").exists()
+    made = bandbridge(*given, "--de-identify")
+    assert made.code == 0 and "do not pass it on" in made.err and (tmp_path / "p-codes" / "codes.key").is_file()
+    again = (tmp_path / "p.zip").read_bytes()
+    assert bandbridge(*given, "--de-identify").code == 0 and (tmp_path / "p.zip").read_bytes() == again

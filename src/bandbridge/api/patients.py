@@ -57,7 +57,7 @@ class Patients:
         """How often the counts are right, and how that is known, in a sentence."""
         rates = self._classified.rates
         if rates is None:
-            return "nothing is known of how often this model's are right: plain intervals, no draft"
+            return "how often they are right is not known: plain intervals, no draft"
         found, alarms = (
             [part[:-1, side].sum() / of[:-1, side].sum() for side in (0, 1)]
             for part, of in ((rates.found, rates.planted), (rates.alarms, rates.cells))

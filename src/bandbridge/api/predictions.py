@@ -85,6 +85,25 @@ class Predictions:
 
         return Patients(self._classified, table, acquired=acquired)
 
+    def de_identified(self, keep: str | Path) -> Predictions:
+        """Return the same with codes in the place of the names of patients, cells and files, to pass on.
+
+        keep: the folder of the key, made if absent, apart from what is passed on. With the same key a name has the same
+        code every time. ``codes.csv`` there says what each code stands for, for its owner alone. Images that could not
+        be read are no longer listed, nor what was noted of reading. Raises :class:`UserError` where the folder holds
+        something that is no key.
+
+        >>> result.de_identified("keys").cells()["cell"].str.startswith("cell-").tolist()
+        [True, True]
+        """
+        from bandbridge.codes import TABLE, open_kept, write_names
+        from bandbridge.predict.coded import coded
+
+        codes = open_kept(Path(keep))
+        found = Predictions(coded(self._classified, codes))
+        write_names(Path(keep) / TABLE, codes)
+        return found
+
     @property
     def flagged(self) -> pd.DataFrame:
         """The rows of :meth:`table` that a person should look at, each with its reason."""

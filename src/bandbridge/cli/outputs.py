@@ -86,3 +86,18 @@ def runs_folder(path: Path) -> Path:
             LONG_PATHS_REMEDY,
         )
     return path
+
+
+def codes_apart(out: Path, de_identify: bool, codes: Path | None) -> Path | None:
+    """Return the folder that keeps what the results at ``out`` must not tell, None where names stay as they are.
+
+    Raises :class:`UserError` for a folder within ``out``, and for one that is named and not used.
+    """
+    if not de_identify:
+        if codes is not None:
+            raise UserError("--codes is the folder of a key, and no codes are asked for", "Give --de-identify, too.")
+        return None
+    kept = codes or out.absolute().with_name(out.absolute().name + "-codes")
+    if kept.absolute().is_relative_to(out.absolute()):
+        raise UserError(f"{kept} would be passed on with {out}", "Name a folder apart from it for --codes.")
+    return kept

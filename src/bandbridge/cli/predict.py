@@ -10,8 +10,9 @@ import typer
 from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
-from bandbridge.cli.outputs import given_folder, require_apart
-from bandbridge.errors import ManyErrors, UserError
+from bandbridge.cli.outputs import codes_apart, given_folder, require_apart
+from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
+from bandbridge.files import unguard_formula
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -72,9 +73,22 @@ def predict(
         Path | None,
         typer.Option(help="Whose each cell is: a CSV file with the columns cell and patient; with it --patients."),
     ] = None,
+    patient: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose all the cells are; with it --patients.")
+    ] = None,
     acquired: Annotated[
         bool, typer.Option("--acquired", help="Draft karyotypes as of a tissue (bone marrow), not of a person.")
     ] = False,
+    de_identify: Annotated[
+        bool,
+        typer.Option("--de-identify", help="Write codes in the place of the names of patients, cells and files."),
+    ] = False,
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the key of the codes, with --de-identify; OUT-codes if not given.", callback=given_folder
+        ),
+    ] = None,
     coverage: Coverage = 0.95,
     wanted_error: WantedError = 0.01,
     bit_depth: BitDepth = None,
@@ -93,6 +107,8 @@ def predict(
 
     With --patients also patients.csv, patient_findings.csv and patients.html.
 
+    With --de-identify the results may be passed on, and the key of the codes stays in OUT-codes, or in --codes.
+
     Research use only: this is no diagnosis.
     """
     import bandbridge as bb
@@ -105,12 +121,13 @@ def predict(
     require_apart(out, places)
     refuse_as_images(places[-1])
     *models, images = places
-    cut = cut_first(images, out, metaphases, show_steps)
+    kept = codes_apart(out, de_identify, codes)
+    cut = cut_first(images, kept or out, metaphases, show_steps)
     images = images if cut is None else cut.images
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
-    patients = patients or patient_table is not None
+    patients = patients or patient_table is not None or patient is not None
     if patients:
-        handed = _of_patients(handed, patient_table, cells)
+        handed = _of_patients(handed, patient_table, patient, cells)
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -124,6 +141,9 @@ def predict(
     result = model.predict(handed, flips=flips, cells=cells, keep_images=karyograms, grades=patients)
     for line in result.notes:
         note(line)
+    refused = result.refused
+    if kept is not None:
+        result = result.de_identified(kept)
     result.save(out, karyograms=karyograms)
     judged = result.patients(acquired=acquired) if patients and len(result) else None
     if judged is not None:
@@ -136,15 +156,17 @@ def predict(
         if judged is not None:
             _tell_of_patients(judged)
     note(f"written to {out}")
-    if result.refused:
-        lines = [f"{name}: {reason}" for name, reason in result.refused]
+    if kept is not None:
+        note(f"what each code stands for is in {kept}: do not pass it on")
+    if refused:
+        lines = [f"{name}: {reason}" for name, reason in refused]
         others = "The others are classified; mend these or leave them out." if len(result) else "Mend these."
         raise ManyErrors("images that could not be read:", lines, others)
     if cut is not None:
         refuse_without_cell(cut)
 
 
-def _of_patients(handed: Sequence[Handed], table: Path | None, cells: bool) -> list[Handed]:
+def _of_patients(handed: Sequence[Handed], table: Path | None, patient: str | None, cells: bool) -> list[Handed]:
     """``handed`` with the patient of each cell, before any model works; raises :class:`UserError` where none is."""
     from dataclasses import replace
 
@@ -153,6 +175,15 @@ def _of_patients(handed: Sequence[Handed], table: Path | None, cells: bool) -> l
     if not cells:
         raise UserError("a patient's cells are judged as wholes", "Leave --no-cells out, or --patients.")
     named = list(dict.fromkeys(one.cell for one in handed if one.cell))
+    if patient is not None:
+        if table is not None:
+            raise UserError("--patient and --patient-table both say whose the cells are", "Give one of them.")
+        patient = unguard_formula(patient.strip())
+        if not patient:
+            raise UserError("--patient has no name", 'For example --patient "P7".')
+        refuse_odd_names([patient], "names of patients")
+        require_patients(named, dict.fromkeys(named, patient))
+        return [replace(one, patient=patient if one.cell else "") for one in handed]
     if table is None:
         require_patients(named, {one.cell: one.patient for one in handed if one.patient})
         return list(handed)

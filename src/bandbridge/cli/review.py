@@ -6,6 +6,7 @@ import secrets
 import socket
 import webbrowser
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,9 @@ def review(
         int | None,
         typer.Option(metavar="SEED", min=0, help="Measure what proposals are worth: every other cell comes without."),
     ] = None,
+    acquired: Annotated[
+        bool, typer.Option("--acquired", help="Draft karyotypes as of a tissue (bone marrow), not of a person.")
+    ] = False,
     other_half: Annotated[
         bool, typer.Option("--other-half", help="In a reader study: the cells that the same seed shows with proposals.")
     ] = False,
@@ -89,7 +93,7 @@ def review(
         raise UserError("--other-half is of a reader study", "Add --reader-study SEED, the seed of the first half.")
     if cells is not None:
         cells = _cut(cells, work, metaphases)
-    opened = _open(model, cells, work, device, bit_depth, " ".join(reader.split()))
+    opened = replace(_open(model, cells, work, device, bit_depth, " ".join(reader.split())), acquired=acquired)
     if reader_study is not None:
         _begin_study(opened, reader_study, other_half)
     forwarding = work / _FORWARDING

@@ -11,7 +11,7 @@ import typer
 
 from bandbridge.api import DEFAULT_ARCHITECTURE, DEFAULT_RUNS
 from bandbridge.cli.explain import attention
-from bandbridge.cli.outputs import given_file, given_folder, runs_folder, study_folder
+from bandbridge.cli.outputs import codes_apart, given_file, given_folder, runs_folder, study_folder
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.progress import format_duration, note
@@ -382,6 +382,15 @@ def pack(
     report: Annotated[
         bool, typer.Option("--report", help="Put the report in too, without pictures of chromosomes.")
     ] = False,
+    de_identify: Annotated[
+        bool, typer.Option("--de-identify", help="Write codes in the place of the names of images, cells and patients.")
+    ] = False,
+    codes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the key of the codes, with --de-identify; FILE-codes if not given.", callback=given_folder
+        ),
+    ] = None,
 ) -> None:
     """Write what the finished runs are and predict as one small file, from which results can be made again.
 
@@ -391,11 +400,19 @@ def pack(
 
     A pack that is there already is written over by one that holds all its runs.
     """
+    from bandbridge.codes import TABLE, open_kept, write_names
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
 
+    kept = codes_apart(out.with_suffix(""), de_identify, codes)
+    if kept is not None and report:
+        raise UserError("a report may name cells and patients", "Leave out --report, or --de-identify.")
     study = open_study(study_file, data_dir)
-    packed = pack_study(study, runs, out, _page(study_file, data_dir, runs) if report else None)
+    known = open_kept(kept) if kept else None
+    packed = pack_study(study, runs, out, _page(study_file, data_dir, runs) if report else None, known)
+    if kept is not None and known is not None:
+        write_names(kept / TABLE, known)
+        note(f"what each code stands for is in {kept}: do not pass it on")
     say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
 
 

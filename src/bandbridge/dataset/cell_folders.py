@@ -44,6 +44,18 @@ def patient_of_folder(cell: str) -> str:
     return cell.rpartition("/")[0]
 
 
+def patients_of_folders(cells: Sequence[str]) -> list[str]:
+    """Return whose each cell is by the folders around those of the cells; a folder around all of them is nobody's.
+
+    >>> patients_of_folders(["ward/P1/cell 1", "ward/P2/cell 1"])
+    ['P1', 'P2']
+    >>> patients_of_folders(["today/cell 1", "today/cell 2"])
+    ['', '']
+    """
+    names, _ = _unwrapped([f"{cell}/x" if cell else "x" for cell in cells], "")
+    return [patient_of_folder(PurePosixPath(name).parent.as_posix()) for name in names]
+
+
 def _unwrapped(names: Sequence[str], home: str) -> tuple[Sequence[str], str]:
     """``names`` and ``home`` without a folder around all others, as programs that pack a folder put there."""
     while all("/" in name for name in names) and any(name.count("/") > 1 for name in names):

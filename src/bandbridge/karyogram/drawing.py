@@ -109,7 +109,7 @@ def write_karyogram(sheet: CellSheet, folder: Path, stem: str) -> list[Path]:
     drawn = _draw_paper(plate, sheet.name)
     with replacing(paper) as path:
         path.write_bytes(drawn)
-    write_text(page, render(sheet, plate.layout, summary(sheet), DISCLAIMER, UNSURE_POSE))
+    write_text(page, render(sheet, plate.layout, summary(sheet), said_below(sheet), UNSURE_POSE))
     return [picture, paper, page]
 
 
@@ -125,10 +125,15 @@ def compose(sheet: CellSheet) -> Plate:
             texts += made[0]
             strokes += made[1]
     texts += _notes(columns, layout.bottom)
-    texts.append(Text(MARGIN, height - MARGIN + 6, DISCLAIMER, 9.5, "l", bold=True))
+    texts.append(Text(MARGIN, height - MARGIN + 6, said_below(sheet), 9.5, "l", bold=True))
     scale = "One scale for all chromosomes, short arm up, centromeres aligned. Bandbridge"
     texts.append(Text(WIDTH - MARGIN, height - MARGIN + 6, scale, 8.5, "r", "soft"))
     return Plate(layout, tuple(texts), tuple(strokes), height)
+
+
+def said_below(sheet: CellSheet) -> str:
+    """Return what stands below every sheet: what it may be used for, and what has to be known of the model."""
+    return " ".join(filter(None, (DISCLAIMER, sheet.remark)))
 
 
 def summary(sheet: CellSheet) -> str:

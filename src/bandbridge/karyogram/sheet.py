@@ -92,7 +92,8 @@ class CellSheet:
 
     unknown: why the model does not know cells like this one, a sentence, "" where it does; its counts are then withheld
     (``findings`` is empty) until a person has placed every chromosome. evidence: of its counts, None where its
-    chromosomes were not placed together. grade: how good it is for karyotyping, None where it was not graded.
+    chromosomes were not placed together. grade: how good it is for karyotyping, None where it was not graded. remark:
+    what whoever reads it has to know of the model, a sentence, "" for nothing.
     """
 
     name: str
@@ -102,6 +103,7 @@ class CellSheet:
     unknown: str = ""
     evidence: CountEvidence | None = None
     grade: CellGrade | None = None
+    remark: str = ""
 
     def of(self, label: str) -> tuple[Chromosome, ...]:
         """Return the chromosomes placed in class ``label`` ("": those placed nowhere), the most certain first."""

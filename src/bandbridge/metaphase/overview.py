@@ -22,9 +22,9 @@ _LINE, _TINT = 2, 0.2
 _SIDE = 1600
 
 
-def colour_of(number: int) -> tuple[int, int, int]:
-    """Return the colour of piece ``number``, from 1."""
-    red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN) % 1, 0.75, 1.0)
+def colour_of(number: int, on_dark: bool = True) -> tuple[int, int, int]:
+    """Return the colour of piece ``number``, from 1; a darker one where it is not ``on_dark`` ground."""
+    red, green, blue = colorsys.hsv_to_rgb((number * _GOLDEN) % 1, *((0.75, 1.0) if on_dark else (1.0, 0.8)))
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -46,7 +46,7 @@ def overview(gray: np.ndarray, cut: Cut, places: tuple[int, ...]) -> Image.Image
         padded = np.pad(mask, 1)
         edge = (padded & ~ndimage.binary_erosion(padded, iterations=_LINE))[1:-1, 1:-1]
         box = colours[top : top + mask.shape[0], left : left + mask.shape[1]]
-        colour = np.array(colour_of(number_of[place]) if place in number_of else _GRAY)
+        colour = np.array(colour_of(number_of[place], cut.levelled.bright) if place in number_of else _GRAY)
         box[mask] = (_TINT * colour + (1 - _TINT) * box[mask]).astype(np.uint8)
         box[edge] = colour
     image = Image.fromarray(colours)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from bandbridge.dataset.cell_folders import patients_of_folders
 from bandbridge.errors import UserError
 from bandbridge.files import load_json
 
@@ -20,12 +22,42 @@ def is_cut(place: Path) -> bool:
     return any(_is_record(path) for path in sorted((place / FIELDS).glob(f"*/{CUT}"))[:3])
 
 
+def cut_folder(place: Path) -> Path | None:
+    """Return the folder that metaphases were cut into, where ``place`` is it or its ``images``; None where neither."""
+    for folder in (place, place.parent) if place.name == IMAGES else (place,):
+        if is_cut(folder):
+            return folder
+    return None
+
+
+def patients_in(place: Path) -> dict[str, str]:
+    """Return whose each cell in ``place`` is, by the folder that its field lay in, where it lay in one of several.
+
+    ``place``: as :func:`cut_folder` has it; nothing where it was not cut into.
+    """
+    folder = cut_folder(place)
+    stored = [_read(path) for path in sorted((folder / FIELDS).glob(f"*/{CUT}"))] if folder else []
+    records = [one for one in stored if one]
+    whose = patients_of_folders([str(one.get("field", "")) for one in records])
+    return {
+        str(cell): patient
+        for one, patient in zip(records, whose, strict=True)
+        if patient and isinstance(one.get("found"), dict)
+        for cell in one["found"].get("cells", {})
+    }
+
+
 def _is_record(path: Path) -> bool:
+    return bool(_read(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The record at ``path``, nothing where it is none."""
     try:
         stored = load_json(path)
     except (OSError, ValueError):
-        return False
-    return isinstance(stored, dict) and stored.get("kind") == KIND
+        return {}
+    return stored if isinstance(stored, dict) and stored.get("kind") == KIND else {}
 
 
 def cells_in(place: Path) -> Path:

@@ -36,7 +36,12 @@ class Draft:
 
 
 def draft_of(
-    usable: Sequence[CountedCell], findings: Sequence[Finding], rates: CountRates | None, *, acquired: bool = False
+    usable: Sequence[CountedCell],
+    findings: Sequence[Finding],
+    rates: CountRates | None,
+    *,
+    acquired: bool = False,
+    read: bool = False,
 ) -> Draft:
     """Return the draft of a patient with these ``usable`` cells and ``findings``.
 
@@ -44,11 +49,13 @@ def draft_of(
     right, where a change reaches the clone rule and false alarms explain it as often as one time in 1,000, where more
     than one cell in five fits none of the lines, where there is no clone and a change in every cell might have been
     missed in so few (19 times in 20 it must not), and for what :func:`bandbridge.patient.iscn.write` does not write.
+
+    read: whether a person has looked at every cell. Their counts are then taken as they are, where ``rates`` is None.
     """
     if len(usable) < FEWEST_CELLS:
         return Draft(why_none=f"{counted(len(usable), 'cell')} can be counted, and no clone is made of fewer than two")
-    if rates is None:
-        return Draft(why_none="nothing is known of how often the counts of this model are right")
+    if rates is None and not read:
+        return Draft(why_none="how often these counts are right is not known")
     unclear = [one for one in findings if one.kind == "unclear"]
     if unclear:
         shown = ", ".join(f"{one.name} in {len(one.cells)}" for one in unclear)
@@ -68,12 +75,16 @@ def draft_of(
             _require_enough(len(usable), rates)
     except NotWritten as why:
         return Draft(why_none=str(why))
-    return Draft(text, notes=tuple(_notes(outside, findings, clones)))
+    return Draft(text, notes=tuple(_notes(outside, findings, clones, rates is None)))
 
 
-def _require_enough(usable: int, rates: CountRates) -> None:
+def _require_enough(usable: int, rates: CountRates | None) -> None:
     """Raise where a change that is in every cell might be missed: of no clone, so few cells are no evidence."""
     for direction, needed in CLONE_CELLS.items():
+        if rates is None:
+            if usable < needed:
+                raise NotWritten(f"no clone in {counted(usable, 'cell')}, and a clone of a {direction} takes {needed}")
+            continue
         worst = min((rates.sensitivity(unit, direction) for unit in AUTOSOMES), key=lambda share: share.value)
         if not np.isfinite(least_shown(usable, needed, worst)):
             raise NotWritten(
@@ -135,8 +146,12 @@ def _sexes_of(usable: Sequence[CountedCell], clones: Sequence[Finding]) -> dict[
     return {name: sexes for name, sexes in found.items() if sexes}
 
 
-def _notes(outside: Sequence[CountedCell], findings: Sequence[Finding], clones: Sequence[Finding]) -> list[str]:
+def _notes(
+    outside: Sequence[CountedCell], findings: Sequence[Finding], clones: Sequence[Finding], read: bool
+) -> list[str]:
     notes = ["numerical changes alone: a person looks for structural ones"]
+    if read:
+        notes.append("counted as the reader left the cells; what a reader misses is not allowed for")
     if outside:
         shown = ", ".join(f"{cell.name} ({cell.words})" for cell in outside)
         notes.append(f"in no line: {shown}")

@@ -106,9 +106,18 @@ def judge_patients(
 
 
 def judge(
-    patient: str, cells: Sequence[CountedCell], rates: CountRates | None, *, acquired: bool = False
+    patient: str,
+    cells: Sequence[CountedCell],
+    rates: CountRates | None,
+    *,
+    acquired: bool = False,
+    read: bool = False,
 ) -> PatientVerdict:
-    """Return the verdict on one patient of whom these are the cells."""
+    """Return the verdict on one patient of whom these are the cells.
+
+    acquired: whether changes are those of a tissue, for the draft. read: whether the counts are those of a person who
+    looked at every cell; then there is a draft without ``rates``.
+    """
     usable = [cell for cell in cells if cell.usable]
     findings = find(cells, rates)
     numbers = (1, *CLONE_CELLS.values())
@@ -117,7 +126,7 @@ def judge(
         needed: least_shown(len(usable), needed, rates.sensitivity(_typical(rates), direction)) if rates else np.nan
         for direction, needed in CLONE_CELLS.items()
     }
-    draft = draft_of(usable, findings, rates, acquired=acquired)
+    draft = draft_of(usable, findings, rates, acquired=acquired, read=read)
     return PatientVerdict(patient, tuple(cells), findings, least, found, draft)
 
 

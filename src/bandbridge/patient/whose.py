@@ -14,7 +14,7 @@ from bandbridge.files import read_regular, unguard_formula
 _FORM = "It has two columns, cell and patient, with the names that cells.csv has."
 _REMEDY = (
     "Put the folders of one patient's cells into a folder of their own, name patients in the column patient of "
-    "metadata.csv, or give a table of cell and patient with --patient-table."
+    "metadata.csv, or give a table of cell and patient with --patient-table; --patient NAME if all are of one."
 )
 
 

@@ -44,7 +44,8 @@ class Classified:
 
     labels: the known label of each image by name, "" where none is. refused: (name, reason). notes: what to know of how
     the images were read. patients: whose each named cell is, as far as that is known; a cell that images give to
-    several is of none. rates: how often its counts are right, None where that is not known.
+    several is of none. rates: how often its counts are right, None where that is not known, as of cells that a program
+    cut out of metaphases.
     """
 
     classes: tuple[str, ...]
@@ -86,7 +87,7 @@ def classify(
                     ensemble, named, flips=flips, keep_images=keep_images or grades, cells=cells, prepared=prepared
                 )
                 found += zip(kept, judged, strict=True)
-    given = (CellSheet(cell, ensemble.classes, members) for cell, members in _by_cell(found))
+    given = (CellSheet(cell, ensemble.classes, members, remark=ensemble.remark) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
     if grades:
         sheets = [_graded(sheet, keep_images) for sheet in track(sheets, len(sheets), "grading cells")]
@@ -100,7 +101,9 @@ def classify(
         if len(crowds) > _CROWDS_SHOWN:
             notes.append(f"... and {len(crowds) - _CROWDS_SHOWN} more such cells")
     patients = _patients(handed)
-    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, ensemble.rates)
+    # Rates are those of chromosomes that came one by one: what a program's cut joins, divides or misses is not in them.
+    rates = None if any(one.cut for one in handed) else ensemble.rates
+    return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, rates)
 
 
 def _graded(sheet: CellSheet, keep_images: bool) -> CellSheet:
@@ -309,7 +312,7 @@ def cell_table(result: Classified) -> pd.DataFrame:
 
     touching, sharpness, length_of_1, bands and level are those of :class:`bandbridge.karyogram.grade.CellGrade`, empty
     where the cell was not graded; rank is its place by them among the cells of its patient, or among all where none is
-    known; offered is "karyotype" for the first two of them, and "count".
+    known; offered is "karyotype" for the first two of them, and "count". remark: what has to be known of the model.
     """
     rows, offers = [], _ranks(result)
     for sheet in result.sheets:
@@ -327,10 +330,11 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "unknown": sheet.unknown,
                 "scale_error": round(100 * sheet.chromosomes[0].scale_error, 1),
                 **_grade_row(sheet, offers.get(sheet.name)),
+                "remark": sheet.remark,
             }
         )
     names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown", "scale_error"]
-    return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS])
+    return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS, "remark"])
 
 
 def _grade_row(sheet: CellSheet, rank: int | None) -> dict[str, Any]:

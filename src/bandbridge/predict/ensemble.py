@@ -24,6 +24,7 @@ from bandbridge.predict.confidence import Confidence, Promise, energies, fit_con
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.predict.runtime import MODEL_FILES, knows_gpu
+from bandbridge.predict.trained_on import remark_on_training, trained_of
 from bandbridge.predict.way_up import weigh_ways
 from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run, require_unaltered
 
@@ -88,11 +89,13 @@ class Ensemble:
     """Classifiers of the same classes.
 
     confidences, likenesses: one for each member, None where nothing is known of it; no likenesses where none has any.
+    remark: what stands on everything that they sort, "" for nothing.
     """
 
     members: tuple[Member, ...]
     confidences: tuple[Confidence | None, ...]
     likenesses: tuple[Likeness | None, ...] = ()
+    remark: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -264,7 +267,9 @@ def open_models(
             raise UserError(
                 f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
             )
-    return Ensemble(tuple(members), tuple(confidences), tuple(read_likeness(member.folder) for member in members))
+    likenesses = tuple(read_likeness(member.folder) for member in members)
+    remark = remark_on_training(trained_of(member.folder for member in members))
+    return Ensemble(tuple(members), tuple(confidences), likenesses, remark)
 
 
 def _require_own(confidence: Confidence | None, member: Member) -> None:

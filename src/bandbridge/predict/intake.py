@@ -20,7 +20,7 @@ from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.machine import usable_cores
-from bandbridge.metaphase.record import cells_in
+from bandbridge.metaphase.record import cells_in, cut_folder, patients_in
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
@@ -35,6 +35,7 @@ class Handed:
     """An image by name, the cell it belongs to ("" unknown), its label where one is known, and how to read it.
 
     depth: the scale of the set that it came with, None where it came alone. patient: whose cell it is, "" unknown.
+    cut: whether a program cut it out of a metaphase.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Handed:
     read: Callable[[], bytes]
     depth: SetDepth | None = None
     patient: str = ""
+    cut: bool = False
 
     def gray(self, expected: int | None = None) -> np.ndarray:
         """Return it as uint8 gray [H, W]; expected: the bits of the images that a model was trained on.
@@ -63,8 +65,10 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     cell is the folder that an image lies in (:func:`bandbridge.dataset.cell_folders.cells_of_folders`), or a single
     image; of a folder that ``bandbridge cut`` wrote, its cells. Raises :class:`UserError` when there is nothing.
     """
-    place = cells_in(place)
-    if place.is_dir():
+    if cut_folder(place) is not None:
+        whose = patients_in(place)
+        found = [replace(one, patient=whose.get(one.cell, ""), cut=True) for one in _folder(cells_in(place))]
+    elif place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
         found = [Handed(place.name, "", "", partial(read_bounded, place, MAX_IMAGE_BYTES))]

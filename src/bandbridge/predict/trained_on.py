@@ -149,6 +149,15 @@ def notes_on_training(trained: Sequence[TrainedOn]) -> Iterator[str]:
         yield f"the models were trained on different stains, {' and '.join(stains)}: their average is of use on neither"
 
 
+def remark_on_training(trained: Sequence[TrainedOn]) -> str:
+    """Return what stands on everything that these models sorted: that they have seen no real chromosome, else ""."""
+    return (
+        "Sorted by a model that has seen drawn chromosomes alone."
+        if trained and all(one.drawn_alone for one in trained)
+        else ""
+    )
+
+
 def notes_on_stain(trained: Sequence[TrainedOn], stains: Collection[str]) -> Iterator[str]:
     """Say that images are of other ``stains`` than the models were trained on, where both are known."""
     known = _last_stains(trained)

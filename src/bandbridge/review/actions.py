@@ -28,6 +28,7 @@ from bandbridge.review.patient_page import export_patient
 from bandbridge.review.picture import tile
 from bandbridge.review.schema import TOOLS, CellRecord, Event, StaleError, StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
+from bandbridge.review.together import of_patient
 from bandbridge.review.worker import Worker
 
 _LONGEST_TEXT = 100
@@ -39,7 +40,7 @@ class Review:
     """What the server works with. bounds: what an archive handed in may unpack to.
 
     expected_bits, bit_depth: of images of 16 bits, as the model's training had them and as a person states them.
-    reader: who reviews, where a browser has not been told another name.
+    reader: who reviews, where a browser has not been told another name. acquired: whether drafts are those of a tissue.
     """
 
     store: Store
@@ -48,6 +49,7 @@ class Review:
     expected_bits: int | None = None
     bit_depth: int | None = None
     reader: str = ""
+    acquired: bool = False
 
 
 def absent(what: str) -> HTTPException:
@@ -121,6 +123,12 @@ def _patient(review: Review, record: CellRecord) -> dict[str, Any]:
     }
 
 
+def show_patient(review: Review, cell: int) -> dict[str, Any]:
+    """Return what the page shows of all that readers have closed of a cell's patient."""
+    found = of_patient(review.store, read_sheet(review, cell).record.patient, acquired=review.acquired)
+    return {"lines": found.lines, "draft": found.draft, "notes": found.notes}
+
+
 @lru_cache(maxsize=8192)
 def _tile_size(image: str, pose: Pose, read: Callable[[str], np.ndarray]) -> tuple[int, int]:
     height, width = tile(read(image), pose).shape
@@ -173,7 +181,7 @@ def _write_page(review: Review, cell: int, values: dict[str, Any]) -> dict[str, 
     """Write the page of this cell's patient."""
     patient = read_sheet(review, cell).record.patient
     with coding(review.store, values.get("coded") is True) as codes:
-        folder = export_patient(review.store, patient, codes)
+        folder = export_patient(review.store, patient, codes, acquired=review.acquired)
     return {"folder": str(folder), "address": f"/exports/{folder.name}.zip"}
 
 

@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bandbridge.codes import Codes, open_codes, write_names
+from bandbridge.codes import KEY, TABLE, Codes, open_codes, write_names
 from bandbridge.review.database import Store
 from bandbridge.review.schema import CellRecord, StoredSheet
 
-#: The key of the codes, and what each stands for: in the work folder, apart from what is exported.
-KEY, TABLE = "codes.key", "codes.csv"
-
 
 def codes_of(store: Store) -> Codes:
-    """Return the codes of a work folder; raises as :func:`bandbridge.codes.open_codes` does."""
+    """Return the codes of a work folder, whose key is not exported; raises as :func:`bandbridge.codes.open_codes`."""
     return open_codes(store.folder / KEY)
 
 

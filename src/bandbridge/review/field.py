@@ -21,7 +21,7 @@ from bandbridge.files import content_hash, load_json
 from bandbridge.metaphase.intake import read_field
 from bandbridge.metaphase.maps import pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
-from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, PIECES, is_cut
+from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, PIECES, cut_folder
 
 if TYPE_CHECKING:
     from bandbridge.review.database import Store
@@ -74,9 +74,10 @@ def with_fields(place: Path, cells: Sequence[Incoming], store: Store) -> tuple[l
 
     A cell with an image that the cut did not make has no field.
     """
-    if not is_cut(place):
+    cut = cut_folder(place)
+    if cut is None:
         return list(cells), []
-    known = dict(_cells_of(place))
+    known = dict(_cells_of(cut))
     found, problems = [], []
     for cell in cells:
         try:

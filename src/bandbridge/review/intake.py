@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from bandbridge.dataset.archive import Bounds, is_left_behind, read_images
-from bandbridge.dataset.cell_folders import MOST_IN_CELL
+from bandbridge.dataset.cell_folders import MOST_IN_CELL, patients_of_folders
 from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError, SetDepth
 from bandbridge.dataset.imagefolder import holds_table, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
-from bandbridge.metaphase.record import cells_in
+from bandbridge.metaphase.record import cells_in, patients_in
 from bandbridge.review.database import Store
 from bandbridge.review.schema import Incoming
 
@@ -54,13 +54,14 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     :class:`UserError` for what :func:`~bandbridge.dataset.archive.read_images` refuses.
     """
     shown = shown or path.name
+    whose = patients_in(path)
     path = cells_in(path)
     known, bits = _known_rows(path)
     home = PurePosixPath(shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")).name
     try:
         for name, data in read_images(path, bounds):
             listed = name if name in known else name.partition("/")[2]
-            row = known.get(listed, {})
+            row = known.get(listed) or {"patient": whose.get(name.partition("/")[0], "")}
             flat = "/" not in name
             shown_name = f"{home}/{name}" if flat else name
             yield HandedIn(shown_name, data, **row, bits=bits.get(listed))
@@ -98,6 +99,7 @@ def sort_into_cells(
     images: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     unscaled: list[tuple[tuple[str, str, str], str, HandedIn]] = []
+    told: set[str] = set()
 
     def keep(one: HandedIn, depth: SetDepth, file: str, key: tuple[str, str, str]) -> None:
         try:
@@ -113,6 +115,8 @@ def sort_into_cells(
             if is_left_behind(one.name):
                 continue
             key = (clean(one.cell) or clean("/".join(path.parts[:-1])), clean(one.patient), clean(one.stain))
+            if one.cell:
+                told.add(key[0])
             file = _free_name(clean(path.name), images[key])
             try:
                 keep(one, SetDepth(None, given=one.bits or bit_depth), file, key)
@@ -122,6 +126,7 @@ def sort_into_cells(
         depth = SetDepth(lambda: ((one.name, partial(bytes, one.data)) for _, _, one in unscaled))
         for key, file, one in unscaled:
             keep(one, depth, file, key)
+    whose = _patients(images, told)
     names = _short_names([key[0] for key in images])
     for key, of_cell in images.items():
         name = names[key[0]] or "cell"
@@ -131,8 +136,15 @@ def sort_into_cells(
                 "Put the images of each cell into a folder of its own."
             )
         elif of_cell:
-            found.cells.append(Incoming(name, tuple(of_cell.items()), key[1], key[2], tuple(notes[key])))
+            found.cells.append(Incoming(name, tuple(of_cell.items()), whose[key], key[2], tuple(notes[key])))
     return found
+
+
+def _patients(images: Iterable[tuple[str, str, str]], told: set[str]) -> dict[tuple[str, str, str], str]:
+    """Return whose each cell is: as a table says, else by the folder around the cell's own. told: cells of tables."""
+    untold = [key for key in images if key[0] not in told]
+    found = dict(zip(untold, patients_of_folders([key[0] for key in untold]), strict=True))
+    return {key: key[1] or found.get(key, "") for key in images}
 
 
 def _keep(one: HandedIn, shown: str, depth: SetDepth, expected: int | None, store: Store) -> str:

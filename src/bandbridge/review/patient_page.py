@@ -21,9 +21,6 @@ from bandbridge.errors import UserError
 from bandbridge.files import csv_lines, write_text
 from bandbridge.karyogram.drawing import DISCLAIMER, draw_karyogram
 from bandbridge.karyogram.page import inline_image
-from bandbridge.karyotype import CLASSES
-from bandbridge.patient.cells import CountedCell
-from bandbridge.patient.verdict import judge
 from bandbridge.review.accepted import EXPORTS, new_export
 from bandbridge.review.coded import coded, coded_record
 from bandbridge.review.database import Store
@@ -31,6 +28,7 @@ from bandbridge.review.log import Entry, now
 from bandbridge.review.schema import TOOLS, CellRecord, StoredSheet
 from bandbridge.review.session import recount
 from bandbridge.review.signing import SIGN, Signature
+from bandbridge.review.together import Together, together
 from bandbridge.templates import page_templates
 
 _WIDTH = 1400
@@ -79,7 +77,7 @@ class PatientPage:
 
     patient: str
     summary: str
-    together: tuple[str, ...]
+    together: Together
     signatures: tuple[Signature, ...]
     cells: tuple[PageCell, ...]
     changes: tuple[Change, ...]
@@ -91,21 +89,21 @@ class PatientPage:
     disclaimer: str = DISCLAIMER
 
 
-def export_patient(store: Store, patient: str, codes: Codes | None = None) -> Path:
+def export_patient(store: Store, patient: str, codes: Codes | None = None, *, acquired: bool = False) -> Path:
     """Write the page of ``patient`` into a new folder below ``exports`` in the work folder, a zip of it beside it.
 
     Returns the folder: ``patient.html``, ``patient.pdf``, ``changes.csv`` and ``readers.csv``. codes: stand in the
-    place of the names of the patient, its cells and files.
+    place of the names of the patient, its cells and files. acquired: whether changes are written as of a tissue.
 
     Raises :class:`UserError` for a patient without cells, and :class:`~bandbridge.review.keeping.NotKeptError`, with
     nothing left behind, where the disk does not take it.
     """
-    page = page_of(store, patient, codes)
+    page = page_of(store, patient, codes, acquired=acquired)
     name, _ = new_export(store, lambda place: _write(page, place))
     return store.folder / EXPORTS / name
 
 
-def page_of(store: Store, patient: str, codes: Codes | None = None) -> PatientPage:
+def page_of(store: Store, patient: str, codes: Codes | None = None, *, acquired: bool = False) -> PatientPage:
     """Return what the page of ``patient`` says; raises :class:`UserError` for a patient without cells."""
     records = store.cells(patient) if patient else []
     if not records:
@@ -126,7 +124,7 @@ def page_of(store: Store, patient: str, codes: Codes | None = None) -> PatientPa
     return PatientPage(
         called,
         f"{counted(len(records), 'cell')}: {', '.join(closed)}",
-        tuple(_together([one for one in sheets.values() if one.record.accepted or one.record.counted])),
+        together(list(sheets.values()), acquired=acquired),
         tuple(replace(one, at=_time(one.at)) for one in store.signatures(patient)),
         tuple(_cell(one, sheets.get(one.id)) for one in records),
         tuple(_changes(own, sheets, codes)),
@@ -147,23 +145,6 @@ def _cell(record: CellRecord, stored: StoredSheet | None) -> PageCell:
     picture = draw_karyogram(sheet, _WIDTH) if record.accepted else None
     by_person = sum(one.corrected for one in sheet.chromosomes)
     return PageCell(sheet.name, state, len(sheet.chromosomes), counts, by_person, picture)
-
-
-def _together(closed: Sequence[StoredSheet]) -> Iterator[str]:
-    """Say what the cells that readers have closed show together, by the rule of clones alone.
-
-    They are counted as they stand: nothing is known of how often these readers, with this model, miss a change.
-    """
-    if any(one.sheet.classes != CLASSES for one in closed):
-        return
-    verdict = judge("", [CountedCell.of(recount(one.sheet)) for one in closed], None)
-    sexes = ", ".join(f"{name or 'no X or Y'} in {count}" for name, count in verdict.sexes.most_common())
-    yield f"{counted(len(verdict.usable), 'cell')} counted{f': {sexes}' if sexes else ''}; {verdict.excluded}"
-    for found in verdict.findings:
-        yield f"{found.text}: {', '.join(found.cells)}"
-    for cell in verdict.cells:
-        if cell.excluded:
-            yield f"{cell.name} is not counted: {cell.excluded}"
 
 
 def _changes(log: Sequence[Entry], sheets: dict[int, StoredSheet], codes: Codes | None) -> Iterator[Change]:
@@ -292,8 +273,10 @@ def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
         f"{one.reader}, {one.role} reader, {one.at} UTC{'' if one.stands else ': cells were changed since'}"
         for one in page.signatures
     ]
-    if page.together:
-        parts.append(("What the cells show together", list(page.together)))
+    if page.together.lines:
+        draft = page.together.draft or "none is written"
+        told = [*page.together.lines, f"Draft (ISCN 2024): {draft}", *page.together.notes]
+        parts.append(("What the cells show together", told))
     parts.append(("Signed", signed or ["Nobody has signed these cells."]))
     parts.append(
         (
@@ -305,8 +288,8 @@ def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
             ],
         )
     )
-    told = [f"{one.at} {one.who}: {' '.join(filter(None, (one.cell, one.file, one.what)))}" for one in page.changes]
-    parts.append(("Changed by readers", told or ["Nothing was changed."]))
+    changes = [f"{one.at} {one.who}: {' '.join(filter(None, (one.cell, one.file, one.what)))}" for one in page.changes]
+    parts.append(("Changed by readers", changes or ["Nothing was changed."]))
     apart = [
         f"{one.cell} {one.file}: model {one.model or '–'}, first {one.first or '–'}, second {one.second or '–'}"
         for one in page.differences

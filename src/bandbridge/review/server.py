@@ -20,7 +20,17 @@ from starlette.routing import Route
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import Pose
 from bandbridge.review.accepted import EXPORTS, Export, export_accepted
-from bandbridge.review.actions import ACTIONS, Review, absent, describe, read_pose, read_sheet, reader_name, show
+from bandbridge.review.actions import (
+    ACTIONS,
+    Review,
+    absent,
+    describe,
+    read_pose,
+    read_sheet,
+    reader_name,
+    show,
+    show_patient,
+)
 from bandbridge.review.coded import coding
 from bandbridge.review.database import Store
 from bandbridge.review.guard import Door, Guard
@@ -62,6 +72,7 @@ def make_app(review: Review, door: Door) -> Starlette:
         Route("/api/state", _state),
         Route("/api/cells", _add_cells, methods=["POST"]),
         Route("/api/cells/{cell}", _show),
+        Route("/api/cells/{cell}/patient", _patient),
         Route("/api/cells/{cell}/{action}", _act, methods=["POST"]),
         Route("/api/fields/{cell}/{picture}.png", _field),
         Route("/api/chromosomes/{cell}/{chromosome}/{label}.png", _cam),
@@ -197,6 +208,10 @@ async def _state(request: Request) -> Response:
 
 async def _show(request: Request) -> Response:
     return JSONResponse(await run_in_threadpool(show, _review(request), _number(request, "cell")))
+
+
+async def _patient(request: Request) -> Response:
+    return JSONResponse(await run_in_threadpool(show_patient, _review(request), _number(request, "cell")))
 
 
 # What the page does

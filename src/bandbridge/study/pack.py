@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, Field
 
+from bandbridge.codes import Codes
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import ManyErrors, UserError, first_few
 from bandbridge.evaluation.pack import (
@@ -51,11 +52,12 @@ class _Environment(BaseModel):
     started: str = ""
 
 
-def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None) -> Packed:
+def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None, codes: Codes | None = None) -> Packed:
     """Write what the finished runs of ``study`` under ``root`` are and predict to ``path``: see :class:`Pack`.
 
     Packed are the predictions of the checkpoint that the protocol reports. Everything is read with its seal compared;
-    the datasets must be at hand. report: a page of HTML to put in. Raises :class:`UserError` where no run is finished,
+    the datasets must be at hand. report: a page of HTML to put in. codes: stand in the place of the names of images,
+    cells and patients. Raises :class:`UserError` where no run is finished,
     a run is damaged or predicts other images than its fold holds, or ``path`` is a pack of finished runs that this one
     would not hold, or no pack.
     """
@@ -70,7 +72,10 @@ def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None
             f"{path} holds {counted(len(lost), 'finished run')} that would be lost: {first_few(lost)}",
             "Name the folder that has these runs with --runs, or another file with --out.",
         )
-    size = write_pack(path, Pack(facts, _logits(study, ledger, facts)), report)
+    logits = _logits(study, ledger, facts)
+    if codes is not None:
+        facts = facts.model_copy(update={"tasks": tuple(_coded(task, codes) for task in facts.tasks)})
+    size = write_pack(path, Pack(facts, logits), report)
     return Packed(len(facts.run_ids), facts.planned, size)
 
 
@@ -117,6 +122,15 @@ def _task(task: TaskData) -> PackedTask:
         patients=tuple(samples["patient"]),
         labels=tuple(task.classes.index(label) for label in samples["label"]),
         folds=tuple(task.split.assignment.tolist()),
+    )
+
+
+def _coded(task: PackedTask, codes: Codes) -> PackedTask:
+    named = {"images": "file", "cells": "cell", "patients": "patient"}
+    return task.model_copy(
+        update={
+            column: tuple(codes.code(kind, name) for name in getattr(task, column)) for column, kind in named.items()
+        }
     )
 
 

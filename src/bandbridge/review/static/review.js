@@ -252,6 +252,20 @@ function showSigning() {
   $("sign").textContent = `Sign as ${page.who.role} reader`;
   $("sign").disabled = !patient || open > 0;
   $("patient-page").disabled = !patient;
+  showTogether();
+}
+
+// What all that is closed of the patient shows: asked for while one looks at it, for it takes every cell.
+async function showTogether() {
+  const { id, patient, of_patient: cells } = page.sheet;
+  if (!patient || !$("signing").open || !(cells.accepted + cells.counted)) { $("together").hidden = true; return; }
+  const found = await ask(`/api/cells/${id}/patient`).catch(() => null);
+  if (!found || !page.sheet || page.sheet.id !== id) return;
+  $("together").hidden = !found.lines.length;
+  const items = (texts) => texts.map((text) => make("li", { text }));
+  $("together-lines").replaceChildren(...items(found.lines));
+  $("draft").textContent = found.draft || "none";
+  $("draft-notes").replaceChildren(...items(found.notes));
 }
 
 function showWho() {
@@ -915,6 +929,7 @@ function listen() {
     });
   }
   $("counted").addEventListener("change", count);
+  $("signing").addEventListener("toggle", () => { if (page.sheet) showTogether(); });
   $("who-form").addEventListener("submit", (event) => {
     event.preventDefault();
     rememberWho({ reader: $("who-name").value.trim(), role: document.querySelector('[name="role"]:checked').value });
