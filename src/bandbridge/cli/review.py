@@ -72,8 +72,9 @@ def review(
 ) -> None:
     """Check and correct karyograms on a page in the browser, by keyboard and mouse.
 
-    Of cells that bandbridge cut made, the page shows the metaphase too, and its pieces can be cut, joined, erased and
-    taken there. Metaphases are cut first, into the work folder.
+    Of cells that bandbridge cut made, the page shows the metaphase too: cut, join, erase and take pieces there.
+
+    Metaphases are cut first, into the work folder.
 
     Nothing leaves this machine. Every correction is kept at once in the work folder; the same command goes on with it.
 
