@@ -1,4 +1,4 @@
-"""Make docs/images/karyogram.png and review.png: drawn G-banded cells, sorted by the model in the box.
+"""Make docs/images/karyogram.png, review.png and review-metaphase.png: drawn cells, sorted by the model in the box.
 
     python docs/pictures.py
 
@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+
+from bandbridge.synthetic.spread import Crowd, draw_spread
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -37,14 +39,16 @@ def small(picture: Image.Image, place: Path, width: int, colours: int) -> None:
     print(f"{place}: {place.stat().st_size} bytes")
 
 
-def review_page(cells: Path, home: Path) -> Path:
-    """Return a picture of the review page with a cell of ``cells`` open."""
+def review_page(cells: Path, home: Path, *keys: str) -> Path:
+    """Return a picture of the review page with a cell of ``cells`` open, after ``keys`` were pressed."""
     from tests.review.chromium import Chromium, find_chromium
 
     program = find_chromium()
     if program is None:
         raise SystemExit("docs/pictures.py needs a Chromium to show the review page")
-    words = bandbridge("review", "box:G", cells, "--no-browser", "--port", "0", "--work", home / "work")
+    words = bandbridge(
+        "review", "box:G", cells, "--no-browser", "--port", "0", "--work", home / "work", "--reader", "Anna"
+    )
     served = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert served.stdout is not None
     browser = Chromium(program, home / "profile")
@@ -54,6 +58,8 @@ def review_page(cells: Path, home: Path) -> Path:
         size = {"width": _WIDTH, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         browser.ask("Emulation.setDeviceMetricsOverride", tab._session, **size)
         tab.wait("[...document.images].every(one => one.complete)", 60)
+        for key in keys:
+            tab.press(key)
         tab.run("new Promise(done => setTimeout(done, 3000))")
         shot = browser.ask("Page.captureScreenshot", tab._session, format="png")["data"]
     finally:
@@ -67,7 +73,7 @@ def review_page(cells: Path, home: Path) -> Path:
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make the pictures."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         cells, sorted_cells = home / "cells", home / "sorted"
@@ -79,6 +85,12 @@ def main() -> None:
             small(drawn, IMAGES / "karyogram.png", 1100, 32)
         with Image.open(review_page(cells, home)) as shown:
             small(shown, IMAGES / "review.png", 1100, 64)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        crowd = Crowd(share=0.2, crossing=0.2, touching=0.3, bend=2, nuclei=1, debris=6, width=12)
+        Image.fromarray(draw_spread("G", 4, 2, crowd).gray).save(home / "drawn.png")
+        with Image.open(review_page(home / "drawn.png", home, "c", "+", "+")) as shown:
+            small(shown, IMAGES / "review-metaphase.png", 1100, 96)
 
 
 if __name__ == "__main__":

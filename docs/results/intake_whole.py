@@ -40,7 +40,7 @@ def crops_of(gray: np.ndarray, cut: Cut) -> list[np.ndarray]:
     others = np.zeros(cut.shape, bool)
     for piece in cut.pieces:
         others[piece.box] |= piece.mask
-    return [crop_of(gray, cut, cut.pieces[place], others) for cell in cut.cells for place in cell]
+    return [crop_of(gray, cut.width, cut.pieces[place], others) for cell in cut.cells for place in cell]
 
 
 def pieces_in_cells(cut: Cut) -> list[np.ndarray]:

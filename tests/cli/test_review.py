@@ -16,11 +16,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.finished import begin_run
 from tests.networks import write_moved
 
 from bandbridge.cli.review import _show
 from bandbridge.karyotype import CLASSES
+from bandbridge.synthetic.spread import Crowd, draw_spread
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "review")
 
@@ -125,6 +127,26 @@ def test_a_killed_server_goes_on_with_every_correction(run, chromosome_set, tmp_
         if process.poll() is None:
             process.kill()
             process.communicate()
+
+
+@pytest.mark.slow
+def test_metaphases_are_cut_first_and_their_cells_open_with_them(run, tmp_path):
+    spread = draw_spread("Q", 11, 1, Crowd(share=0.16, crossing=0, touching=0, bend=1, nuclei=0, debris=0))
+    (tmp_path / "fields").mkdir()
+    Image.fromarray(spread.gray).save(tmp_path / "fields" / "drawn.png")
+    work = tmp_path / "work"
+    places = (run, tmp_path / "fields", "--work", work)
+    process, address = start(*places, "--port", 0, "--no-browser", "--device", "cpu")
+    try:
+        page = Page(address)
+        (cell,) = page.sorted_cells()
+        field = page.ask(f"api/cells/{cell['id']}")["field"]
+        assert cell["name"] == "drawn" and 43 <= len(field["outlines"]) == cell["images"] <= 49
+        assert (work / "cut" / "pieces.csv").is_file()
+        assert work.stat().st_mode & 0o077 == 0 and (work / "cut").stat().st_mode & 0o077 == 0
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate(timeout=30)[1]
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_a_crop_shows_its_own_chromosome_on_the_ground(clean_g) -> None:
         others[piece.box] |= piece.mask
     ground = np.median(clean_g.gray[~others])
     for piece in cut.chromosomes()[:8]:
-        crop = crop_of(clean_g.gray, cut, piece, others)
+        crop = crop_of(clean_g.gray, cut.width, piece, others)
         border = np.concatenate([crop[0], crop[-1], crop[:, 0], crop[:, -1]])
         assert abs(np.median(border) - ground) < 45
         assert crop.min() == clean_g.gray[piece.box][piece.mask].min()

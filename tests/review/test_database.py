@@ -17,6 +17,7 @@ import pytest
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
 from bandbridge.review.database import DATABASE, Store
+from bandbridge.review.log import Reader
 from bandbridge.review.schema import Incoming, StaleError
 
 CLASSES = ("1", "2", "X")
@@ -177,6 +178,45 @@ def test_what_changes_nothing_is_no_change(store, cell):
     assert len(store.history(cell)) == 3
 
 
+def made_older(database: sqlite3.Connection, version: int) -> None:
+    """Take out of an open database what ``version`` did not have."""
+    database.executescript("DROP TABLE masks; DROP TABLE fields; ALTER TABLE chromosomes DROP COLUMN gone")
+    if version < 3:
+        database.execute("DROP TABLE log")
+        for column in ("counted", "arm", "turn"):
+            database.execute(f"ALTER TABLE cells DROP COLUMN {column}")
+    if version == 1:
+        database.execute("ALTER TABLE cells DROP COLUMN version")
+    database.execute(f"PRAGMA user_version = {version}")
+
+
+def test_a_database_of_before_metaphases_is_brought_up_with_its_log_whole(store, cell):
+    first, second = store.sheet(cell).ids
+    store.change(cell, "place", ("2", 1), first, by=Reader("Anna"))
+    store.change(cell, "turn", (10.0, 0, 1.0), second)
+    store.undo(cell)
+    known, history, log = store.sheet(cell).record, store.history(cell), store.log()
+    store.close()
+    with sqlite3.connect(store.folder / DATABASE) as database:
+        made_older(database, 3)
+    database.close()
+    for _ in range(2):
+        opened = Store(store.folder)
+        assert opened.sheet(cell).record == known and placed(opened, cell) == ["2", ""]
+        assert opened.history(cell) == history and opened.log() == log and opened.field(cell) is None
+        opened.close()
+    opened = Store(store.folder)
+    assert opened.redo(cell).kind == "turn" and opened.undo(cell).kind == "turn" and opened.undo(cell).kind == "place"
+    opened.close()
+    # What was altered before it was brought up is noticed then.
+    with sqlite3.connect(store.folder / DATABASE) as database:
+        made_older(database, 3)
+        database.execute("UPDATE chromosomes SET placed = 'X' WHERE file = 'a.png'")
+    database.close()
+    with pytest.raises(EnvironmentFault, match=r"a\.png does not stand as its log says"):
+        Store(store.folder)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_database_of_a_version_before_is_brought_up_with_a_log_of_what_is_known(store, cell, version):
     first, second = store.sheet(cell).ids
@@ -187,12 +227,7 @@ def test_a_database_of_a_version_before_is_brought_up_with_a_log_of_what_is_know
     known, history = store.sheet(cell).record, store.history(cell)
     store.close()
     with sqlite3.connect(store.folder / DATABASE) as database:
-        database.execute("DROP TABLE log")
-        for column in ("counted", "arm", "turn"):
-            database.execute(f"ALTER TABLE cells DROP COLUMN {column}")
-        if version == 1:
-            database.execute("ALTER TABLE cells DROP COLUMN version")
-        database.execute(f"PRAGMA user_version = {version}")
+        made_older(database, version)
     database.close()
     for _ in range(2):
         opened = Store(store.folder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bandbridge.cli.cut import cut_first
 from bandbridge.cli.explain import BitDepth
 from bandbridge.cli.outputs import given_folder, require_apart
 from bandbridge.cli.predict import warn_of_upright_training
@@ -34,7 +35,8 @@ def review(
         Path, typer.Argument(metavar="MODEL", help="A run's folder, an exported model's, box:G or box:Q.")
     ],
     cells: Annotated[
-        Path | None, typer.Argument(metavar="[CELLS]", help="Images to begin with: a folder or zip, a folder a cell.")
+        Path | None,
+        typer.Argument(metavar="[CELLS]", help="What to begin with: images, a folder a cell, or metaphases; or a zip."),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is; 0 takes a free one.")] = 7800,
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's own open it.")] = (
@@ -44,6 +46,13 @@ def review(
         Path, typer.Option(help="Folder that keeps images, corrections and exports.", callback=given_folder)
     ] = Path("results/review"),
     bit_depth: BitDepth = None,
+    metaphases: Annotated[
+        bool | None,
+        typer.Option(
+            "--metaphases/--no-metaphases",
+            help="Whether CELLS are fields of view, to be cut first; found from them if not said.",
+        ),
+    ] = None,
     restore: Annotated[
         bool, typer.Option("--restore", help="Go on from the newest backup where the review's database is damaged.")
     ] = False,
@@ -63,6 +72,10 @@ def review(
 ) -> None:
     """Check and correct karyograms on a page in the browser, by keyboard and mouse.
 
+    Of cells that bandbridge cut made, the page shows the metaphase too: cut, join, erase and take pieces there.
+
+    Metaphases are cut first, into the work folder.
+
     Nothing leaves this machine. Every correction is kept at once in the work folder; the same command goes on with it.
 
     The printed address holds a key, new at every start: whoever has it sees and changes the cells until the end.
@@ -79,6 +92,8 @@ def review(
     require_apart(work, [model] if cells is None else [model, cells])
     if other_half and reader_study is None:
         raise UserError("--other-half is of a reader study", "Add --reader-study SEED, the seed of the first half.")
+    if cells is not None:
+        cells = _cut(cells, work, metaphases)
     opened = replace(_open(model, cells, work, device, bit_depth, " ".join(reader.split())), acquired=acquired)
     if reader_study is not None:
         _begin_study(opened, reader_study, other_half)
@@ -114,6 +129,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     from bandbridge.review.actions import Review
     from bandbridge.review.analyst import open_analyst
     from bandbridge.review.database import Store
+    from bandbridge.review.field import with_fields
     from bandbridge.review.intake import read_handed_in, sort_into_cells
     from bandbridge.review.log import Reader
     from bandbridge.review.uploads import add_cells
@@ -131,7 +147,8 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
             note(f"reading {cells}")
             with store.taking_in():
                 found = sort_into_cells(read_handed_in(cells), store, expected=bits, bit_depth=bit_depth)
-                for problem in found.problems:
+                found.cells, more = with_fields(cells, found.cells, store)
+                for problem in [*found.problems, *more]:
                     note(f"warning: {problem}")
                 if not found.cells:
                     remedy = "Give a folder or zip with a folder of images for each cell."
@@ -144,6 +161,21 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
             store.close()
             raise
     return opened
+
+
+def _cut(cells: Path, work: Path, wanted: bool | None) -> Path:
+    """Return where the cells are: ``cells`` itself, or what was cut from the metaphases in it."""
+    from bandbridge.review.keeping import private_folder
+
+    if not work.exists():
+        private_folder(work)
+    cut = cut_first(cells, work, wanted, False)
+    if cut is None:
+        return cells
+    private_folder(cut.folder)
+    for name, reason in [*cut.refused, *cut.without_cell]:
+        note(f"warning: {name}: {reason}")
+    return cut.folder
 
 
 def _begin_study(review: Review, seed: int, other_half: bool) -> None:

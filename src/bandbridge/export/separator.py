@@ -2,13 +2,15 @@
 
     python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
 
-FOLDER keeps the drawn examples and the state of the training: the same command goes on where it was stopped.
+FOLDER keeps the examples and the state of the training: the same command goes on where it was stopped. With
+``--reviewed EXPORT`` it learns from the metaphases of a review's export, too, or of ``data synth --spreads``.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 
 from bandbridge.export.half import halve_graph
 from bandbridge.files import replacing
-from bandbridge.progress import listening
+from bandbridge.progress import listening, note
+from bandbridge.training.reviewed import keep_reviewed
 from bandbridge.training.separator import Separator, draw_examples, train
 
 
@@ -47,15 +50,19 @@ def write_graph(network: Separator, path: Path) -> None:
         halve_graph(temporary)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Draw, train and write ``separator.onnx``."""
     parser = argparse.ArgumentParser(description="Train the separator of touching and crossing chromosomes.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--spreads", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--steps", type=int, default=2600)
-    arguments = parser.parse_args()
+    parser.add_argument("--reviewed", type=Path, nargs="+", default=[], metavar="EXPORT")
+    arguments = parser.parse_args(words)
     with listening(True):
+        if arguments.reviewed:
+            kept = keep_reviewed(arguments.folder, arguments.reviewed)
+            note(f"{kept} reviewed metaphases are learnt from as well")
         draw_examples(arguments.folder, arguments.spreads)
         network = train(arguments.folder, arguments.minutes, arguments.steps)
         write_graph(network, arguments.folder / "separator.onnx")

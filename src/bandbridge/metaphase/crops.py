@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from bandbridge.metaphase.field import Cut
+from bandbridge.metaphase.maps import maps_of
 from bandbridge.metaphase.pieces import Piece
 
 #: Ground around a chromosome in its crop, in widths, and how much of its blurred rim is its own.
@@ -13,27 +14,17 @@ _MARGIN, _SOFT = 0.4, 0.12
 
 
 def layers_of(cut: Cut, places: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return two maps of the pieces at ``places`` of the cut, uint16 [H, W]: 0, or which one's pixel it is, from 1.
-
-    The second holds the other one where two lie on each other; of three the last is left out.
-    """
-    first, second = np.zeros((2, *cut.shape), np.uint16)
-    for number, place in enumerate(places, start=1):
-        piece = cut.pieces[place]
-        one, two = first[piece.box], second[piece.box]
-        taken = piece.mask & (one > 0)
-        two[taken & (two == 0)] = number
-        one[piece.mask & ~taken] = number
-    return first, second
+    """Return the two maps of the pieces at ``places`` of the cut: see :func:`bandbridge.metaphase.maps.maps_of`."""
+    return maps_of([cut.pieces[place] for place in places], cut.shape)
 
 
-def crop_of(gray: np.ndarray, cut: Cut, piece: Piece, others: np.ndarray) -> np.ndarray:
+def crop_of(gray: np.ndarray, width: float, piece: Piece, others: np.ndarray) -> np.ndarray:
     """Return the crop of ``piece`` from ``gray`` [H, W], of the same type.
 
-    others: bool [H, W], where other pieces are. Its own pixels and their soft rim are as they were; all else has the
-    gray value of the ground around it.
+    width: of a chromosome, pixels. others: bool [H, W], where other pieces are. Its own pixels and their soft rim are
+    as they were; all else has the gray value of the ground around it.
     """
-    margin, soft = max(2, round(_MARGIN * cut.width)), max(1, round(_SOFT * cut.width))
+    margin, soft = max(2, round(_MARGIN * width)), max(1, round(_SOFT * width))
     wide = 3 * margin
     rows, columns = piece.box
     outer = np.s_[max(0, rows.start - wide) : rows.stop + wide, max(0, columns.start - wide) : columns.stop + wide]

@@ -11,6 +11,8 @@ from bandbridge.files import load_json
 
 #: The record of one field, in its folder; and what it says it is.
 CUT, KIND = "cut.json", "bandbridge cut"
+#: Beside it: 1 bit, where any piece of the field is, chromosome or not.
+PIECES = "pieces.png"
 #: In the folder that was cut into: the fields, with their records, and the cells.
 FIELDS, IMAGES = "fields", "images"
 

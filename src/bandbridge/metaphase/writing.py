@@ -3,7 +3,7 @@
     DEST/pieces.csv               where each lies on its metaphase, how sure the cut is, and why it may be wrong
     DEST/fields.csv               a row for each field: cells, chromosomes, what else was on it
     DEST/images/CELL/01.png       crops, each chromosome alone on its field's ground: what predict and review read
-    DEST/fields/CELL/             field.png, mask.png and overlap.png (16 bits), overview.png, cut.json
+    DEST/fields/CELL/             field.png, mask.png and overlap.png (16 bits), pieces.png, overview.png, cut.json
 
 A field's folder is put in place last and whole; fields that are there are not cut again.
 """
@@ -31,7 +31,7 @@ from bandbridge.metaphase.ground import BlankField
 from bandbridge.metaphase.intake import FieldFile, read_field, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
-from bandbridge.metaphase.record import CUT, KIND
+from bandbridge.metaphase.record import CUT, KIND, PIECES
 from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
@@ -100,7 +100,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
     found = _told(one.name, cut, dict(zip(names, map(len, cut.cells), strict=True)), rows)
     with replacing_folder(place, flushed=False) as unfinished:
         _write_field(unfinished, gray, cut, show_steps)
-        write_json(unfinished / CUT, wanted | {"found": asdict(found)})
+        write_json(unfinished / CUT, wanted | {"found": asdict(found), "width": cut.width})
     return found
 
 
@@ -130,18 +130,24 @@ def _told(name: str, cut: Cut, cells: dict[str, int], rows: list[dict[str, Any]]
 
 
 def _write_crops(folder: Path, gray: np.ndarray, cut: Cut, places: tuple[int, ...], cell: str) -> list[dict[str, Any]]:
-    others = np.zeros(cut.shape, bool)
-    for piece in cut.pieces:
-        others[piece.box] |= piece.mask
+    others = _found(cut)
     beside = _beside(cut, places)
     rows = []
     with replacing_folder(folder, flushed=False) as unfinished:
         for number, place in enumerate(places, start=1):
             piece = cut.pieces[place]
             name = f"{number:02d}.png"
-            (unfinished / name).write_bytes(_as_png(crop_of(gray, cut, piece, others)))
+            (unfinished / name).write_bytes(_as_png(crop_of(gray, cut.width, piece, others)))
             rows.append(_row(f"images/{cell}/{name}", cell, number, piece, beside[number - 1]))
     return rows
+
+
+def _found(cut: Cut) -> np.ndarray:
+    """Where any piece is, chromosome or not, bool [H, W]."""
+    found = np.zeros(cut.shape, bool)
+    for piece in cut.pieces:
+        found[piece.box] |= piece.mask
+    return found
 
 
 def _row(file: str, cell: str, number: int, piece: Piece, beside: list[int]) -> dict[str, Any]:
@@ -182,6 +188,8 @@ def _beside(cut: Cut, places: tuple[int, ...]) -> list[list[int]]:
 
 def _write_field(folder: Path, gray: np.ndarray, cut: Cut, show_steps: bool) -> None:
     Image.fromarray(gray).save(folder / "field.png")
+    # What the review needs to make a crop again as it was made here.
+    Image.fromarray(_found(cut)).save(folder / PIECES)
     every = tuple(place for cell in cut.cells for place in cell)
     for k, places in enumerate(cut.cells):
         end = "" if k == 0 else f"-{k + 1}"

@@ -20,6 +20,7 @@ from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.coded import coded
 from bandbridge.review.database import Store
 from bandbridge.review.keeping import NotKeptError, private_file, private_folder
+from bandbridge.review.metaphases import Written, write_metaphases
 from bandbridge.review.schema import StoredSheet
 
 CORRECTIONS = "corrections.csv"
@@ -32,7 +33,10 @@ _T = TypeVar("_T")
 
 
 class Export(NamedTuple):
-    """A dataset written: its name, folder and zip, how many cells and images it holds, how many were left out."""
+    """A dataset written: its name, folder and zip, how many cells and images it holds, how many were left out.
+
+    metaphases: how many fields it holds for the separator to learn from, and how many were left out.
+    """
 
     name: str
     folder: Path
@@ -40,6 +44,7 @@ class Export(NamedTuple):
     cells: int
     images: int
     unplaced: int
+    metaphases: Written = Written()
 
 
 def export_accepted(store: Store, codes: Codes | None = None) -> Export:
@@ -47,7 +52,8 @@ def export_accepted(store: Store, codes: Codes | None = None) -> Export:
 
     Holds ``metadata.csv`` and images, 8-bit gray PNG as photographed, not turned; chromosomes placed nowhere are left
     out. ``corrections.csv`` tells for every chromosome, these too, what the model thought and what became of it. Cells
-    of one name are told apart by a number. codes: stand in the place of the names of patients, cells and files.
+    of one name are told apart by a number. The metaphases of cells that were cut from one lie in ``metaphases``: see
+    :mod:`bandbridge.review.metaphases`. codes: stand in the place of the names of patients, cells and files.
 
     Raises :class:`UserError` when no cell is accepted, and :class:`~bandbridge.review.keeping.NotKeptError`, with
     nothing left behind, when the disk does not take it.
@@ -55,9 +61,9 @@ def export_accepted(store: Store, codes: Codes | None = None) -> Export:
     sheets = [store.sheet(one.id) for one in store.cells() if one.accepted and one.state == "ready"]
     if not sheets:
         raise UserError("no cell is accepted yet", "Check a cell and accept it with the key a, then export.")
-    name, (images, told) = new_export(store, lambda place: _write(store, sheets, place, codes))
+    name, (images, told, metaphases) = new_export(store, lambda place: _write(store, sheets, place, codes))
     home = store.folder / EXPORTS
-    return Export(name, home / name, home / f"{name}.zip", len(sheets), images, told - images)
+    return Export(name, home / name, home / f"{name}.zip", len(sheets), images, told - images, metaphases)
 
 
 def new_export(store: Store, write: Callable[[Path], _T]) -> tuple[str, _T]:
@@ -86,8 +92,8 @@ def new_export(store: Store, write: Callable[[Path], _T]) -> tuple[str, _T]:
     return name, answer
 
 
-def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes | None) -> tuple[int, int]:
-    """Write the dataset and return how many images it has, and of how many chromosomes it tells."""
+def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes | None) -> tuple[int, int, Written]:
+    """Write the dataset; return how many images it has, of how many chromosomes it tells, and its metaphases."""
     rows, told = [], []
     names = _told_apart([one.record.name for one in sheets])
     if codes is not None:
@@ -97,11 +103,12 @@ def _write(store: Store, sheets: list[StoredSheet], folder: Path, codes: Codes |
         new_rows, new_told = _write_cell(store, stored, cell, folder)
         rows += new_rows
         told += new_told
+    metaphases = write_metaphases(store, sheets, folder)
     write_text(folder / CORRECTIONS, csv_lines(_CORRECTION_COLUMNS, told))
     table = csv_lines(COLUMNS, rows)
     write_cards(folder, "Reviewed cells", COLUMNS, rows, table)
     write_text(folder / METADATA, table)
-    return len(rows), len(told)
+    return len(rows), len(told), metaphases
 
 
 def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> tuple[list[list[str]], list[list[str]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 import numpy as np
@@ -19,12 +19,14 @@ from bandbridge.dataset.archive import Bounds
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.karyogram.sheet import Chromosome, Pose
 from bandbridge.review.coded import coding
+from bandbridge.review.cuts import plan
 from bandbridge.review.database import Store
 from bandbridge.review.intake import MAX_FILES, MAX_UPLOAD_BYTES, clean
 from bandbridge.review.log import Reader, Role
+from bandbridge.review.metaphase import show_field
 from bandbridge.review.patient_page import export_patient
 from bandbridge.review.picture import tile
-from bandbridge.review.schema import CellRecord, Event, StaleError, StoredSheet
+from bandbridge.review.schema import TOOLS, CellRecord, Event, StaleError, StoredSheet
 from bandbridge.review.session import list_cell, show_sheet
 from bandbridge.review.together import of_patient
 from bandbridge.review.worker import Worker
@@ -99,9 +101,10 @@ def show(review: Review, cell: int) -> dict[str, Any]:
         return _tile_size(image, one.pose, store.read_image)
 
     stored = read_sheet(review, cell)
-    standing = [event.undone for event in store.history(cell)]
+    standing = store.undone(cell)
     may = {"undo": not all(standing), "redo": bool(standing) and standing[-1]}
-    return {**show_sheet(stored, size_of, may), **_patient(review, stored.record)}
+    field = {"field": show_field(store, cell)}
+    return {**show_sheet(stored, size_of, may), **_patient(review, stored.record), **field}
 
 
 def _patient(review: Review, record: CellRecord) -> dict[str, Any]:
@@ -206,8 +209,21 @@ def _change(
 
 def _show_after(review: Review, cell: int, event: Event | None) -> dict[str, Any]:
     """Return what the page shows of a cell after ``event``, and which chromosome it was about."""
-    done = {"done": event is not None, "chromosome": event.chromosome if event else None}
-    return {**show(review, cell), **done}
+    shown = show(review, cell)
+    about = [event.chromosome] if event else []
+    if event and event.kind in TOOLS:
+        about = [event.after["chosen"], event.before["chosen"]]
+    ids = {one["id"] for one in shown["chromosomes"]}
+    return {**shown, "done": event is not None, "chromosome": next((one for one in about if one in ids), None)}
+
+
+def _reshape(review: Review, cell: int, values: dict[str, Any], tool: str) -> dict[str, Any]:
+    """Change which pieces of its metaphase are a cell's chromosomes."""
+    stored, by = _correctable(review, cell, values), _by(values)
+    with review.store.taking_in():  # crops that are not kept in the end leave nothing behind
+        change = plan(review.store, review.worker, stored, tool, values)
+        event = review.store.reshape(cell, change, _version(values), by)
+    return _show_after(review, cell, event)
 
 
 def _name(review: Review, cell: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -241,6 +257,7 @@ ACTIONS: dict[str, Callable[[Review, int, dict[str, Any]], dict[str, Any]]] = {
     "describe": _name,
     "remove": _remove,
     "retry": _retry,
+    **{tool: partial(_reshape, tool=tool) for tool in TOOLS},
 }
 
 

@@ -27,15 +27,18 @@ import numpy as np
 from bandbridge.errors import EnvironmentFault
 from bandbridge.files import content_hash
 from bandbridge.karyogram.sheet import CellSheet
+from bandbridge.review.field import StoredField, has_field, keep_field, pictures_of, stored_field
 from bandbridge.review.keeping import BACKUP_EVERY_S, DATABASE, back_up, open_database, working_fault
 from bandbridge.review.log import NOBODY, Entry, Reader, add_entry, entries, head, now
 from bandbridge.review.pictures import Pictures
+from bandbridge.review.pieces import Reshaping, files_of, reshape, restore
 from bandbridge.review.schema import (
     CELLS,
     CHANGES,
     CHROMOSOMES,
     REDO,
     SAVE,
+    TOOLS,
     CellRecord,
     Event,
     Incoming,
@@ -152,7 +155,7 @@ class Store:
                 yield
             finally:
                 with suppress(EnvironmentFault, OSError), self._reading():
-                    rows = self._rows("SELECT DISTINCT image FROM chromosomes")
+                    rows = self._rows("SELECT image FROM chromosomes UNION SELECT picture FROM fields")
                     self._pictures.drop_unused({row["image"] for row in rows})
 
     # Cells
@@ -171,7 +174,10 @@ class Store:
         known = self._rows("SELECT id FROM cells WHERE fingerprint = ?", fingerprint)
         if known:
             self._database.execute("UPDATE cells SET removed = 0 WHERE id = ?", (known[0]["id"],))
-            self._log(by, "add", {"set": {"removed": 0}}, known[0]["id"])
+            # One that was handed in before its metaphase could be kept gets it now.
+            fresh = cell.field is not None and not has_field(self._database, known[0]["id"])
+            field = keep_field(self._database, known[0]["id"], cell.field) if fresh and cell.field else {}
+            self._log(by, "add", {"set": {"removed": 0}, **field}, known[0]["id"])
             return known[0]["id"], False
         found = self._database.execute(
             "INSERT INTO cells (fingerprint, name, patient, stain, notes) VALUES (?, ?, ?, ?, ?)",
@@ -186,7 +192,8 @@ class Store:
         told = {"name": cell.name, "image": {str(one["id"]): one["image"] for one in held}}
         begun = {"patient": cell.patient, "stain": cell.stain, "accepted": 0, "counted": 0, "removed": 0}
         begun |= {"arm": "", "turn": 0}
-        self._log(by, "add", {**told, "set": begun}, found)
+        field = keep_field(self._database, found, cell.field) if cell.field else {}
+        self._log(by, "add", {**told, **field, "set": begun}, found)
         return found, True
 
     def _log(
@@ -212,6 +219,21 @@ class Store:
         """Return (file, hash) of the images of a cell."""
         with self._reading():
             return [(row["file"], row["image"]) for row in self._rows(CHROMOSOMES, cell)]
+
+    def field(self, cell: int) -> StoredField | None:
+        """Return the metaphase of a cell, its chromosomes as they stand; None where it was not cut from one."""
+        with self._reading():
+            return stored_field(self._database, cell)
+
+    def fields(self) -> dict[int, str]:
+        """Return the hash of the field's picture of each cell that has one."""
+        with self._reading():
+            return pictures_of(self._database)
+
+    def files_of(self, cell: int) -> Sequence[str]:
+        """Return the name of every image that a cell ever had, those that are gone too."""
+        with self._reading():
+            return files_of(self._database, cell)
 
     def describe(self, cell: int, patient: str, stain: str, version: int | None = None, by: Reader = NOBODY) -> None:
         """Set what a cell's patient and stain are called."""
@@ -323,13 +345,32 @@ class Store:
                 return None
             self._advance(cell)
             self._set(table, after, cell, chromosome)
-            texts = (json.dumps(before), json.dumps(after), now())
-            made = self._database.execute(
-                "INSERT INTO events (cell, chromosome, kind, before, after, at) VALUES (?, ?, ?, ?, ?, ?)",
-                (cell, chromosome, kind, *texts),
-            ).lastrowid
-            self._log(by, kind, {"before": before, "set": after}, cell, chromosome, texts[2])
-        return Event(made or 0, chromosome, kind, before, after, texts[2], False)
+            made = self._add_event(cell, chromosome, kind, before, after)
+            self._log(by, kind, {"before": before, "set": after}, cell, chromosome, made.at)
+        return made
+
+    def _add_event(
+        self, cell: int, chromosome: int | None, kind: str, before: dict[str, Any], after: dict[str, Any]
+    ) -> Event:
+        at = now()
+        made = self._database.execute(
+            "INSERT INTO events (cell, chromosome, kind, before, after, at) VALUES (?, ?, ?, ?, ?, ?)",
+            (cell, chromosome, kind, json.dumps(before), json.dumps(after), at),
+        ).lastrowid
+        return Event(made or 0, chromosome, kind, before, after, at, False)
+
+    def reshape(self, cell: int, change: Reshaping, version: int | None = None, by: Reader = NOBODY) -> Event:
+        """Change which pieces of its metaphase are a cell's chromosomes, with how it is sorted then; all or nothing.
+
+        Raises as :func:`bandbridge.review.pieces.reshape` does.
+        """
+        with self._transaction():
+            self._check(cell, version)
+            self._advance(cell)
+            found = reshape(self._database, cell, change, self.cell(cell).arm == "without")
+            made = self._add_event(cell, None, change.tool, found["before"], found["after"])
+            self._log(by, change.tool, found["told"], cell, at=made.at)
+        return made
 
     def undo(self, cell: int, version: int | None = None, by: Reader = NOBODY) -> Event | None:
         """Take back the last change to a cell that still stands, and return it; None when there is none."""
@@ -348,10 +389,13 @@ class Store:
                 return None
             event = read_event(found[0])
             self._advance(cell)
-            self._set(CHANGES[event.kind][0], getattr(event, side), cell, event.chromosome)
+            if event.kind in TOOLS:
+                content = {"before": {}, "set": {}, **restore(self._database, cell, getattr(event, side))}
+            else:
+                self._set(CHANGES[event.kind][0], getattr(event, side), cell, event.chromosome)
+                content = {"before": event.after if side == "before" else event.before, "set": getattr(event, side)}
             self._database.execute("UPDATE events SET undone = ? WHERE id = ?", (side == "before", event.id))
-            other = event.after if side == "before" else event.before
-            content = {"of": event.kind, "before": other, "set": getattr(event, side)}
+            content["of"] = event.kind
             self._log(by, "undo" if side == "before" else "redo", content, cell, event.chromosome)
         return event
 
@@ -359,6 +403,13 @@ class Store:
         """Return every change ever made to a cell, those taken back too, in order."""
         with self._reading():
             return [read_event(row) for row in self._rows("SELECT * FROM events WHERE cell = ? ORDER BY id", cell)]
+
+    def undone(self, cell: int) -> list[bool]:
+        """Return of every change ever made to a cell, in order, whether it was taken back."""
+        with self._reading():
+            return [
+                bool(row["undone"]) for row in self._rows("SELECT undone FROM events WHERE cell = ? ORDER BY id", cell)
+            ]
 
     # The log, and those who sign
 

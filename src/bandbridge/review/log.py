@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from bandbridge.files import content_hash
+from bandbridge.review.field import fields_difference
 
 Role = Literal["first", "second"]
 LOG_TABLE = """
@@ -27,7 +28,7 @@ CREATE TRIGGER log_is_not_shortened BEFORE DELETE ON log BEGIN SELECT RAISE(ABOR
 """
 #: What is compared with the log: of which table, by which column of it.
 _CELL = ("accepted", "counted", "patient", "stain", "removed", "arm", "turn")
-_CHROMOSOME = ("placed", "image", "angle", "flipped")
+_CHROMOSOME = ("placed", "image", "angle", "flipped", "gone")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def find_fault(database: sqlite3.Connection) -> str:
             told.append(entry)
     except (ValueError, TypeError):  # what is no JSON, or not what is ever written
         return f"entry {number + 1} of its log was altered"
-    return _find_difference(database, told)
+    return _find_difference(database, told) or fields_difference(database, [entry.content for entry in told])
 
 
 def _find_difference(database: sqlite3.Connection, log: Iterable[Entry]) -> str:
@@ -125,8 +126,7 @@ def _find_difference(database: sqlite3.Connection, log: Iterable[Entry]) -> str:
     for row in database.execute(f"SELECT id, name, {', '.join(_CELL)} FROM cells"):
         if any(row[name] != value for name, value in cells[row["id"]].items()):
             return f"cell {row['name']} does not stand as its log says"
-    query = f"SELECT id, cell, file, {', '.join(_CHROMOSOME)} FROM chromosomes"
-    for row in database.execute(query):
+    for row in database.execute("SELECT * FROM chromosomes"):
         told = chromosomes[row["id"]]
         if any(row[name] != value for name, value in told.items()):
             return f"{row['file']} does not stand as its log says"
@@ -138,7 +138,7 @@ def _as_told(log: Iterable[Entry]) -> tuple[dict[int, dict[str, Any]], dict[int,
     cells: dict[int, dict[str, Any]] = defaultdict(dict)
     chromosomes: dict[int, dict[str, Any]] = defaultdict(dict)
     for entry in log:
-        for column in ("placed", "image"):
+        for column in _CHROMOSOME:
             for number, value in entry.content.get(column, {}).items():
                 chromosomes[int(number)][column] = value
         known = {name: value for name, value in entry.content.get("set", {}).items() if name in (*_CELL, *_CHROMOSOME)}

@@ -25,7 +25,7 @@ from bandbridge.review.accepted import EXPORTS, new_export
 from bandbridge.review.coded import coded, coded_record
 from bandbridge.review.database import Store
 from bandbridge.review.log import Entry, now
-from bandbridge.review.schema import CellRecord, StoredSheet
+from bandbridge.review.schema import TOOLS, CellRecord, StoredSheet
 from bandbridge.review.session import recount
 from bandbridge.review.signing import SIGN, Signature
 from bandbridge.review.together import Together, together
@@ -34,7 +34,7 @@ from bandbridge.templates import page_templates
 _WIDTH = 1400
 _LINES, _LINE_SIGNS = 62, 96
 #: What a change was, in words; of what is not here the page says nothing.
-_KINDS = ("place", "turn", "accept", "count", "undo", "redo", "describe", "remove", SIGN)
+_KINDS = ("place", "turn", "accept", "count", "undo", "redo", "describe", "remove", SIGN, *TOOLS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,10 @@ def _changes(log: Sequence[Entry], sheets: dict[int, StoredSheet], codes: Codes 
 
 
 def _file(stored: StoredSheet, chromosome: int | None) -> str:
-    return "" if chromosome is None else stored.sheet.chromosomes[stored.ids.index(chromosome)].file
+    if chromosome is None:
+        return ""
+    # A piece that was cut or joined since has no place on the sheet any more.
+    return stored.sheet.chromosomes[stored.ids.index(chromosome)].file if chromosome in stored.ids else "a piece gone"
 
 
 def _what(entry: Entry, codes: Codes | None) -> str:
@@ -170,7 +173,14 @@ def _what(entry: Entry, codes: Codes | None) -> str:
         return f"{how}: {_set(content['of'], content['before'] if kind == 'undo' else content['set'], {}, codes)}"
     if kind == SIGN:
         return "signed the cells as they stood"
+    if kind in TOOLS:
+        return _reshaped(kind, len(content["from"]), len(content["to"]))
     return _set(kind, content.get("set", {}), content.get("before", {}), codes)
+
+
+def _reshaped(kind: str, ended: int, made: int) -> str:
+    told = {"cut": f"cut a piece into {made}", "join": f"joined {ended} pieces", "erase": "erased a piece"}
+    return told.get(kind, "took a missed piece")
 
 
 def _set(kind: str, after: dict[str, Any], before: dict[str, Any], codes: Codes | None) -> str:
@@ -189,7 +199,8 @@ def _set(kind: str, after: dict[str, Any], before: dict[str, Any], codes: Codes 
     if kind == "describe":
         patient = codes.code("patient", after["patient"]) if codes else after["patient"]
         return f"patient {patient or 'not named'}, stain {after['stain'] or 'not named'}"
-    return {"remove": "taken off the list"}.get(kind, kind)
+    tools = {"cut": "a cut", "join": "a join", "erase": "an erasure", "take": "a missed piece taken"}
+    return {"remove": "taken off the list", **tools}.get(kind, kind)
 
 
 def _differences(log: Sequence[Entry], sheets: dict[int, StoredSheet]) -> Iterator[Difference]:

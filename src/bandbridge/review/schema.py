@@ -11,6 +11,7 @@ import numpy as np
 
 from bandbridge.errors import UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
+from bandbridge.review.field import FIELD_TABLES, IncomingField
 from bandbridge.review.log import LOG_TABLE
 
 State = Literal["waiting", "ready", "failed"]
@@ -28,7 +29,9 @@ CHANGES = {
     "accept": ("cells", ("accepted",)),
     "count": ("cells", ("counted",)),
 }
-VERSION = 3
+#: The kinds that change which pieces of its metaphase are a cell's chromosomes: see bandbridge.review.pieces.
+TOOLS = ("cut", "join", "erase", "take")
+VERSION = 4
 SCHEMA = f"""
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL, patient TEXT NOT NULL,
@@ -42,11 +45,12 @@ CREATE TABLE chromosomes (
     predicted TEXT NOT NULL DEFAULT '', suggested TEXT NOT NULL DEFAULT '', placed TEXT NOT NULL DEFAULT '',
     corrected INTEGER NOT NULL DEFAULT 0, probabilities TEXT NOT NULL DEFAULT '[]', labels TEXT NOT NULL DEFAULT '[]',
     reasons TEXT NOT NULL DEFAULT '[]', angle REAL NOT NULL DEFAULT 0, flipped INTEGER NOT NULL DEFAULT 0,
-    certainty REAL NOT NULL DEFAULT 0.5, margin REAL, UNIQUE (cell, file));
+    certainty REAL NOT NULL DEFAULT 0.5, margin REAL, gone INTEGER NOT NULL DEFAULT 0, UNIQUE (cell, file));
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cell INTEGER NOT NULL REFERENCES cells, chromosome INTEGER,
     kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX events_of_cell ON events (cell, undone, id);
+{FIELD_TABLES.strip()}
 {LOG_TABLE.strip()}
 """
 #: What makes a database of an older version one of the next; one of before the log gets its log in the end.
@@ -58,6 +62,7 @@ UPGRADES = {
         "ALTER TABLE cells ADD COLUMN turn INTEGER NOT NULL DEFAULT 0",
         *statements(LOG_TABLE),
     ),
+    3: ("ALTER TABLE chromosomes ADD COLUMN gone INTEGER NOT NULL DEFAULT 0", *statements(FIELD_TABLES)),
 }
 WITH_LOG = 3
 
@@ -74,13 +79,17 @@ class StaleError(UserError):
 
 @dataclass(frozen=True)
 class Incoming:
-    """A cell to be reviewed: its images as (file, hash of the stored picture). notes: what a reviewer should know."""
+    """A cell to be reviewed: its images as (file, hash of the stored picture). notes: what a reviewer should know.
+
+    field: the metaphase that it was cut from, if it was.
+    """
 
     name: str
     images: tuple[tuple[str, str], ...]
     patient: str = ""
     stain: str = ""
     notes: tuple[str, ...] = ()
+    field: IncomingField | None = None
 
 
 @dataclass(frozen=True)
@@ -133,10 +142,10 @@ class Event:
 
 CELLS = """
 SELECT cells.*, count(chromosomes.id) AS images, sum(reasons != '[]' AND NOT corrected) AS flagged
-FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id WHERE {condition} GROUP BY cells.id
+FROM cells LEFT JOIN chromosomes ON chromosomes.cell = cells.id AND gone = 0 WHERE {condition} GROUP BY cells.id
 ORDER BY cells.turn, cells.id
 """
-CHROMOSOMES = "SELECT * FROM chromosomes WHERE cell = ? ORDER BY id"
+CHROMOSOMES = "SELECT * FROM chromosomes WHERE cell = ? AND gone = 0 ORDER BY id"
 SAVE = """
 UPDATE chromosomes SET predicted = ?, suggested = ?, placed = ?, corrected = ?, probabilities = ?, labels = ?,
     reasons = ?, angle = ?, flipped = ?, certainty = ?, margin = ? WHERE id = ?

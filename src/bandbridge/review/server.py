@@ -37,6 +37,7 @@ from bandbridge.review.guard import Door, Guard
 from bandbridge.review.intake import MAX_FILES
 from bandbridge.review.keeping import NotKeptError
 from bandbridge.review.log import Reader
+from bandbridge.review.metaphase import field_picture
 from bandbridge.review.picture import close_up, encode_png, tile
 from bandbridge.review.schema import StaleError
 from bandbridge.review.uploads import Upload, take_in
@@ -44,6 +45,8 @@ from bandbridge.review.uploads import Upload, take_in
 _STATIC = {
     "review.css": "text/css; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
+    "metaphase.css": "text/css; charset=utf-8",
+    "metaphase.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 #: No more digits than the database's numbers have.
@@ -71,6 +74,7 @@ def make_app(review: Review, door: Door) -> Starlette:
         Route("/api/cells/{cell}", _show),
         Route("/api/cells/{cell}/patient", _patient),
         Route("/api/cells/{cell}/{action}", _act, methods=["POST"]),
+        Route("/api/fields/{cell}/{picture}.png", _field),
         Route("/api/chromosomes/{cell}/{chromosome}/{label}.png", _cam),
         Route("/api/export", _export, methods=["POST"]),
     ]
@@ -168,6 +172,16 @@ def _picture(store: Store, image: str, kind: str, pose: Pose) -> bytes:
     return encode_png(close_up(pixels, pose))
 
 
+async def _field(request: Request) -> Response:
+    """The part of its metaphase that shows a cell."""
+    cell, store = _number(request, "cell"), _review(request).store
+    field = await run_in_threadpool(store.field, cell)
+    if field is None or field.picture != request.path_params["picture"]:
+        raise absent("metaphase")
+    data = await run_in_threadpool(field_picture, store, field)
+    return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=31536000, immutable"})
+
+
 async def _cam(request: Request) -> Response:
     """What in a chromosome speaks for a class, laid over it and turned as the chromosome is."""
     cell, number, label = _number(request, "cell"), _number(request, "chromosome"), request.path_params["label"]
@@ -240,6 +254,7 @@ async def _export(request: Request) -> Response:
     values = await _read_json(request)
     made = await run_in_threadpool(_write_accepted, _review(request).store, bool(values.get("coded")))
     shown = {"name": made.name, "cells": made.cells, "images": made.images, "unplaced": made.unplaced}
+    shown |= {"metaphases": made.metaphases.metaphases, "left_out": made.metaphases.left_out}
     return JSONResponse({**shown, "folder": str(made.folder), "address": f"/exports/{made.name}.zip"})
 
 

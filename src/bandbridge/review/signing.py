@@ -30,7 +30,9 @@ def standing(database: sqlite3.Connection, patient: str) -> str:
     query = "SELECT id, name, accepted, counted FROM cells WHERE patient = ? AND removed = 0 ORDER BY id"
     for cell in database.execute(query, (patient,)).fetchall():
         columns = "file, image, placed, angle, flipped"
-        held = database.execute(f"SELECT {columns} FROM chromosomes WHERE cell = ? ORDER BY id", (cell["id"],))
+        held = database.execute(
+            f"SELECT {columns} FROM chromosomes WHERE cell = ? AND gone = 0 ORDER BY id", (cell["id"],)
+        )
         told.append([*cell, [list(one) for one in held.fetchall()]])
     return content_hash(told)
 

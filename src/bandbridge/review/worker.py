@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.progress import note
 from bandbridge.review.analysis import Analyst
 from bandbridge.review.database import Store
@@ -70,6 +71,11 @@ class Worker:
                 raise TimeoutError
             time.sleep(0.02)
 
+    def judge(self, name: str, images: Sequence[tuple[str, np.ndarray]], hashes: dict[str, str]) -> CellSheet:
+        """Return the sheet of a cell at once, those that are there twice flagged; as the analyst's, with its faults."""
+        with self._turn:
+            return with_twins_flagged(self.analyst.sheet(name, list(images)), hashes)
+
     def cam(self, image: np.ndarray, label: str, mates: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Return the analyst's overlay, uint8 RGB."""
         with self._turn:
@@ -109,6 +115,4 @@ class Worker:
         self.current = record.name
         held = self.store.images_of(cell)
         images = [(file, self.store.read_image(image)) for file, image in held]
-        with self._turn:
-            sheet = self.analyst.sheet(record.name, images)
-        self.store.save_sheet(cell, with_twins_flagged(sheet, dict(held)), self.model)
+        self.store.save_sheet(cell, self.judge(record.name, images, dict(held)), self.model)

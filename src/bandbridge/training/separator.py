@@ -2,7 +2,8 @@
 
     python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
 
-It learns from drawn spreads alone (:mod:`bandbridge.synthetic.spread`), so that its rights are clear. For each pixel it
+The one of the package learns from drawn spreads alone (:mod:`bandbridge.synthetic.spread`), so that its rights are
+clear; whoever has reviewed metaphases adds them (:mod:`bandbridge.training.reviewed`). For each pixel it
 says whether a chromosome is there, whether two are, and, for each of twelve directions, whether the core of a
 chromosome passes in that direction. Crossing chromosomes share a pixel but no direction: in the space of place and
 direction they are apart (Boehm et al., ISBI 2019, doi 10.1109/ISBI.2019.8759206, who do so for worms).
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bandbridge.errors import UserError
 from bandbridge.files import replacing
 from bandbridge.metaphase.ground import BlankField, level
 from bandbridge.metaphase.lifted import BINS, from_bytes, to_bytes
@@ -38,6 +40,8 @@ _ON_CHROMOSOME = 0.85
 #: How much more the core of a chromosome counts than the ground.
 _CORE_WEIGHT, _OVERLAP_WEIGHT = 4.0, 4.0
 _STATE = "training.pt"
+#: What an example of a reviewed metaphase is called, and how many patches are of those, where there are any.
+REVIEWED, _OF_REVIEWED = "reviewed-", 0.3
 #: Steps after which the state is kept.
 _KEPT = 100
 
@@ -116,13 +120,30 @@ def draw_examples(folder: Path, count: int, seed: int = 0, processes: int = 1) -
 def read_examples(folder: Path, known: dict[Path, Example]) -> dict[Path, Example]:
     """Return the examples of ``folder``, those of ``known`` not read again."""
     found = {}
-    for place in sorted(folder.glob("spread-*.npz")):
+    for place in sorted([*folder.glob("spread-*.npz"), *folder.glob(f"{REVIEWED}*.npz")]):
         if place in known:
             found[place] = known[place]
             continue
         with np.load(place, allow_pickle=False) as stored:
             found[place] = Example(stored["contrast"], stored["layers"], stored["axes"])
     return found
+
+
+def _pools(examples: dict[Path, Example]) -> tuple[list[Example], list[Example]]:
+    """The drawn examples and the reviewed ones. Raises :class:`UserError` where there is neither."""
+    if not examples:
+        raise UserError("there is nothing to learn from", "Draw spreads (--spreads), or give reviewed metaphases.")
+    reviewed = [one for place, one in examples.items() if place.name.startswith(REVIEWED)]
+    return [one for place, one in examples.items() if not place.name.startswith(REVIEWED)], reviewed
+
+
+def _choose(pools: tuple[list[Example], list[Example]], rng: np.random.Generator) -> Example:
+    """One of the pools at random: few reviewed ones would be lost among many drawn."""
+    drawn, reviewed = pools
+    if not reviewed:
+        return drawn[rng.integers(len(drawn))]
+    pool = reviewed if not drawn or rng.random() < _OF_REVIEWED else drawn
+    return pool[rng.integers(len(pool))]
 
 
 def patch_of(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -221,14 +242,14 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
     for step in range(first, steps):
         if step % _KEPT == 0 or not examples:
             examples = read_examples(folder, examples)
-            pool = list(examples.values())
+            pools = _pools(examples)
         done = max(step / steps, (time.monotonic() - started) / (60 * minutes))
         if done >= 1:
             break
         rate = _RATE * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        drawn = [patch_of(pool[rng.integers(len(pool))], rng) for _ in range(BATCH)]
+        drawn = [patch_of(_choose(pools, rng), rng) for _ in range(BATCH)]
         contrast, layers, axes = (torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True))
         with torch.autocast("cpu", torch.bfloat16, enabled=_FAST):
             logits = network_on(contrast.unsqueeze(1).to(memory_format=torch.channels_last))
@@ -241,7 +262,7 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
         sums += float(loss.detach())
         if (step + 1) % _KEPT == 0:
             spent = time.monotonic() - started
-            note(f"step {step + 1}: loss {sums / _KEPT:.4f}, {len(pool)} spreads, {spent / 60:.1f} min")
+            note(f"step {step + 1}: loss {sums / _KEPT:.4f}, {len(examples)} spreads, {spent / 60:.1f} min")
             sums = 0.0
             kept = {"network": network.state_dict(), "average": average.state_dict()}
             with replacing(place) as temporary, temporary.open("wb") as stream:

@@ -196,7 +196,7 @@ function show() {
   for (const id of ["previous", "next", "accept", "undo", "redo"]) $(id).disabled = !sheet;
   $("title").textContent = sheet ? sheet.name : "Review";
   document.title = sheet ? `${sheet.name} · Bandbridge review` : "Bandbridge review";
-  if (!sheet) { $("summary").textContent = ""; $("flagged").textContent = ""; return; }
+  if (!sheet) { $("summary").textContent = ""; $("flagged").textContent = ""; showField(); return; }
   const placed = sheet.chromosomes.filter((item) => item.placed).length;
   $("summary").textContent = [
     `${sheet.chromosomes.length} images`, `${placed} placed`, sheet.patient && `patient ${sheet.patient}`, sheet.stain && `${sheet.stain}-banded`,
@@ -209,6 +209,7 @@ function show() {
   $("sheet").classList.toggle("accepted", sheet.accepted);
   $("sheet").setAttribute("aria-label", `Karyogram of ${sheet.name}${sheet.accepted ? ", accepted" : ""}`);
   $("sheet").replaceChildren(...sheet.rows.map(showRow), showTray());
+  showField();
   fit();
   showFindings();
   showDetail();
@@ -351,8 +352,9 @@ function fit() {
   if (!page.sheet || $("sheet").hidden) return;
   const main = $("main");
   const tight = window.matchMedia("(max-width: 1100px)").matches;
-  const width = main.clientWidth - 16;
-  const height = tight ? Infinity : main.clientHeight - 16 - ($("progress").hidden ? 0 : 34);
+  const taken = fieldRoom();
+  const width = main.clientWidth - 16 - (tight ? 0 : taken.width);
+  const height = tight || taken.free ? Infinity : main.clientHeight - 16 - ($("progress").hidden ? 0 : 34) - taken.height;
   let scale = 4;
   while (scale > 0.5 && !fits(scale, width, height)) scale -= 0.05;
   page.scale = scale;
@@ -368,6 +370,7 @@ function fit() {
 }
 
 function fits(scale, width, height) {
+  const least = fieldRoom().width ? 24 : 26;
   let used = 0;
   const lines = [...page.sheet.rows, [{ labels: [""] }]];
   for (const groups of lines) {
@@ -377,7 +380,7 @@ function fits(scale, width, height) {
       across += 17 + (group.labels.length - 1) * 4;
       for (const label of group.labels) {
         const members = page.sheet.order[label].map(one);
-        const widths = members.map((item) => Math.max(26, item.width * scale + 4) + 2);
+        const widths = members.map((item) => Math.max(least, item.width * scale + 4) + 2);
         across += Math.max(34, widths.reduce((sum, value) => sum + value, 6));
         tallest = Math.max(tallest, ...members.map((item) => item.height * scale + 19));
       }
@@ -388,7 +391,7 @@ function fits(scale, width, height) {
   return used <= height;
 }
 
-function pick(id) {
+function pick(id, still = false) {
   if (page.picked !== id) page.since.chromosome = performance.now();
   page.picked = id;
   page.entry = "";
@@ -400,12 +403,13 @@ function pick(id) {
   }
   showEntry();
   showDetail();
-  back();
+  showPicked();
+  back(still);
 }
 
-function back() {
+function back(still = false) {
   const button = document.querySelector(`.one[data-id="${page.picked}"]`);
-  if (button && !document.querySelector("dialog[open]")) button.focus({ preventScroll: !window.matchMedia("(max-width: 1100px)").matches });
+  if (button && !document.querySelector("dialog[open]")) button.focus({ preventScroll: still || !window.matchMedia("(max-width: 1100px)").matches });
 }
 
 // What to check, and the chromosome at hand
@@ -579,7 +583,7 @@ const STEPS = {
 function step(action) {
   const from = page.picked;
   return act(action, () => ({}), (sheet) => {
-    if (sheet.chromosome && page.picked === from) pick(sheet.chromosome);
+    if (sheet.chromosome && (page.picked === from || !one(from))) pick(sheet.chromosome);
     say(sheet.done ? `${STEPS[action].done} Saved.` : STEPS[action].nothing);
   });
 }
@@ -763,6 +767,7 @@ function onKey(event) {
   if (single && !$("single-keys").checked) return;
   if (name === "?") { event.preventDefault(); $("keys").showModal(); return; }
   if (!page.sheet) return;
+  if (!page.entry && fieldKey(name, event)) { event.preventDefault(); return; }
   const onButton = target.closest("button, a") && !target.closest(".one");
   // Enter on a button presses that button, unless a class was typed; arrows scroll the panel.
   const typed = page.entry && ["Enter", "Escape", "Backspace"].includes(event.key);
@@ -891,7 +896,7 @@ function exportAccepted() {
   return inTurn(async () => {
     const made = await ask("/api/export", { coded: coded() });
     const text = `${made.images} images of ${made.cells} accepted ${made.cells === 1 ? "cell" : "cells"}, ${made.unplaced} left out because they are placed nowhere.`;
-    const body = make("div", {}, make("p", { text }), make("p", { text: `Folder: ${made.folder}` }),
+    const body = make("div", {}, make("p", { text }), ...metaphasesTold(made), make("p", { text: `Folder: ${made.folder}` }),
       make("p", { text: "A study trains on it as it is; corrections.csv tells what was changed." }), ...apart());
     confirm("The dataset is written", body, "Download as zip", () => { make("a", { href: made.address, download: "" }).click(); });
     $("ask-no").textContent = "Close";
@@ -902,6 +907,7 @@ function exportAccepted() {
 // Start
 
 function listen() {
+  listenToField();
   document.addEventListener("keydown", onKey);
   window.addEventListener("resize", fit);
   const buttons = {
