@@ -194,7 +194,7 @@ def _scores(cells: pd.DataFrame, cases: pd.DataFrame) -> dict[str, str]:
         "of those, placed right": f"{cells.placed.sum() / cut:.1%}",
         "of those, right by themselves": f"{cells.alone.sum() / cut:.1%}",
         "cut and placed right": f"{cells.placed.sum() / boxes:.1%}",
-        "cells that can be counted (the others deviate in more classes than any that the model was measured on)": f"{len(usable)} of {len(cells)}",
+        "cells that can be counted": f"{len(usable)} of {len(cells)}",
         "of those, with the changes that they have and no others": f"{sum(right)} of {len(usable)}",
         "cases with a cell that can be counted": f"{usable.case.nunique()} of {cells.case.nunique()}",
         "clones said that a cell of the case has": str(hits),
