@@ -54,10 +54,11 @@ def main() -> None:
     parser.add_argument("--spreads", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--bfloat16", action="store_true", help="Faster where the processor multiplies it by itself.")
     arguments = parser.parse_args()
     with listening(True):
         draw_examples(arguments.folder, arguments.spreads)
-        network = train(arguments.folder, arguments.minutes, arguments.steps)
+        network = train(arguments.folder, arguments.minutes, arguments.steps, bfloat16=arguments.bfloat16)
         write_graph(network, arguments.folder / "separator.onnx")
 
 
