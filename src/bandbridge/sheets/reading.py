@@ -101,7 +101,7 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     lines = all_lines(ink, pieces.rules)
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
-    if upright_share(piece.mask for piece in pieces.pieces) < LYING and named.witnesses < _FEWEST_WITNESSES:
+    if upright_share(piece.mask for piece in pieces.pieces) < LYING:
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
     grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
     blocked = lines | print_ink | ink.coloured

@@ -25,7 +25,11 @@ def upright_share(masks: Iterable[np.ndarray]) -> float:
     if len(told) < FEWEST_LONG:
         return float("nan")
     area, longer, aside = told.T
-    counted = (area > _SMALL * np.quantile(area, 0.75)) & (longer > _LONG)
+    order = np.sort(area)[::-1]
+    large = order[
+        np.searchsorted(np.cumsum(order), area.sum() / 2)
+    ]  # half of the ink is in pieces of this size and more
+    counted = (area > _SMALL * large) & (longer > _LONG)
     return float((aside[counted] < _UPRIGHT).mean()) if counted.sum() >= FEWEST_LONG else float("nan")
 
 
