@@ -40,7 +40,7 @@ def test_pairs_are_found_by_name_or_by_a_table(tmp_path) -> None:
 
 
 def laid_out(style: Style) -> tuple[np.ndarray, np.ndarray, list[tuple[str, tuple[int, int]]]]:
-    """A sheet, and a field on which its chromosomes lie turned anyhow, each in a square of its own: label and middle."""
+    """A sheet, a field on which its chromosomes lie apart, turned anyhow, and the label and middle of each."""
     drawn, rng = draw_sheet(style), np.random.default_rng(2)
     side, across = 150, 8
     field = np.full((side * 6, side * across), 235, np.uint8)
@@ -70,7 +70,7 @@ def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeyp
     assert first.dtype == np.uint16 and set(table["number"]) == set(np.unique(first)) - {0}
     at = {(label, first[spot]) for label, spot in places if first[spot]}
     right = sum((row["class"], row["number"]) in at for row in table.to_dict("records"))
-    assert len(table) >= 40 and right >= len(table) - 2
+    assert len(table) >= 40 and right >= 0.9 * len(table)
     assert all((tmp_path / "set" / name).is_file() for name in table["file_name"])
     assert "cell 1.png" not in json.dumps((cell / "masks.json").read_text())
     monkeypatch.setattr(masks, "cut_field", lambda *_: pytest.fail("done again"))
