@@ -19,7 +19,6 @@ from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.files import file_stems
 from bandbridge.metaphase.ground import Levelled, level, shrunk
 from bandbridge.metaphase.record import is_cut
-from bandbridge.sheets.arranged import is_arranged
 from bandbridge.sheets.upright import LYING, upright_share
 
 #: Pixels of the shorter side that a field has at least: 46 chromosomes do not fit into less.
@@ -98,6 +97,8 @@ def looks_arranged(levelled: Levelled) -> bool:
 
 def refuse_arranged(gray: np.ndarray, name: str) -> None:
     """Raise :class:`UserError` if uint8 ``gray`` [H, W] is an arranged karyogram, from which nothing is to be cut."""
+    from bandbridge.sheets.arranged import is_arranged  # matplotlib's letters, by which numbers are read
+
     if is_arranged(gray):
         raise UserError(
             f"{name}: an arranged karyogram, no metaphase", "Bring it in with: bandbridge data import karyogram"
