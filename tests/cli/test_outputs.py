@@ -46,6 +46,8 @@ COMMANDS = {
 }
 #: What a command may be told of that it does not write.
 READ = {
+    "metaphase",
+    "pairs",
     "candidates",
     "data_dir",
     "weights_dir",

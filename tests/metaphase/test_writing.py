@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import bandbridge as bb
+from bandbridge.dataset.archive import read_images
 from bandbridge.errors import UserError
-from bandbridge.metaphase.intake import fields_of, read_field, shown
+from bandbridge.metaphase.field import Cut
+from bandbridge.metaphase.intake import are_fields, fields_of, read_field, shown
+from bandbridge.metaphase.pieces import Piece
+from bandbridge.metaphase.writing import _told, fields_table
 from bandbridge.predict.intake import hand_over
 
 
@@ -105,3 +112,33 @@ def test_values_of_sixteen_bits_are_read_whole_and_shown_stretched(tmp_path) -> 
     read = read_field((tmp_path / "deep.png").read_bytes(), "deep.png")
     assert np.array_equal(read, values)
     assert shown(read).min() == 0 and shown(read).max() == 255
+
+
+def test_more_than_a_cell_beside_a_cell_is_said() -> None:
+    piece = Piece(0, 0, np.ones((4, 4), bool))
+    cut = Cut((9, 9), (piece,) * 240, (tuple(range(40)),), SimpleNamespace(bright=True), None)  # type: ignore[arg-type]
+    told = _told("a.png", cut, {"a": 40}, [])
+    assert told.problem == "" and told.note == "200 pieces beside them are no cell: more than the 150 of one"
+    assert fields_table([told])["note"].tolist() == [told.note]
+    alone = _told("a.png", cut, {}, [])
+    assert (
+        alone.note == ""
+        and alone.problem == "no cell: 240 pieces that may be chromosomes, more than the 150 of one cell"
+    )
+
+
+def test_of_a_zip_no_more_is_unpacked_than_the_first_images(tmp_path, monkeypatch, clean_g) -> None:
+    with zipfile.ZipFile(tmp_path / "fields.zip", "w") as archive:
+        for number in range(5):
+            stream = io.BytesIO()
+            Image.fromarray(clean_g.gray).save(stream, format="PNG")
+            archive.writestr(f"{number}.png", stream.getvalue())
+    read = []
+
+    def counted(place, **options):
+        for name, data in read_images(place, **options):
+            read.append(name)
+            yield name, data
+
+    monkeypatch.setattr("bandbridge.metaphase.intake.read_images", counted)
+    assert are_fields(tmp_path / "fields.zip") and len(read) == 3

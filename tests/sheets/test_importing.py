@@ -18,7 +18,7 @@ from tests.sheets.drawn import Style, draw_sheet, write_sheets
 import bandbridge as bb
 from bandbridge.codes import open_codes, read_names
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.sheets import importing
+from bandbridge.sheets import doing
 from bandbridge.sheets.importing import import_karyograms, review_folder
 from bandbridge.sheets.pages import Page, decode_page, read_pages
 
@@ -60,7 +60,7 @@ def test_sheets_that_add_up_are_imported_and_the_others_shown(sheets, tmp_path) 
 def test_nothing_that_is_done_is_done_again(sheets, tmp_path, monkeypatch) -> None:
     first = import_karyograms(sheets, tmp_path / "set")
     before = (tmp_path / "set" / "metadata.csv").read_bytes()
-    monkeypatch.setattr(importing, "read_sheet", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(doing, "read_sheet", lambda *_: pytest.fail("read again"))
     assert import_karyograms(sheets, tmp_path / "set").records == first.records
     assert (tmp_path / "set" / "metadata.csv").read_bytes() == before
     monkeypatch.undo()

@@ -60,7 +60,9 @@ def test_a_stopped_training_goes_on_and_its_graph_says_what_the_network_says(tmp
     )
     monkeypatch.setattr(separator, "BATCH", 1)
     monkeypatch.setattr(separator, "_KEPT", 2)
+    before = torch.get_rng_state()
     train(tmp_path, minutes=5, steps=2)
+    assert torch.equal(torch.get_rng_state(), before), "nobody else's random numbers are touched"
     network = train(tmp_path, minutes=5, steps=3)
     assert torch.load(tmp_path / "training.pt", weights_only=True)["step"] == 2
     write_graph(network, tmp_path / "separator.onnx")

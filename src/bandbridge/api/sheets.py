@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bandbridge.progress import Listener, listening
+from bandbridge.metaphase.intake import FieldFile, fields_of
+from bandbridge.metaphase.masks import pair_up, write_masks
+from bandbridge.progress import Listener, listening, note
 from bandbridge.sheets.importing import ImportedSheets, import_karyograms
+from bandbridge.sheets.tables import read_pairs
 
 
 def import_sheets(
@@ -16,6 +20,8 @@ def import_sheets(
     layout: str | Path | None = None,
     labels: str | Path | None = None,
     karyotypes: str | Path | None = None,
+    metaphases: str | Path | None = None,
+    pairs: str | Path | None = None,
     de_identify: bool = False,
     progress: Listener = False,
 ) -> ImportedSheets:
@@ -23,7 +29,10 @@ def import_sheets(
 
     sheets: a folder, zip, image or PDF, one sheet a picture or page. stain: written in the table. layout, labels,
     karyotypes: CSV files that say how labels stand on the sheets, which labels were set by hand, and which karyotype a
-    sheet has. de_identify: names of files are replaced by codes. progress: as for the other calls.
+    sheet has. metaphases: fields of the same cells, an image, folder or zip; the chromosomes are found again on them,
+    and their masks with classes written into ``fields`` of the dataset. pairs: a CSV file with the columns sheet and
+    metaphase, where the two do not go by the same name. de_identify: names of files are replaced by codes. progress: as
+    for the other calls.
 
     Sheets that do not add up are not in the dataset: they are shown in ``overview.html`` of the folder beside it.
 
@@ -41,7 +50,9 @@ def import_sheets(
         return None if given is None else Path(given)
 
     with listening(progress):
-        return import_karyograms(
+        together = None if pairs is None else read_pairs(Path(pairs))
+        fields = [] if metaphases is None else fields_of(Path(metaphases))
+        done = import_karyograms(
             Path(sheets),
             Path(destination),
             stain=stain,
@@ -50,3 +61,20 @@ def import_sheets(
             karyotypes=path(karyotypes),
             de_identify=de_identify,
         )
+        for line in find_on_metaphases(done, fields, together) if fields else []:
+            note(line)
+        return done
+
+
+def find_on_metaphases(
+    done: ImportedSheets, fields: Sequence[FieldFile], pairs: Mapping[str, str] | None = None
+) -> list[str]:
+    """Write the masks of imported sheets on their ``fields``; return what came of each, a line a cell.
+
+    pairs: the metaphase of each sheet; None: by their names. Raises :class:`UserError` where none belong together.
+    """
+    masked = write_masks(done.dataset, pair_up(done.records, fields, pairs))
+    return [
+        f"{one.cell}: {one.problem or f'{one.found} of {one.chromosomes} chromosomes found again'} on {one.field}"
+        for one in masked
+    ]

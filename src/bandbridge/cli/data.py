@@ -71,6 +71,12 @@ def import_(
     karyotypes: Path | None = typer.Option(
         None, metavar="CSV", help="karyogram only: columns sheet and karyotype, such as 47,XX,+21."
     ),
+    metaphase: Path | None = typer.Option(
+        None, metavar="FIELDS", help="karyogram only: metaphases of the same cells, for masks with classes."
+    ),
+    pairs: Path | None = typer.Option(
+        None, metavar="CSV", help="karyogram only: columns sheet and metaphase, where their names differ."
+    ),
     de_identify: bool = typer.Option(
         False,
         "--de-identify",
@@ -102,12 +108,22 @@ def import_(
 
     if first_label is not None and layout is not LayoutName.cir:
         raise UserError("--first-label is for the layout cir", "Leave it out.")
-    for_sheets = {"--layout": arranged, "--labels": labels, "--karyotypes": karyotypes, "--de-identify": de_identify}
+    for_sheets = {
+        "--layout": arranged,
+        "--labels": labels,
+        "--karyotypes": karyotypes,
+        "--metaphase": metaphase,
+        "--pairs": pairs,
+        "--de-identify": de_identify,
+    }
     if layout is LayoutName.karyogram:
         chosen = {"--page": page, "--channel": channel, "--bit-depth": bit_depth}
         if given := [name for name, value in chosen.items() if value is not None]:
             raise UserError(f"{' and '.join(given)} cannot be chosen for sheets", "Leave it out.")
-        _import_sheets(source, destination, stain, arranged, labels, karyotypes, de_identify=de_identify)
+        if pairs is not None and metaphase is None:
+            raise UserError("--pairs says which metaphase is whose", "Give the metaphases with --metaphase.")
+        tables = {"layout": arranged, "labels": labels, "karyotypes": karyotypes, "pairs": pairs}
+        _import_sheets(source, destination, stain, tables, metaphase, de_identify=de_identify)
         return
     if given := [name for name, value in for_sheets.items() if value]:
         raise UserError(f"{' and '.join(given)} is for the layout karyogram", "Leave it out.")
@@ -132,30 +148,30 @@ def _import_sheets(
     source: Path,
     destination: Path,
     stain: str,
-    layout: Path | None,
-    labels: Path | None,
-    karyotypes: Path | None,
+    tables: dict[str, Path | None],
+    metaphase: Path | None,
     *,
     de_identify: bool,
 ) -> None:
+    from bandbridge.api.sheets import find_on_metaphases
     from bandbridge.dataset.findings import counted
+    from bandbridge.metaphase.intake import fields_of
     from bandbridge.progress import note
     from bandbridge.sheets.importing import import_karyograms
+    from bandbridge.sheets.tables import read_pairs
 
-    done = import_karyograms(
-        source,
-        destination,
-        stain=stain,
-        layout=layout,
-        labels=labels,
-        karyotypes=karyotypes,
-        de_identify=de_identify,
-    )
+    pairs = tables.pop("pairs")
+    together = read_pairs(pairs) if pairs else None
+    # Before the sheets: what is wrong with them is then said at once.
+    fields = fields_of(metaphase) if metaphase else []
+    done = import_karyograms(source, destination, stain=stain, de_identify=de_identify, **tables)
     for text in done.notes:
         note(f"not read: {text}")
     for record in done.records:
         if record.state == "to check":
             note(f"to check: {record.sheet}: {'; '.join(record.doubts)}")
+    for line in find_on_metaphases(done, fields, together) if fields else []:
+        note(line)
     images = sum(record.total for record in done.records if record.state == "imported")
     say(f"{counted(images, 'image')} of {counted(len(done.imported), 'sheet')} in {destination}")
     if done.to_check or done.notes:

@@ -58,13 +58,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--reviewed", type=Path, nargs="+", default=[], metavar="EXPORT")
+    parser.add_argument("--bfloat16", action="store_true", help="Faster where the processor multiplies it by itself.")
     arguments = parser.parse_args(words)
     with listening(True):
         if arguments.reviewed:
             kept = keep_reviewed(arguments.folder, arguments.reviewed)
             note(f"{kept} reviewed metaphases are learnt from as well")
         draw_examples(arguments.folder, arguments.spreads)
-        network = train(arguments.folder, arguments.minutes, arguments.steps)
+        network = train(arguments.folder, arguments.minutes, arguments.steps, bfloat16=arguments.bfloat16)
         write_graph(network, arguments.folder / "separator.onnx")
 
 

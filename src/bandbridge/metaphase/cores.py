@@ -15,8 +15,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
 from bandbridge.dataset.cutout import Cutout
-from bandbridge.metaphase.joins import Core, joined
+from bandbridge.metaphase.joins import joined
 from bandbridge.metaphase.lifted import BINS, WIDTH, Said
+from bandbridge.metaphase.meetings import Core
 from bandbridge.metaphase.paths import Voxels, apart
 
 
@@ -40,13 +41,21 @@ class Rules:
     reach: float = 0.7
     ribbon: float = 0.3
     lonely: float = 0.5
-    join: float = 0.5
+    join: float = 0.35
     solid: float = 0.88
     slim: float = 1.25
 
 
-def find_cores(said: Said, rules: Rules) -> list[Core]:
-    """Return the cores of ``said``, those that are the same chromosome's as one."""
+def find_cores(said: Said, rules: Rules, stain: np.ndarray | None = None) -> list[Core]:
+    """Return the cores of ``said``, those that are the same chromosome's as one.
+
+    stain: as :func:`bandbridge.metaphase.meetings.meetings` has it.
+    """
+    return joined(parts_of_cores(said, rules), said, rules.join, stain)
+
+
+def parts_of_cores(said: Said, rules: Rules) -> list[Core]:
+    """Return the cores of ``said`` as they hang together, not yet joined across others and around bends."""
     volume = said.core > rules.core
     labels = _components(volume)
     if labels.max() == 0:
@@ -67,7 +76,7 @@ def find_cores(said: Said, rules: Rules) -> list[Core]:
                 along = np.stack([rows[way], columns[way]], axis=1)
                 clear = float(strength[which].mean())
                 cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], clear, along))
-    return joined(_merged(cores, volume.shape[1:], rules), said, rules.join)
+    return _merged(cores, volume.shape[1:], rules)
 
 
 def _components(volume: np.ndarray) -> np.ndarray:

@@ -64,22 +64,43 @@ class Cut:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A field before it is cut: without its ground, what the separator says where no nucleus is, the contrast at the
+    separator's scale, float32 [H, W], that scale, and how many nuclei were left out.
+    """
+
+    levelled: Levelled = field(repr=False)
+    said: Said = field(repr=False)
+    stain: np.ndarray
+    scale: float
+    nuclei: int
+
+
 def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None = None) -> Cut:
     """Cut ``gray`` [H, W], of any numeric type, into its chromosomes.
 
     graph: another separator than that of the package. Raises as :func:`bandbridge.metaphase.ground.level`.
     """
     rules = rules or Rules()
+    looked = look_without_nuclei(gray, graph)
+    said, stain = looked.said, looked.stain
+    cores = find_cores(said, rules, stain)
+    first, second = with_ribbons(*grow(cores, said, rules), rules)
+    found = pieces_of(first, second, said, [core.strength for core in cores])
+    pieces, cells = with_cells(by_stain(found, stain))
+    shape = (gray.shape[0], gray.shape[1])
+    whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
+    return Cut(shape, whole, tuple(map(tuple, cells)), looked.levelled, said, looked.scale, looked.nuclei)
+
+
+def look_without_nuclei(gray: np.ndarray, graph: Path | None = None) -> Looked:
+    """Return what is seen of ``gray`` [H, W] before anything is cut. Raises as :func:`look`."""
     levelled, said, scale = look(gray, graph)
     nuclei = thick(levelled, said)
     said = Said(*(np.where(nuclei, np.float32(0), each) for each in (said.there, said.two, said.core)))
-    cores = find_cores(said, rules)
-    first, second = with_ribbons(*grow(cores, said, rules), rules)
-    found = pieces_of(first, second, said, [core.strength for core in cores])
-    pieces, cells = with_cells(by_stain(found, resized(levelled.contrast, said.there.shape)))
-    shape = (gray.shape[0], gray.shape[1])
-    whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
-    return Cut(shape, whole, tuple(map(tuple, cells)), levelled, said, scale, int(ndimage.label(nuclei)[1]))
+    stain = resized(levelled.contrast, (said.there.shape[0], said.there.shape[1]))
+    return Looked(levelled, said, stain, scale, int(ndimage.label(nuclei)[1]))
 
 
 def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from bandbridge.dataset.decode import DecodeError, decode_image
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, holds_table, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.files import file_stems
-from bandbridge.metaphase.ground import level, shrunk
+from bandbridge.metaphase.ground import Levelled, level, shrunk
 from bandbridge.metaphase.record import is_cut
+from bandbridge.sheets.upright import LYING, upright_share
 
 #: Pixels of the shorter side that a field has at least: 46 chromosomes do not fit into less.
 LEAST_SIDE = 64
@@ -69,10 +71,38 @@ def are_fields(place: Path) -> bool:
     if not place.exists() or is_cut(place) or holds_table(place):
         return False
     try:
-        return all(shows_many(read_field(one.read(), one.name)) for one in fields_of(place)[:_LOOKED_AT])
+        return all(shows_many(read_field(data, name)) for name, data in _first(place))
     except UserError:
         # Whoever reads them next says what is wrong with them.
         return False
+
+
+def _first(place: Path) -> Iterator[tuple[str, bytes]]:
+    """The first images of ``place``; of a zip no more of it is unpacked than that takes."""
+    if place.is_dir() or place.suffix.lower() in IMAGE_SUFFIXES:
+        yield from ((one.name, one.read()) for one in fields_of(place)[:_LOOKED_AT])
+        return
+    found = list(islice(read_images(place), _LOOKED_AT))
+    if not found:
+        raise UserError(f"{place} holds no image", "Name metaphases, or single chromosomes.")
+    yield from found
+
+
+def looks_arranged(levelled: Levelled) -> bool:
+    """Whether what stands out of the ground stands so upright that it may be an arranged karyogram."""
+    pieces, _ = ndimage.label(levelled.contrast > levelled.threshold)
+    found = ndimage.find_objects(pieces)
+    return upright_share(pieces[box] == number for number, box in enumerate(found, start=1)) >= LYING
+
+
+def refuse_arranged(gray: np.ndarray, name: str) -> None:
+    """Raise :class:`UserError` if uint8 ``gray`` [H, W] is an arranged karyogram, from which nothing is to be cut."""
+    from bandbridge.sheets.arranged import is_arranged  # matplotlib's letters, by which numbers are read
+
+    if is_arranged(gray):
+        raise UserError(
+            f"{name}: an arranged karyogram, no metaphase", "Bring it in with: bandbridge data import karyogram"
+        )
 
 
 def shows_many(gray: np.ndarray) -> bool:

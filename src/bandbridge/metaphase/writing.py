@@ -28,20 +28,20 @@ from bandbridge.leftovers import clear_leftovers
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import Cut, cut_field
 from bandbridge.metaphase.ground import BlankField
-from bandbridge.metaphase.intake import FieldFile, read_field, shown
+from bandbridge.metaphase.intake import FieldFile, looks_arranged, read_field, refuse_arranged, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
 from bandbridge.metaphase.record import CUT, KIND, PIECES
 from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
 class CutField:
     """What came of one field. cells: name and number of chromosomes of each. problem: why it holds no cell, "" if it
-    does. pieces: a row for each chromosome, as in pieces.csv.
+    does. pieces: a row for each chromosome, as in pieces.csv. note: what of the field is no cell beside those that are.
     """
 
     name: str
@@ -52,6 +52,7 @@ class CutField:
     bright: bool = False
     problem: str = ""
     pieces: list[dict[str, Any]] = field(default_factory=list)
+    note: str = ""
 
 
 def cut_fields(
@@ -91,8 +92,14 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
     if known is not None and (place / "steps").is_dir() >= show_steps:
         return known
     values = read_field(data, one.name)
-    cut = cut_field(values)
     gray = shown(values)
+    try:
+        cut = cut_field(values)
+    except BlankField:
+        refuse_arranged(gray, one.name)
+        raise
+    if looks_arranged(cut.levelled):
+        refuse_arranged(gray, one.name)
     names = [one.cell if k == 0 else f"{one.cell}-{k + 1}" for k in range(len(cut.cells))]
     rows: list[dict[str, Any]] = []
     for cell, places in zip(names, cut.cells, strict=True):
@@ -120,13 +127,15 @@ def _known(path: Path, wanted: dict[str, Any]) -> CutField | None:
 def _told(name: str, cut: Cut, cells: dict[str, int], rows: list[dict[str, Any]]) -> CutField:
     kinds = [piece.kind for piece in cut.pieces]
     nuclei, debris = kinds.count(NUCLEUS) + cut.nuclei, kinds.count(DEBRIS)
-    problem = ""
+    problem = note = ""
+    many = len(cut.chromosomes()) - sum(cells.values())
+    if cells and many > MOST_IN_CELL:
+        note = f"{many} pieces beside them are no cell: more than the {MOST_IN_CELL} of one"
     if not cells:
-        many = len(cut.chromosomes())
         than = f"fewer than {FEWEST}" if many < FEWEST else f"more than the {MOST_IN_CELL} of one cell"
         problem = f"no cell: {many} pieces that may be chromosomes, {than}"
         problem += f"; {nuclei} nuclei" if nuclei else ""
-    return CutField(name, cells, nuclei, debris, round(cut.width, 1), cut.levelled.bright, problem, rows)
+    return CutField(name, cells, nuclei, debris, round(cut.width, 1), cut.levelled.bright, problem, rows, note)
 
 
 def _write_crops(folder: Path, gray: np.ndarray, cut: Cut, places: tuple[int, ...], cell: str) -> list[dict[str, Any]]:
@@ -231,6 +240,7 @@ def fields_table(done: list[CutField]) -> pd.DataFrame:
             "width": one.width,
             "ground": "" if one.problem and not one.width else "dark" if one.bright else "bright",
             "problem": one.problem,
+            "note": one.note,
         }
         for one in done
     ]

@@ -33,8 +33,8 @@ _WINDOW = 0.12
 class NoSheet(UserError):
     """A picture that is no karyogram sheet, or none that can be read."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why, "Leave it out, or give a larger or cleaner picture of the sheet.")
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why, remedy or "Leave it out, or give a larger or cleaner picture of the sheet.")
 
 
 class Boxed:

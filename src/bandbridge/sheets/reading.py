@@ -21,6 +21,7 @@ from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
 from bandbridge.sheets.pieces import Piece, cut_in_two, find_pieces
+from bandbridge.sheets.upright import LYING, upright_share
 
 #: Fewest and most pieces that a sheet of one cell is of, and least agreement of their sizes with their order.
 _FEWEST, _MOST, _LEAST_ORDER = 20, 110, 0.5
@@ -35,6 +36,8 @@ _XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 #: A piece so many chromosomes wide may be two, where a seam with no more than this share of full ink divides it.
 _WIDE, _EASY = 1.5, 0.3
 
+#: What is to be done with a metaphase.
+CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
 #: What stands beside all groups is told of from this share of a chromosome 21 on.
 _LEAST_ASIDE = 0.4
 
@@ -98,6 +101,8 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     lines = all_lines(ink, pieces.rules)
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
+    if upright_share(piece.mask for piece in pieces.pieces) < LYING:
+        raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
     grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
     blocked = lines | print_ink | ink.coloured
     reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)

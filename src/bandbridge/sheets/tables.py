@@ -105,6 +105,26 @@ def read_labels(path: Path) -> dict[str, ByHand]:
     return {sheet: ByHand(labels) for sheet, labels in found.items()}
 
 
+def read_pairs(path: Path) -> dict[str, str]:
+    """Return the metaphase of each sheet: a CSV with the columns ``sheet`` and ``metaphase``.
+
+    Raises :class:`ManyErrors` for sheets and metaphases that are named twice.
+    """
+    found: dict[str, str] = {}
+    problems, seen = [], set()
+    for number, row in _rows(path, ("sheet", "metaphase")):
+        sheet, metaphase = row["sheet"], row["metaphase"]
+        problems += [f"row {number}: {sheet} is named already"] if sheet in found else []
+        problems += [f"row {number}: {metaphase} is named already"] if metaphase in seen else []
+        found[sheet] = metaphase
+        seen.add(metaphase)
+    if problems:
+        raise ManyErrors(
+            f"{path}: more than one of a cell:", problems, "A sheet has one metaphase, and that one sheet."
+        )
+    return found
+
+
 def counts_of(karyotype: str) -> dict[str, int]:
     """Return how many of each class a cell of ``karyotype`` has, of the first clone; markers are not counted.
 

@@ -216,15 +216,16 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
     return there + overlap + 4 * cores
 
 
-def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
+def train(folder: Path, minutes: float, steps: int, seed: int = 0, *, bfloat16: bool = False) -> Separator:
     """Train for at most ``minutes``, ``steps`` in all, on the examples in ``folder``; return the averaged network.
 
     The rate falls with the steps, or with the time where that is shorter. The state is kept in ``folder`` and gone on
-    from.
+    from. bfloat16: multiply in it, which is faster where the processor does so by itself and slower where not.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    network, average = Separator(), Separator()
+    with torch.random.fork_rng(devices=[]):  # nobody else's random numbers are touched
+        torch.manual_seed(seed)
+        network, average = Separator(), Separator()
     network, average = (each.to(memory_format=torch.channels_last) for each in (network, average))
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-4)
     first, spent, place = 0, 0.0, folder / _STATE
@@ -251,7 +252,7 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
             group["lr"] = rate
         drawn = [patch_of(_choose(pools, rng), rng) for _ in range(BATCH)]
         contrast, layers, axes = (torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True))
-        with torch.autocast("cpu", torch.bfloat16, enabled=_FAST):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits = network_on(contrast.unsqueeze(1).to(memory_format=torch.channels_last))
         loss = loss_of(logits.float(), targets_of(layers, axes))
         optimiser.zero_grad(set_to_none=True)
@@ -268,10 +269,6 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0) -> Separator:
             with replacing(place) as temporary, temporary.open("wb") as stream:
                 torch.save(kept | {"optimiser": optimiser.state_dict(), "step": step + 1, "spent": spent}, stream)
     return average.eval()
-
-
-#: Whether the processor multiplies matrices of bfloat16 by itself.
-_FAST = torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @torch.no_grad()
