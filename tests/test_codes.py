@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from bandbridge.codes import Codes, open_codes, read_names, write_names
+from bandbridge.codes import Codes, open_codes, open_kept, read_names, write_names
 from bandbridge.errors import EnvironmentFault, UserError
 
 
@@ -66,3 +66,24 @@ def test_the_table_of_names_is_read_as_it_was_written_and_closed_to_others(tmp_p
     write_names(path, codes)
     assert read_names(path) == dict(codes.names()) and list(read_names(path).values()) == names
     assert path.stat().st_mode & 0o077 == 0 and "'=1+1" in path.read_text(encoding="utf-8-sig")
+
+
+def test_a_table_that_is_none_is_not_written_over(tmp_path):
+    open_codes(tmp_path / "codes.key")
+    (tmp_path / "codes.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(UserError, match="no table of codes"):
+        open_kept(tmp_path)
+    assert (tmp_path / "codes.csv").read_text() == "x,y\n1,2\n"
+
+
+def test_names_that_were_given_codes_stay_in_the_table(tmp_path):
+    first = open_kept(tmp_path)
+    code = first.code("cell", "c1")
+    write_names(tmp_path / "codes.csv", first)
+    again = open_kept(tmp_path)
+    again.code("cell", "c2")
+    write_names(tmp_path / "codes.csv", again)
+    assert read_names(tmp_path / "codes.csv")[code] == "c1" and len(read_names(tmp_path / "codes.csv")) == 2
+    (tmp_path / "codes.key").unlink()
+    with pytest.raises(UserError, match="is gone"):
+        open_kept(tmp_path)

@@ -103,8 +103,13 @@ def write_names(path: Path, codes: Codes) -> None:
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """Return what each code stands for by the table at ``path``; nothing where there is none."""
+    """Return what each code stands for by the table at ``path``; nothing where there is none.
+
+    Raises :class:`UserError` for a file that is no such table: it would be written over.
+    """
     if not path.is_file():
         return {}
-    rows = csv.reader(read_regular(path).decode("utf-8-sig", errors="replace").splitlines())
-    return {row[0]: unguard_formula(row[1]) for row in rows if len(row) == 2 and row != ["code", "name"]}
+    rows = list(csv.reader(read_regular(path).decode("utf-8-sig", errors="replace").splitlines()))
+    if rows[:1] != [["code", "name"]]:
+        raise UserError(f"{path} is no table of codes and names", "Bring it back from a copy, or move it away.")
+    return {row[0]: unguard_formula(row[1]) for row in rows[1:] if len(row) == 2}

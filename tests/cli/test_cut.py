@@ -73,8 +73,10 @@ def test_fields_in_a_folder_for_each_patient_are_judged_by_patient_and_under_cod
     assert "how often they are right is not known" in result.out
     table = pd.read_csv(out / "patients.csv", dtype=str, keep_default_na=False)
     assert len(table) == 2 and table["patient"].str.startswith("patient-").all() and (table["draft"] == "").all()
-    assert not (out / "cut").exists() and (tmp_path / "out-codes" / "cut" / "pieces.csv").is_file()
+    assert not (out / "cut").exists() and (tmp_path / "out-codes" / "cut-out" / "pieces.csv").is_file()
     for path in out.iterdir():
         assert b"Doe-Jane" not in path.read_bytes()
     plain = bandbridge(*given)
     assert plain.code == 0 and pd.read_csv(out / "patients.csv")["patient"].tolist() == ["Doe-Jane", "Roe-Jane"]
+    beside = bandbridge(*given, "--de-identify")
+    assert beside.code == 2 and "holds results with names" in beside.err

@@ -289,8 +289,6 @@ def test_all_cells_may_be_of_one_patient_by_name(bandbridge, example_home, tmp_p
     result = bandbridge(*given, "--patient", "P7")
     assert result.code == 0 and "1 patient," in result.out
     assert pd.read_csv(tmp_path / "out" / "patients.csv")[["patient", "cells"]].values.tolist() == [["P7", 2]]
-    nobody = bandbridge("predict", "models/mine", "new-cells/images", "--out", tmp_path / "out", "--patients")
-    assert nobody.code == 2 and "--patient NAME" in nobody.err
     for wrong, said in ((("--patient", " "), "no name"), (("--patient", "P", "--patient-table", "x"), "Give one of")):
         refused = bandbridge(*given, *wrong)
         assert refused.code == 2 and said in refused.err
@@ -305,3 +303,34 @@ def test_what_a_model_of_drawn_cells_sorted_says_so_wherever_it_goes(bandbridge,
         assert f"<b>Research use only. Not a medical device. {said}</b>" in page.read_text(encoding="utf-8")
         paper = pypdfium2.PdfDocument(page.with_suffix(".pdf").read_bytes())
         assert said in paper[0].get_textpage().get_text_bounded()
+
+
+def test_who_is_judged_with_whom_is_said(bandbridge, example_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(example_home)
+    first, second = sorted((example_home / "new-cells" / "images").iterdir())
+
+    def predict(place, *options):
+        return bandbridge("predict", "models/mine", tmp_path / place, "--out", tmp_path / "out", *options)
+
+    def judged():
+        return pd.read_csv(tmp_path / "out" / "patients.csv", dtype=str)[["patient", "cells"]].to_numpy().tolist()
+
+    shutil.copytree(first, tmp_path / "one" / "P7" / "cell 1")
+    shutil.copytree(second, tmp_path / "one" / "P7" / "cell 2")
+    alone = predict("one", "--patients")
+    assert alone.code == 0 and "of one patient, P7" in alone.err and judged() == [["P7", "2"]]
+    shutil.copytree(first, tmp_path / "mixed" / "P1" / "cell 1")
+    shutil.copytree(second, tmp_path / "mixed" / "lone")
+    mixed = predict("mixed", "--patients")
+    assert mixed.code == 0 and "in no verdict: 1 of the cells: lone" in mixed.err and judged() == [["P1", "1"]]
+    table = pd.read_csv(tmp_path / "out" / "cells.csv", keep_default_na=False).set_index("cell")["patient"]
+    assert table.to_dict() == {"P1/cell 1": "P1", "lone": ""}
+    together = predict("mixed", "--patient", "Mu\u0308ller")
+    assert "judged as those of M\u00fcller, and the images name P1" in together.err and judged() == [
+        ["M\u00fcller", "2"]
+    ]
+    flat = predict("one/P7", "--patients")
+    assert flat.code == 2 and "--patient NAME" in flat.err
+    assert "--patients" in predict("one", "--acquired").err
+    inside = predict("one", "--de-identify", "--codes", tmp_path / "one" / "keys")
+    assert inside.code == 2 and "among the images" in inside.err

@@ -58,6 +58,13 @@ def test_where_nothing_is_known_of_the_counts_the_rule_stands_alone_and_nothing_
         ([(1, "XY", {"21": 1})], "", "no clone is made of fewer than two"),
         ([(2, "XY", {"21": 1}), (3, "XY", {})], "mos 47,XY,+21[2]/46,XY[3]", ""),
         ([(19, "XX", {}), (1, "XX", {"8": 1})], "46,XX[20]", ""),
+        # A cell with another change is no normal line, and of four cells one too many in none.
+        (
+            [(3, "XX", {"21": 1}), (1, "XX", {"22": 1})],
+            "",
+            "1 of 4 cells fit none of the lines: c4 (47, XX, 22 gained)",
+        ),
+        ([(9, "XX", {"21": 1}), (1, "XX", {"22": 1})], "47,XX,+21[9]", ""),
     ],
 )
 def test_of_cells_that_a_person_read_the_counts_are_taken_as_they_are(made, draft: str, why: str) -> None:
@@ -149,7 +156,7 @@ def test_what_twenty_cells_cannot_exclude_is_computed() -> None:
     verdict = judge("P", cells((20, "XX", {})), rates(found=10**9, planted=10**9))
     assert verdict.least[1] == pytest.approx(1 - 0.05 ** (1 / 20), abs=1e-5)
     assert verdict.least[2] == pytest.approx(beta.ppf(0.95, 2, 19), abs=1e-5)
-    assert "with 20 cells a mosaic of less than 14% cannot be excluded (95%)" in verdict.excluded
+    assert "20 cells exclude, at 95%, a mosaic of 14% or more" in verdict.excluded
     assert judge("P", [], rates()).excluded == "no cell can be counted: nothing is excluded"
 
 

@@ -19,7 +19,7 @@ def test_a_table_is_read_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("cell;patient\na;P\n", "has the columns cell;patient"),
+        ("cell|patient\na|P\n", "has the columns cell|patient"),
         ("cell,patient\na,P\na,Q\n,R\nb,\n", "line 3: cell a is of Q here and of P above"),
     ],
 )
@@ -30,7 +30,7 @@ def test_a_bad_table_is_named_with_every_line(tmp_path: Path, text: str, said: s
         read_patients(place)
     assert said in caught.value.message and str(place) in caught.value.message and "two columns" in caught.value.remedy
     if isinstance(caught.value, ManyErrors):
-        assert caught.value.problems[1:] == ["line 4: no cell", "line 5: no patient"]
+        assert caught.value.problems[1:] == ["line 4: no cell"]
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00cell", b""])
@@ -49,3 +49,12 @@ def test_cells_that_are_not_there_and_cells_of_nobody() -> None:
     with pytest.raises(UserError, match="nothing says which cells are of one patient") as caught:
         require_patients(["a", "b"], {})
     assert "--patient-table" in caught.value.remedy
+
+
+def test_a_table_as_other_spreadsheets_write_it(tmp_path: Path) -> None:
+    place = tmp_path / "patients.csv"
+    place.write_text("\ufeffcell;patient\nc1;Mu\u0308ller,  Anna\nc2;\n")
+    assert read_patients(place) == {"c1": "M\u00fcller, Anna"}
+    place.write_bytes("cell,patient\nc1,M\u00fcller\n".encode("latin-1"))
+    with pytest.raises(UserError, match="UTF-8"):
+        read_patients(place)

@@ -12,9 +12,10 @@ import pypdfium2
 import pytest
 from tests.review.conftest import OWN, NamedAnalyst, picture
 
+from bandbridge.codes import KEY, TABLE, read_names
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES
-from bandbridge.review.coded import KEY, TABLE, codes_of, keep_names
+from bandbridge.review.coded import codes_of, keep_names
 from bandbridge.review.log import Reader
 from bandbridge.review.patient_page import export_patient, page_of
 from bandbridge.review.schema import Incoming
@@ -181,7 +182,32 @@ def test_what_the_cells_show_together_is_counted_as_the_readers_left_it(store):
     for cell, kind in ((1, "accept"), (2, "count"), (3, "accept")):
         store.change(cell, kind, (1,), by=ANNA)
     first, *rest = page_of(store, "p7").together.lines
-    assert first.startswith("3 cells counted: XX in 3; with 3 cells a mosaic of less than 63%")
+    assert first.startswith("3 cells counted: XX in 3; 3 cells exclude, at 95%, a mosaic of 63% or more")
     assert rest[0].startswith("21 gained in 2 of 3 cells: clone") and rest[0].endswith(": c1, c2")
     assert rest[1].startswith("7 lost in 1 of 3 cells: random loss, no clone") and rest[1].endswith(": c3")
     assert len(rest) == 2
+
+
+def test_a_cell_that_left_the_patient_leaves_a_line_and_its_code(store, patient):
+    codes = codes_of(store)
+    before = page_of(store, patient, codes)
+    keep_names(store, codes)
+    store.remove(2, by=BEN)
+    store.describe(1, "another", "G", by=BEN)
+    store.describe(3, patient, "G", by=ANNA)
+    page = page_of(store, patient)
+    gone = "2 more were taken off the list or given to another patient"
+    assert page.summary == f"1 cell: 0 accepted, 0 counted only, {gone}"
+    left = [(change.who.split(",")[0], change.cell, change.what) for change in page.changes if change.cell != "other"]
+    assert [one for one in left if one[1]] == [
+        ("Ben", "cell two", "taken off the list"),
+        ("Ben", "cell one", "patient another, stain G"),
+    ]
+    assert page.nothing_apart == "The second reader placed nothing elsewhere."  # one has signed before
+    codes = codes_of(store)
+    coded = page_of(store, patient, codes)
+    assert {change.cell for change in coded.changes} - {""} >= {cell.name for cell in before.cells}
+    keep_names(store, codes)
+    known = read_names(store.folder / TABLE)
+    assert all(cell.name in known for cell in before.cells)
+    assert not any("cell two" in change.cell or "another" in change.what for change in coded.changes)

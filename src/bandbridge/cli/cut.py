@@ -53,8 +53,8 @@ def refuse_without_cell(result: CutCells) -> None:
         raise ManyErrors("fields that gave no cell:", bad, others)
 
 
-def cut_first(images: Path, out: Path, wanted: bool | None, show_steps: bool) -> CutCells | None:
-    """Cut ``images`` into ``out``/cut where they are fields of view; None where they are single chromosomes.
+def cut_first(images: Path, place: Path, wanted: bool | None, show_steps: bool) -> CutCells | None:
+    """Cut ``images`` into ``place`` where they are fields of view; None where they are single chromosomes.
 
     wanted: whether they are fields; None: found from them. Raises as :func:`refuse_without_cell` where none has a cell.
     """
@@ -66,9 +66,9 @@ def cut_first(images: Path, out: Path, wanted: bool | None, show_steps: bool) ->
 
     if wanted is None:
         note(f"{images} holds fields of view: they are cut first; if they are single chromosomes, --no-metaphases")
-    result = bb.cut(images, out / "cut", show_steps=show_steps)
+    result = bb.cut(images, place, show_steps=show_steps)
     check = int((result.table()["check"] == "yes").sum()) if result.cells else 0
-    note(f"cut into {out / 'cut'}: {len(result.cells):,} cells, {check:,} cuts to check")
+    note(f"cut into {place}: {len(result.cells):,} cells, {check:,} cuts to check")
     if not result.cells:
         refuse_without_cell(result)
     return result

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from bandbridge.disk import LONG_PATHS_REMEDY, is_too_long, on_windows, too_long
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.files import require_folder
+from bandbridge.files import require_folder, write_text
 
+#: In a folder of results with codes in the place of names.
+CODED = "codes-for-names.txt"
 #: Characters of a path below the folder of runs: task, architecture, approach, fold, file, and who is writing it.
 _ROOM_OF_RUNS = 120
 
@@ -101,3 +103,23 @@ def codes_apart(out: Path, de_identify: bool, codes: Path | None) -> Path | None
     if kept.absolute().is_relative_to(out.absolute()):
         raise UserError(f"{kept} would be passed on with {out}", "Name a folder apart from it for --codes.")
     return kept
+
+
+def refuse_within(kept: Path, images: Path) -> None:
+    """Raise :class:`UserError` where ``kept`` would lie among the images, which are read again the next time."""
+    if images.is_dir() and kept.absolute().is_relative_to(images.absolute()):
+        raise UserError(f"{kept} lies in {images}, among the images", "Name a folder apart from them for --codes.")
+
+
+def mark_codes(out: Path, coded: bool) -> None:
+    """Say in the folder ``out`` that codes stand for names there; take that back where they are not to be ``coded``.
+
+    Raises :class:`UserError` where codes are to be written beside what an earlier command wrote with names.
+    """
+    mark = out / CODED
+    if not coded:
+        mark.unlink(missing_ok=True)
+    elif out.is_dir() and any(out.iterdir()) and not mark.is_file():
+        raise UserError(f"{out} holds results with names, which would be passed on", "Name a new folder with --out.")
+    else:
+        write_text(mark, "Codes stand in these files for the names of patients, cells and files.\n")

@@ -10,9 +10,9 @@ import typer
 from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
-from bandbridge.cli.outputs import codes_apart, given_folder, require_apart
+from bandbridge.cli.outputs import codes_apart, given_folder, mark_codes, refuse_within, require_apart
+from bandbridge.dataset.cell_folders import patient_name
 from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
-from bandbridge.files import unguard_formula
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -122,12 +122,20 @@ def predict(
     refuse_as_images(places[-1])
     *models, images = places
     kept = codes_apart(out, de_identify, codes)
-    cut = cut_first(images, kept or out, metaphases, show_steps)
+    if kept is not None:
+        require_apart(kept, places)
+        refuse_within(kept, images)
+    mark_codes(out, kept is not None)
+    cut = cut_first(images, out / "cut" if kept is None else kept / f"cut-{out.name}", metaphases, show_steps)
     images = images if cut is None else cut.images
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
+    if cut is not None:  # OUT may hold cuts of earlier fields
+        handed = [one for one in handed if one.cell in cut.cells]
     patients = patients or patient_table is not None or patient is not None
+    if acquired and not patients:
+        raise UserError("--acquired is of drafts, which are written for patients", "Give --patients, too.")
     if patients:
-        handed = _of_patients(handed, patient_table, patient, cells)
+        handed = _of_patients(handed, images, patient_table, patient, cells)
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -166,29 +174,46 @@ def predict(
         refuse_without_cell(cut)
 
 
-def _of_patients(handed: Sequence[Handed], table: Path | None, patient: str | None, cells: bool) -> list[Handed]:
+def _of_patients(
+    handed: Sequence[Handed], images: Path, table: Path | None, patient: str | None, cells: bool
+) -> list[Handed]:
     """``handed`` with the patient of each cell, before any model works; raises :class:`UserError` where none is."""
     from dataclasses import replace
 
-    from bandbridge.patient.whose import read_patients, require_patients
-
     if not cells:
         raise UserError("a patient's cells are judged as wholes", "Leave --no-cells out, or --patients.")
-    named = list(dict.fromkeys(one.cell for one in handed if one.cell))
-    if patient is not None:
-        if table is not None:
-            raise UserError("--patient and --patient-table both say whose the cells are", "Give one of them.")
-        patient = unguard_formula(patient.strip())
-        if not patient:
-            raise UserError("--patient has no name", 'For example --patient "P7".')
-        refuse_odd_names([patient], "names of patients")
-        require_patients(named, dict.fromkeys(named, patient))
-        return [replace(one, patient=patient if one.cell else "") for one in handed]
-    if table is None:
-        require_patients(named, {one.cell: one.patient for one in handed if one.patient})
-        return list(handed)
-    known = require_patients(named, read_patients(table), str(table))
+    known = _whose(handed, images, table, patient)
+    nobodys = sorted({one.cell for one in handed if one.cell and not known.get(one.cell)})
+    if nobodys:
+        shown = ", ".join(nobodys[:5]) + (", ..." if len(nobodys) > 5 else "")
+        note(f"warning: of no patient, and in no verdict: {len(nobodys)} of the cells: {shown}")
     return [replace(one, patient=known.get(one.cell, "")) for one in handed]
+
+
+def _whose(handed: Sequence[Handed], images: Path, table: Path | None, patient: str | None) -> dict[str, str]:
+    from bandbridge.patient.whose import read_patients, require_patients
+    from bandbridge.predict.intake import lone_patient
+
+    named = list(dict.fromkeys(one.cell for one in handed if one.cell))
+    told = {one.cell: one.patient for one in handed if one.patient}
+    if patient is None and table is not None:
+        return require_patients(named, read_patients(table), str(table))
+    if patient is None:
+        alone = lone_patient(images, handed) if not told else ""
+        if alone:
+            note(f"all cells are taken as those of one patient, {alone}, for the folder around theirs")
+        return require_patients(named, dict.fromkeys(named, alone) if alone else told)
+    if table is not None:
+        raise UserError("--patient and --patient-table both say whose the cells are", "Give one of them.")
+    patient = patient_name(patient)
+    if not patient:
+        raise UserError("--patient has no name", 'For example --patient "P7".')
+    refuse_odd_names([patient], "names of patients")
+    others = sorted(set(told.values()) - {patient})
+    if others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        note(f"warning: all cells are judged as those of {patient}, and the images name {shown}")
+    return require_patients(named, dict.fromkeys(named, patient))
 
 
 def _tell_of_patients(judged: Patients) -> None:

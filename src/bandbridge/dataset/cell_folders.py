@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+
+from bandbridge.files import unguard_formula
 
 #: Three times a human karyotype: more images of one folder are not one cell.
 MOST_IN_CELL = 150
@@ -41,7 +44,26 @@ def patient_of_folder(cell: str) -> str:
     >>> [patient_of_folder(cell) for cell in ("P7/cell 1", "ward/P7/cell 1", "cell 1", "")]
     ['P7', 'ward/P7', '', '']
     """
-    return cell.rpartition("/")[0]
+    return patient_name(cell.rpartition("/")[0])
+
+
+def patient_name(text: str) -> str:
+    """Return the name of a patient as it is known by: composed signs (Unicode's NFC), no blanks at the ends or doubled.
+
+    >>> patient_name(" Mu\u0308ller,  Anna") == "M\u00fcller, Anna"
+    True
+    """
+    return unguard_formula(" ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def lone_folder(cells: Sequence[str]) -> str:
+    """Return the one folder that all ``cells`` lie in, "" where there are several or none.
+
+    >>> lone_folder(["P7/cell 1", "P7/cell 2"]), lone_folder(["P7/cell 1", "P8/cell 1"]), lone_folder(["cell 1"])
+    ('P7', '', '')
+    """
+    outer = {cell.partition("/")[0] for cell in cells} if all("/" in cell for cell in cells) else set()
+    return patient_name(outer.pop()) if len(outer) == 1 else ""
 
 
 def patients_of_folders(cells: Sequence[str]) -> list[str]:

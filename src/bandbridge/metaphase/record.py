@@ -35,16 +35,25 @@ def patients_in(place: Path) -> dict[str, str]:
 
     ``place``: as :func:`cut_folder` has it; nothing where it was not cut into.
     """
-    folder = cut_folder(place)
-    stored = [_read(path) for path in sorted((folder / FIELDS).glob(f"*/{CUT}"))] if folder else []
-    records = [one for one in stored if one]
-    whose = patients_of_folders([str(one.get("field", "")) for one in records])
+    records = _records(place)
+    whose = patients_of_folders(fields_in(place))
     return {
         str(cell): patient
         for one, patient in zip(records, whose, strict=True)
         if patient and isinstance(one.get("found"), dict)
         for cell in one["found"].get("cells", {})
     }
+
+
+def fields_in(place: Path) -> list[str]:
+    """Return the names of the fields that were cut into ``place``, with the folders that they lay in."""
+    return [str(one.get("field", "")) for one in _records(place)]
+
+
+def _records(place: Path) -> list[dict[str, Any]]:
+    folder = cut_folder(place)
+    stored = [_read(path) for path in sorted((folder / FIELDS).glob(f"*/{CUT}"))] if folder else []
+    return [one for one in stored if one]
 
 
 def _is_record(path: Path) -> bool:

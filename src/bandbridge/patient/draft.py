@@ -53,7 +53,8 @@ def draft_of(
     read: whether a person has looked at every cell. Their counts are then taken as they are, where ``rates`` is None.
     """
     if len(usable) < FEWEST_CELLS:
-        return Draft(why_none=f"{counted(len(usable), 'cell')} can be counted, and no clone is made of fewer than two")
+        said = counted(len(usable), "cell") if usable else "no cell"
+        return Draft(why_none=f"{said} can be counted, and no clone is made of fewer than two")
     if rates is None and not read:
         return Draft(why_none="how often these counts are right is not known")
     unclear = [one for one in findings if one.kind == "unclear"]
@@ -83,13 +84,13 @@ def _require_enough(usable: int, rates: CountRates | None) -> None:
     for direction, needed in CLONE_CELLS.items():
         if rates is None:
             if usable < needed:
-                raise NotWritten(f"no clone in {counted(usable, 'cell')}, and a clone of a {direction} takes {needed}")
+                raise NotWritten(f"{counted(usable, 'cell')} are too few: a clone of a {direction} takes {needed}")
             continue
         worst = min((rates.sensitivity(unit, direction) for unit in AUTOSOMES), key=lambda share: share.value)
         if not np.isfinite(least_shown(usable, needed, worst)):
             raise NotWritten(
                 f"no clone in {counted(usable, 'cell')}, but so few may miss a {direction} that is in every cell (of "
-                f"one autosome {worst.value:.0%} are found)"
+                f"the autosome that is missed most, {worst.value:.0%} are found)"
             )
 
 
@@ -114,17 +115,27 @@ def _lines(usable: Sequence[CountedCell], clones: Sequence[Finding]) -> tuple[li
                 f"{one.name} in {len(one.cells)} of {counted(one.usable, 'cell')}: whether it is in every cell, or in "
                 f"{one.low:.0%} of them, is not told by a model that misses so many"
             )
-    lines = [CellLine(sex, shown, len(names)) for (sex, shown), names in members.items() if _stands(shown, sex, names)]
+    plain = {cell.name for cell in usable if not cell.steps and cell.sexes in _NORMAL}
+    lines = [
+        CellLine(sex, shown, len(names))
+        for (sex, shown), names in members.items()
+        if _stands(shown, sex, names, len(plain & set(names)))
+    ]
     if not lines:
         raise NotWritten("no cells agree in what they show")
     kept = {(line.sexes, line.changes) for line in lines}
     return lines, {name for key, names in members.items() if key in kept for name in names}
 
 
-def _stands(shown: tuple[tuple[str, int], ...], sexes: str, names: Sequence[str]) -> bool:
-    """Whether so many cells make a line by themselves: any do of a normal one, else the clone rule says."""
+def _stands(shown: tuple[tuple[str, int], ...], sexes: str, names: Sequence[str], plain: int) -> bool:
+    """Whether so many cells make a line by themselves: the clone rule says, and of a normal one that most are normal.
+
+    plain: those that show nothing at all. A cell with another change alone makes no line of normal cells.
+    """
+    if not shown and sexes in _NORMAL:
+        return 2 * plain >= len(names)
     lost = any(step < 0 for _, step in shown) or len(sexes) < 2
-    return (not shown and sexes in _NORMAL) or len(names) >= (3 if lost else 2)
+    return len(names) >= (3 if lost else 2)
 
 
 def _sexes_of(usable: Sequence[CountedCell], clones: Sequence[Finding]) -> dict[str, str]:

@@ -60,14 +60,13 @@ class PatientVerdict:
         count = len(self.usable)
         if not count:
             return "no cell can be counted: nothing is excluded"
-        text = f"with {counted(count, 'cell')} a mosaic of less than {_percent(self.least[1])} cannot be excluded (95%)"
+        text = (
+            f"{counted(count, 'cell')} exclude{'s' if count == 1 else ''}, at 95%, a mosaic of {_from(self.least[1])}"
+        )
         for needed, what in ((2, "a gain"), (3, "a loss")):
             share = self.least_found[needed] if not np.isnan(self.least_found[needed]) else self.least[needed]
-            text += (
-                f"; a clone of {what}, in {needed} cells, none below {_percent(share)}"
-                if np.isfinite(share)
-                else f"; a clone of {what}, in {needed} cells, not at all"
-            )
+            clone = f"a clone of {what} ({needed} cells)"
+            text += f"; {clone}, of {_from(share)}" if np.isfinite(share) else f"; no {clone.removeprefix('a ')}"
         return text
 
     def counts(self) -> pd.DataFrame:
@@ -87,8 +86,8 @@ class PatientVerdict:
         return pd.DataFrame(rows)
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if np.isfinite(share) else "any share"
+def _from(share: float) -> str:
+    return f"{share:.0%} or more"
 
 
 def judge_patients(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bandbridge.dataset.cell_folders import patient_name
 from bandbridge.errors import ManyErrors, UserError, first_few
 from bandbridge.files import read_regular, unguard_formula
 
@@ -25,10 +26,14 @@ def read_patients(path: Path) -> dict[str, str]:
     """
     try:
         text = read_regular(path).decode("utf-8-sig")
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        first = text.partition("\n")[0]
+        parted = max(",;\t", key=first.count)  # as a spreadsheet of the land writes it
+        table = pd.read_csv(io.StringIO(text), sep=parted, dtype=str, keep_default_na=False)
     except FileNotFoundError as fault:
         raise UserError(f"{path} does not exist", _FORM) from fault
-    except (UnicodeDecodeError, ValueError) as fault:  # pandas' errors of parsing are ValueErrors
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path} is not written in UTF-8", "Save it as CSV in UTF-8.") from fault
+    except ValueError as fault:  # pandas' errors of parsing are ValueErrors
         raise UserError(f"{path} cannot be read as a table: {fault}", _FORM) from fault
     table.columns = [str(name).strip().lower() for name in table.columns]
     if not {"cell", "patient"} <= set(table.columns):
@@ -36,9 +41,11 @@ def read_patients(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     problems = []
     for line, (cell, patient) in enumerate(zip(table["cell"], table["patient"], strict=True), start=2):
-        cell, patient = (unguard_formula(text.strip()) for text in (cell, patient))
-        if not cell or not patient:
-            problems.append(f"line {line}: no {'patient' if cell else 'cell'}")
+        cell, patient = unguard_formula(cell.strip()), patient_name(patient)
+        if not cell:
+            problems.append(f"line {line}: no cell")
+        elif not patient:
+            continue  # of nobody, as an empty cell of metadata.csv is
         elif found.setdefault(cell, patient) != patient:
             problems.append(f"line {line}: cell {cell} is of {patient} here and of {found[cell]} above")
     if problems:

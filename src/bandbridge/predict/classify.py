@@ -304,7 +304,7 @@ def _row(sheet: CellSheet, one: Chromosome, labels: dict[str, str] | None) -> di
 
 
 def cell_table(result: Classified) -> pd.DataFrame:
-    """Return a row for each cell: its chromosomes, how many are flagged, and its unusual counts in words.
+    """Return a row for each cell: its patient ("" unknown), its chromosomes, how many are flagged, unusual counts.
 
     ``evidence`` is the log-odds (natural logarithm) of the strongest finding, empty without one. ``unknown`` says why
     the model does not know such cells, empty where it does: findings are then withheld. ``scale_error`` is how far the
@@ -321,6 +321,7 @@ def cell_table(result: Classified) -> pd.DataFrame:
         rows.append(
             {
                 "cell": sheet.name,
+                "patient": result.patients.get(sheet.name, ""),
                 "chromosomes": len(sheet.chromosomes),
                 "flagged": sum(bool(one.reasons) for one in sheet.chromosomes),
                 "moved": sum(one.placed != one.predicted for one in sheet.chromosomes),
@@ -333,7 +334,18 @@ def cell_table(result: Classified) -> pd.DataFrame:
                 "remark": sheet.remark,
             }
         )
-    names = ["cell", "chromosomes", "flagged", "moved", "not_placed", "findings", "evidence", "unknown", "scale_error"]
+    names = [
+        "cell",
+        "patient",
+        "chromosomes",
+        "flagged",
+        "moved",
+        "not_placed",
+        "findings",
+        "evidence",
+        "unknown",
+        "scale_error",
+    ]
     return pd.DataFrame(rows, columns=[*names, *_GRADE_COLUMNS, "remark"])
 
 

@@ -13,14 +13,23 @@ def coded(classified: Classified, codes: Codes) -> Classified:
 
     A name has the code that it has wherever these ``codes`` are used: another command's files go with this one's.
     """
-    sheets = tuple(
+    named = {sheet.name: codes.code("cell", _whole_name(sheet.name, classified)) for sheet in classified.sheets}
+    coded_sheets = (
         replace(
             sheet,
-            name=codes.code("cell", sheet.name),
+            name=named[sheet.name],
             chromosomes=tuple(replace(one, file=codes.code("file", one.file)) for one in sheet.chromosomes),
         )
         for sheet in classified.sheets
     )
+    # In the order of the codes: that of the names would tell of them.
+    sheets = tuple(sorted(coded_sheets, key=lambda sheet: sheet.name))
     labels = {codes.code("file", file): label for file, label in classified.labels.items()}
-    patients = {codes.code("cell", cell): codes.code("patient", name) for cell, name in classified.patients.items()}
+    patients = {named[cell]: codes.code("patient", name) for cell, name in classified.patients.items() if cell in named}
     return replace(classified, sheets=sheets, labels=labels, patients=patients, refused=(), notes=())
+
+
+def _whole_name(cell: str, classified: Classified) -> str:
+    """The name of ``cell`` with its patient's before it: two patients' cells may be called alike."""
+    patient = classified.patients.get(cell, "")
+    return cell if not cell or not patient or cell.startswith(f"{patient}/") else f"{patient}/{cell}"

@@ -14,13 +14,13 @@ import numpy as np
 
 from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
 from bandbridge.dataset.by_cell import group_by_cell
-from bandbridge.dataset.cell_folders import cells_of_folders, name_of_home, patient_of_folder
+from bandbridge.dataset.cell_folders import cells_of_folders, lone_folder, name_of_home, patient_of_folder
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.machine import usable_cores
-from bandbridge.metaphase.record import cells_in, cut_folder, patients_in
+from bandbridge.metaphase.record import cells_in, cut_folder, fields_in, patients_in
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
@@ -84,6 +84,19 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
         )
     refuse_odd_names([name for one in found for name in (one.name, one.cell, one.patient)], "names of images")
     return on_one_scale(found, bit_depth) if bit_depth or found[0].depth is None else found
+
+
+def lone_patient(place: Path, handed: Sequence[Handed]) -> str:
+    """Return the one folder around the folders of all cells, or around all fields, of ``place``; "" for none.
+
+    It is that of the patient where somebody says that there are patients, and of none where nobody does: a folder of
+    today's cells looks the same.
+    """
+    if cut_folder(place) is not None:
+        return lone_folder(fields_in(place))
+    if place.is_file() or holds_table(place):
+        return ""
+    return lone_folder([one.name.rpartition("/")[0] for one in handed])
 
 
 def on_one_scale(handed: Sequence[Handed], bit_depth: int | None = None) -> list[Handed]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bandbridge.codes import KEY, TABLE, Codes, open_codes, write_names
+from bandbridge.codes import TABLE, Codes, open_kept, write_names
 from bandbridge.review.database import Store
 from bandbridge.review.schema import CellRecord, StoredSheet
 
 
 def codes_of(store: Store) -> Codes:
-    """Return the codes of a work folder, whose key is not exported; raises as :func:`bandbridge.codes.open_codes`."""
-    return open_codes(store.folder / KEY)
+    """Return the codes of a work folder, whose key is not exported; raises as :func:`bandbridge.codes.open_kept`."""
+    return open_kept(store.folder)
 
 
 def keep_names(store: Store, codes: Codes) -> None:
@@ -37,7 +37,12 @@ def coding(store: Store, wanted: bool) -> Iterator[Codes | None]:
 def coded_record(record: CellRecord, codes: Codes) -> CellRecord:
     """Return ``record`` with codes for its own name and its patient's."""
     patient = codes.code("patient", record.patient)
-    return replace(record, name=codes.code("cell", _whose(record)), patient=patient)
+    return replace(record, name=cell_code(codes, record.patient, record.name, record.id), patient=patient)
+
+
+def cell_code(codes: Codes, patient: str, name: str, number: int) -> str:
+    """Return the code of the cell of this name and ``number`` while it is of ``patient``."""
+    return codes.code("cell", f"{patient}/{name}/{number}")
 
 
 def coded(stored: StoredSheet, codes: Codes) -> StoredSheet:

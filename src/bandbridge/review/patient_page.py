@@ -22,7 +22,7 @@ from bandbridge.files import csv_lines, write_text
 from bandbridge.karyogram.drawing import DISCLAIMER, draw_karyogram
 from bandbridge.karyogram.page import inline_image
 from bandbridge.review.accepted import EXPORTS, new_export
-from bandbridge.review.coded import coded, coded_record
+from bandbridge.review.coded import cell_code, coded, coded_record
 from bandbridge.review.database import Store
 from bandbridge.review.log import Entry, now
 from bandbridge.review.schema import TOOLS, CellRecord, StoredSheet
@@ -82,11 +82,19 @@ class PatientPage:
     cells: tuple[PageCell, ...]
     changes: tuple[Change, ...]
     differences: tuple[Difference, ...]
+    read_twice: bool
     written: str
     entries: int
     head: str
     version: str = __version__
     disclaimer: str = DISCLAIMER
+
+    @property
+    def nothing_apart(self) -> str:
+        """What is said where the second reader placed nothing elsewhere: that there was none, perhaps."""
+        if self.read_twice or any(one.role == "second" for one in self.signatures):
+            return "The second reader placed nothing elsewhere."
+        return "No second reader has changed or signed anything."
 
 
 def export_patient(store: Store, patient: str, codes: Codes | None = None, *, acquired: bool = False) -> Path:
@@ -118,17 +126,29 @@ def page_of(store: Store, patient: str, codes: Codes | None = None, *, acquired:
         records = [coded_record(one, codes) for one in records]
         sheets = {number: coded(one, codes) for number, one in sheets.items()}
     log = store.log()
-    own = [one for one in log if one.cell in sheets or (one.kind == SIGN and one.content["patient"] == patient)]
+    gone = _gone(log, patient, {one.id for one in records})
+    if codes is not None:
+        gone = {number: cell_code(codes, patient, name, number) for number, name in gone.items()}
+    own = [
+        one
+        for one in log
+        if one.cell in sheets
+        or (one.cell in gone and one.kind in ("remove", "describe"))
+        or (one.kind == SIGN and one.content["patient"] == patient)
+    ]
     closed = [f"{sum(one.accepted for one in records)} accepted"]
     closed += [f"{sum(one.counted and not one.accepted for one in records)} counted only"]
+    if gone:
+        closed.append(f"{len(gone)} more were taken off the list or given to another patient")
     return PatientPage(
         called,
         f"{counted(len(records), 'cell')}: {', '.join(closed)}",
         together(list(sheets.values()), acquired=acquired),
         tuple(replace(one, at=_time(one.at)) for one in store.signatures(patient)),
         tuple(_cell(one, sheets.get(one.id)) for one in records),
-        tuple(_changes(own, sheets, codes)),
+        tuple(_changes(own, sheets, gone, codes)),
         tuple(_differences(own, sheets)),
+        any(one.reader.role == "second" and one.kind != SIGN for one in own if one.cell in sheets),
         _time(now()),
         len(log),
         log[-1].hash if log else "",
@@ -147,12 +167,28 @@ def _cell(record: CellRecord, stored: StoredSheet | None) -> PageCell:
     return PageCell(sheet.name, state, len(sheet.chromosomes), counts, by_person, picture)
 
 
-def _changes(log: Sequence[Entry], sheets: dict[int, StoredSheet], codes: Codes | None) -> Iterator[Change]:
+def _gone(log: Sequence[Entry], patient: str, here: set[int]) -> dict[int, str]:
+    """The names of cells that were the patient's and are not ``here`` any more, by their numbers."""
+    names: dict[int, str] = {}
+    once: set[int] = set()
+    for entry in log:
+        if entry.cell is not None:
+            names[entry.cell] = str(entry.content.get("name", names.get(entry.cell, f"cell {entry.cell}")))
+            if entry.content.get("set", {}).get("patient") == patient:
+                once.add(entry.cell)
+    return {number: names[number] for number in sorted(once - here)}
+
+
+def _changes(
+    log: Sequence[Entry], sheets: dict[int, StoredSheet], gone: dict[int, str], codes: Codes | None
+) -> Iterator[Change]:
     for entry in log:
         if entry.kind not in _KINDS or not (entry.reader.name or entry.kind == SIGN):
             continue
         cell = file = ""
-        if entry.cell is not None:
+        if entry.cell in gone:
+            cell = gone[entry.cell]
+        elif entry.cell is not None:
             stored = sheets[entry.cell]
             cell, file = stored.record.name, _file(stored, entry.chromosome)
         who = f"{entry.reader.name}, {entry.reader.role} reader"
@@ -294,7 +330,7 @@ def _lines(page: PatientPage) -> Iterator[tuple[str, bool]]:
         f"{one.cell} {one.file}: model {one.model or '–'}, first {one.first or '–'}, second {one.second or '–'}"
         for one in page.differences
     ]
-    parts.append(("The second reader against the first", apart or ["The second reader placed nothing elsewhere."]))
+    parts.append(("The second reader against the first", apart or [page.nothing_apart]))
     end = f"Written {page.written} UTC by Bandbridge {page.version}. The log had {page.entries} entries, the last: "
     parts.append(("", [f"{end}{page.head}"]))
     for heading, texts in parts:

@@ -245,12 +245,14 @@ function showSigning() {
   const open = cells.cells - cells.accepted - cells.counted;
   const told = [`${many(cells.cells, "cell")}`, `${cells.accepted} accepted`, `${cells.counted} counted only`, open && `${open} open`];
   $("patient-cells").textContent = patient ? `Patient ${patient}: ${told.filter(Boolean).join(", ")}` : "No patient is named: write one under About this cell.";
-  $("signatures").replaceChildren(...signatures.map((item) => make("li", {
+  const inOrder = [...signatures.filter((item) => item.stands), ...signatures.filter((item) => !item.stands).reverse()];
+  $("signatures").replaceChildren(...inOrder.map((item) => make("li", {
     class: item.stands ? "note good" : "note doubt",
-    text: `${item.stands ? "✓" : "⚑"} ${item.reader}, ${item.role} reader, ${new Date(item.at).toLocaleString()}${item.stands ? "" : ": changed since"}`,
+    text: `${item.stands ? "✓" : "⚑"} ${item.reader}, ${item.role} reader, ${item.at.slice(0, 16).replace("T", " ")} UTC${item.stands ? "" : ": changed since"}`,
   })));
-  $("sign").textContent = `Sign as ${page.who.role} reader`;
-  $("sign").disabled = !patient || open > 0;
+  const signed = signatures.some((item) => item.stands && item.role === page.who.role && item.reader === page.who.reader);
+  $("sign").textContent = signed ? `Signed as ${page.who.role} reader` : `Sign as ${page.who.role} reader`;
+  $("sign").disabled = !patient || open > 0 || signed;
   $("patient-page").disabled = !patient;
   showTogether();
 }
@@ -302,7 +304,16 @@ async function start() {
 
 function count() {
   const counted = $("counted").checked;
-  return act("count", () => ({ counted }), () => say(counted ? "Counted only. Saved." : "No longer counted only. Saved."));
+  const list = counted && !page.sheet.accepted ? stillOpen() : null;
+  if (!list) return setCounted(counted);
+  const cell = page.sheet.id;
+  $("counted").checked = false;
+  confirm("Count this cell with", list, "Count it as it is", () => setCounted(true, cell));
+  return null;
+}
+
+function setCounted(counted, cell = page.sheet.id) {
+  return act("count", () => ({ counted }), () => say(counted ? "Counted only. Saved." : "No longer counted only. Saved."), { cell });
 }
 
 function sign() {
@@ -595,15 +606,20 @@ function accept() {
   return inTurn(() => { if (page.sheet?.id === cell) askToAccept(); });
 }
 
-function askToAccept() {
-  const { accepted, flagged, findings, notes, order: places } = page.sheet;
-  if (accepted) { setAccepted(false); return; }
+// What a person should have looked at before a cell is closed.
+function stillOpen() {
+  const { flagged, findings, notes, order: places } = page.sheet;
   const open = [...notes, ...findings.map((item) => item.text)];
   if (flagged) open.push(`${many(flagged, "chromosome")} flagged and not confirmed`);
   if (places[""].length) open.push(`${many(places[""].length, "chromosome")} not placed`);
-  if (!open.length) { setAccepted(true); return; }
+  return open.length ? make("ul", {}, ...open.map((text) => make("li", { text }))) : null;
+}
+
+function askToAccept() {
+  if (page.sheet.accepted) { setAccepted(false); return; }
+  const list = stillOpen();
+  if (!list) { setAccepted(true); return; }
   const cell = page.sheet.id;
-  const list = make("ul", {}, ...open.map((text) => make("li", { text })));
   confirm("Accept this cell with", list, "Accept as it is (a)", () => setAccepted(true, cell));
 }
 
@@ -657,7 +673,8 @@ function confirm(title, body, yes, then) {
 
 function remove() {
   const name = (page.state.cells.find((cell) => cell.id === page.open) || {}).name;
-  const text = make("p", { text: "Nothing is deleted: handed in again, the same images come back with their corrections." });
+  const signed = page.sheet?.id === page.open && page.sheet.signatures.some((item) => item.stands);
+  const text = make("p", { text: `Nothing is deleted: handed in again, the same images come back with their corrections.${signed ? ` The signatures of ${page.sheet.patient} hold no longer, and the patient's page says that the cell was taken off.` : ""}` });
   const cell = page.open;
   confirm(`Remove ${name} from the list?`, text, "Remove", () => inTurn(async () => {
     await ask(`/api/cells/${cell}/remove`, { version: versionOf(cell) });
