@@ -25,6 +25,7 @@ from bandbridge.dataset.store import open_store
 from bandbridge.domains.embeddings import _read as read_embeddings
 from bandbridge.errors import UserError
 from bandbridge.evaluation.predictions import read_predictions
+from bandbridge.export.joins import read_seen
 from bandbridge.files import write_json
 from bandbridge.model.architectures import create_model, find_architecture
 from bandbridge.model.classifier import open_classifier
@@ -163,6 +164,13 @@ def test_drawn_metaphases_and_the_state_of_a_separator(tmp_path: Path, marker: _
         train(tmp_path, minutes=1.0, steps=1)
 
 
+def test_what_was_seen_between_ends_of_cores(tmp_path: Path, marker: _Marker) -> None:
+    with (tmp_path / "seen.npz").open("wb") as file:
+        np.savez(file, seen=np.array([marker], dtype=object), same=np.zeros(1, bool))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_seen([tmp_path / "seen.npz"])
+
+
 #: Calls that obey a pickle, unless told not to.
 _OBEYING = re.compile(r"(pickle|cPickle|dill|cloudpickle|joblib|shelve|marshal)\.(loads?|open|Unpickler)|read_pickle")
 _READERS = {"torch.load": "weights_only=True", "np.load": "allow_pickle=False"}
@@ -183,6 +191,7 @@ def test_no_other_place_of_the_source_obeys_a_pickle() -> None:
     assert sorted(readers) == [
         ("checkpoint.py", "torch.load"),
         ("embeddings.py", "np.load"),
+        ("joins.py", "np.load"),
         ("packages.py", "torch.load"),
         ("separator.py", "np.load"),
         ("separator.py", "torch.load"),

@@ -93,6 +93,7 @@ class Predictions:
         be read are no longer listed, nor what was noted of reading. Raises :class:`UserError` where the folder holds
         something that is no key.
 
+        >>> result = load_model("models/mine").predict("new-cells")
         >>> result.de_identified("keys").cells()["cell"].str.startswith("cell-").tolist()
         [True, True]
         """
