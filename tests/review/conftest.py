@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -121,3 +125,17 @@ def act(browser):
         )
 
     return ask
+
+
+@contextmanager
+def served(review: Review) -> Iterator[str]:
+    """The page of ``review`` on a server of its own; gives its address, with the key."""
+    config = uvicorn.Config(make_app(review, Door(KEY, frozenset({"127.0.0.1"}))), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/?key={KEY}"
+    server.should_exit = True
+    thread.join()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from tests.review.chromium import ALT, CTRL, META, SHIFT, Chromium, Tab, find_chromium
-from tests.review.conftest import KEY, NamedAnalyst, picture
+from tests.review.conftest import KEY, NamedAnalyst, picture, served
 
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES
-from bandbridge.review.guard import Door, forwarding_page
+from bandbridge.review.guard import forwarding_page
 from bandbridge.review.schema import Incoming
-from bandbridge.review.server import make_app
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs bandbridge[review]")
 #: Long enough to have looked at a chromosome, and at a cell or a question, in seconds.
@@ -52,26 +50,18 @@ def add(store):
 @pytest.fixture
 def show(chromium, review) -> Iterator:
     """Return a function that opens the page in a tab of its own, with a cell shown."""
-    config = uvicorn.Config(make_app(review, Door(KEY, frozenset({"127.0.0.1"}))), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
     tabs = []
 
     def opened(cell: int | None = None) -> Tab:
-        tab = chromium.open(f"http://127.0.0.1:{port}/?key={KEY}" + (f"#cell={cell}" if cell else ""))
+        tab = chromium.open(address + (f"#cell={cell}" if cell else ""))
         tabs.append(tab)
         tab.wait("typeof page !== 'undefined' && page.sheet !== null && document.querySelector('.one') !== null")
         return tab
 
-    yield opened
-    for tab in tabs:
-        tab.close()
-    server.should_exit = True
-    thread.join()
+    with served(review) as address:
+        yield opened
+        for tab in tabs:
+            tab.close()
 
 
 @pytest.fixture

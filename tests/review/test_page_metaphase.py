@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.review.chromium import SHIFT, Chromium, Tab, find_chromium
-from tests.review.conftest import KEY
+from tests.review.conftest import served
 from tests.review.metaphases import SizeAnalyst, hand_in_cut, make_folder
 from tests.review.test_cuts import iou, standing
 
 from bandbridge.review.actions import Review
-from bandbridge.review.guard import Door
-from bandbridge.review.server import make_app
 from bandbridge.review.worker import Worker
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs bandbridge[review]")
@@ -45,19 +41,11 @@ def cell(store, cut) -> int:
 @pytest.fixture
 def tab(chromium, store, cell, reader) -> Iterator[Tab]:
     review = Review(store, Worker(store, SizeAnalyst(), "the model"), reader=reader)
-    config = uvicorn.Config(make_app(review, Door(KEY, frozenset({"127.0.0.1"}))), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    opened = chromium.open(f"http://127.0.0.1:{port}/?key={KEY}")
-    ready(opened)
-    yield opened
-    opened.close()
-    server.should_exit = True
-    thread.join()
+    with served(review) as address:
+        opened = chromium.open(address)
+        ready(opened)
+        yield opened
+        opened.close()
 
 
 def ready(tab: Tab) -> None:

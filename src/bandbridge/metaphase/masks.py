@@ -20,12 +20,12 @@ from PIL import Image
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.errors import UserError
 from bandbridge.filenames import safe_name
-from bandbridge.files import csv_lines, load_json, read_regular, replacing_folder, write_json, write_text
+from bandbridge.files import csv_lines, read_regular, replacing_folder, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX
 from bandbridge.metaphase.again import Again, find_again
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.intake import FieldFile, read_field, shown
-from bandbridge.metaphase.record import FIELDS
+from bandbridge.metaphase.record import FIELDS, known_record
 from bandbridge.progress import track
 from bandbridge.sheets.records import Crop, Record
 from bandbridge.sheets.tables import matching
@@ -108,13 +108,8 @@ def _one(destination: Path, record: Record, field: FieldFile) -> Masked:
 
 
 def _known(path: Path, wanted: dict[str, object]) -> int | None:
-    try:
-        stored = load_json(path)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(stored, dict) or any(stored.get(key) != value for key, value in wanted.items()):
-        return None
-    return stored["found"] if isinstance(stored.get("found"), int) else None
+    found = known_record(path, wanted).get("found")
+    return found if isinstance(found, int) else None
 
 
 def layers(shape: tuple[int, int], found: Sequence[Again]) -> tuple[np.ndarray, np.ndarray]:

@@ -60,6 +60,16 @@ def _is_record(path: Path) -> bool:
     return bool(_read(path))
 
 
+def known_record(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return the record at ``path`` if it says all of ``wanted``: nothing has to be done again. Else nothing."""
+    try:
+        stored = load_json(path)
+    except (OSError, ValueError):
+        return {}
+    agrees = isinstance(stored, dict) and all(stored.get(key) == value for key, value in wanted.items())
+    return stored if agrees else {}
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The record at ``path``, nothing where it is none."""
     try:

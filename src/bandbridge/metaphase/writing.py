@@ -23,7 +23,7 @@ from scipy.ndimage import binary_dilation
 
 from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.errors import UserError, in_one_line
-from bandbridge.files import csv_text, load_json, replacing_folder, write_json, write_text
+from bandbridge.files import csv_text, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import Cut, cut_field
@@ -31,7 +31,7 @@ from bandbridge.metaphase.ground import BlankField
 from bandbridge.metaphase.intake import FieldFile, looks_arranged, read_field, refuse_arranged, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
-from bandbridge.metaphase.record import CUT, KIND, PIECES
+from bandbridge.metaphase.record import CUT, KIND, PIECES, known_record
 from bandbridge.progress import track
 
 #: Raised when the same field would be cut otherwise.
@@ -113,13 +113,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
 
 def _known(path: Path, wanted: dict[str, Any]) -> CutField | None:
     try:
-        stored = load_json(path)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(stored, dict) or any(stored.get(key) != value for key, value in wanted.items()):
-        return None
-    try:
-        return CutField(**stored["found"])
+        return CutField(**known_record(path, wanted)["found"])
     except (KeyError, TypeError):
         return None
 
