@@ -40,12 +40,21 @@ class _Model:
 
 
 def _models(one: Evidence) -> list[_Model]:
-    """Each arm of each task and, where several were trained on the same folds, all of them together."""
+    """Each arm of each task and, where several were trained on the same folds, all of them together.
+
+    Of a study that goes on, the folds count that every arm has finished, two at least, and each title names them.
+    """
     arms: dict[tuple[str, ...], list[RunPredictions]] = {}
     for run in one.runs:
         arms.setdefault(run.arm, []).append(run)
     planned = len(one.context.folds)
-    arms = {arm: sorted(runs, key=lambda run: run.fold) for arm, runs in arms.items() if len(runs) == planned}
+    done = set.intersection(*({run.fold for run in runs} for runs in arms.values())) if arms else set()
+    if len(done) < planned and (len(done) < 2 or len(arms) < len(one.context.tasks)):
+        return []
+    of = "" if len(done) == planned else f" (folds {', '.join(map(str, sorted(done)))} of {planned})"
+    arms = {
+        arm: sorted((run for run in runs if run.fold in done), key=lambda run: run.fold) for arm, runs in arms.items()
+    }
     several = len({arm[0] for arm in arms}) > 1
     found = []
     for task in one.context.tasks:
@@ -53,9 +62,9 @@ def _models(one: Evidence) -> list[_Model]:
             for (name, _, approach, via), runs in arms.items():
                 if (name, approach, via) == (task.name, arm.approach, arm.intermediate):
                     title = one.context.arm_title(arm)
-                    found.append(_model(f"{task.shown}, {title}" if several else title, runs, one.context))
+                    found.append(_model((f"{task.shown}, {title}" if several else title) + of, runs, one.context))
     if len(arms) > 1 and planned > 1:
-        found.append(_model(f"all {len(arms)} together", _together(list(arms.values()), one.context), one.context))
+        found.append(_model(f"all {len(arms)} together{of}", _together(list(arms.values()), one.context), one.context))
     return found
 
 
