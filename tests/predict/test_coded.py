@@ -16,23 +16,28 @@ def predictions(example_home, monkeypatch):
     return load_model("models/mine").predict("new-cells")
 
 
+def whole(predictions, column):
+    """The names in a column of the table, each with the patient's before it."""
+    table, whose = predictions.table(), predictions._classified.patients
+    return [f"{whose[cell]}/{name}" for cell, name in zip(table["cell"], table[column], strict=True)]
+
+
 def test_names_alone_are_changed_and_the_table_leads_back(predictions, tmp_path):
     coded = predictions.de_identified(tmp_path / "keys")
     names, plain, said = read_names(tmp_path / "keys" / TABLE), predictions.table(), coded.table()
     assert said["cell"].is_monotonic_increasing  # the order of the names would tell of them
-    whole = plain["cell"].map({cell: f"{patient}/{cell}" for cell, patient in predictions._classified.patients.items()})
-    said = said.set_index(said["file"].map(names)).loc[plain["file"]].reset_index(drop=True)
-    assert said["cell"].map(names).tolist() == whole.tolist()
+    said = said.set_index(said["file"].map(names)).loc[whole(predictions, "file")].reset_index(drop=True)
+    assert said["cell"].map(names).tolist() == whole(predictions, "cell")
     others = plain.columns.difference(["file", "cell"])
     pd.testing.assert_frame_equal(said[others], plain[others])
-    assert set(coded.cells()["cell"].map(names)) == set(whole)
+    assert set(coded.cells()["cell"].map(names)) == set(whole(predictions, "cell"))
 
 
 def test_a_name_keeps_its_code_for_as_long_as_its_key_is_there(predictions, tmp_path):
     first = predictions.de_identified(tmp_path / "keys").table()["file"].tolist()
     assert predictions.de_identified(tmp_path / "keys").table()["file"].tolist() == first
     key = bytes.fromhex((tmp_path / "keys" / KEY).read_text().strip())
-    assert set(first) == {Codes(key).code("file", name) for name in predictions.table()["file"]}
+    assert set(first) == {Codes(key).code("file", name) for name in whole(predictions, "file")}
     assert predictions.de_identified(tmp_path / "others").table()["file"].tolist() != first
 
 

@@ -13,23 +13,28 @@ def coded(classified: Classified, codes: Codes) -> Classified:
 
     A name has the code that it has wherever these ``codes`` are used: another command's files go with this one's.
     """
-    named = {sheet.name: codes.code("cell", _whole_name(sheet.name, classified)) for sheet in classified.sheets}
+    whose = {sheet.name: classified.patients.get(sheet.name, "") for sheet in classified.sheets}
+    named = {cell: codes.code("cell", _whole_name(cell, patient)) for cell, patient in whose.items()}
+    files = {
+        one.file: codes.code("file", _whole_name(one.file, whose[sheet.name]))
+        for sheet in classified.sheets
+        for one in sheet.chromosomes
+    }
     coded_sheets = (
         replace(
             sheet,
             name=named[sheet.name],
-            chromosomes=tuple(replace(one, file=codes.code("file", one.file)) for one in sheet.chromosomes),
+            chromosomes=tuple(replace(one, file=files[one.file]) for one in sheet.chromosomes),
         )
         for sheet in classified.sheets
     )
     # In the order of the codes: that of the names would tell of them.
     sheets = tuple(sorted(coded_sheets, key=lambda sheet: sheet.name))
-    labels = {codes.code("file", file): label for file, label in classified.labels.items()}
-    patients = {named[cell]: codes.code("patient", name) for cell, name in classified.patients.items() if cell in named}
+    labels = {files[file]: label for file, label in classified.labels.items() if file in files}
+    patients = {named[cell]: codes.code("patient", patient) for cell, patient in whose.items() if patient}
     return replace(classified, sheets=sheets, labels=labels, patients=patients, refused=(), notes=())
 
 
-def _whole_name(cell: str, classified: Classified) -> str:
-    """The name of ``cell`` with its patient's before it: two patients' cells may be called alike."""
-    patient = classified.patients.get(cell, "")
-    return cell if not cell or not patient or cell.startswith(f"{patient}/") else f"{patient}/{cell}"
+def _whole_name(name: str, patient: str) -> str:
+    """``name`` of a cell or file with its patient's before it: those of two patients may be called alike."""
+    return name if not name or not patient or name.startswith(f"{patient}/") else f"{patient}/{name}"
