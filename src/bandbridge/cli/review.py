@@ -169,7 +169,7 @@ def _cut(cells: Path, work: Path, wanted: bool | None) -> Path:
 
     if not work.exists():
         private_folder(work)
-    cut = cut_first(cells, work, wanted, False)
+    cut = cut_first(cells, work / "cut", wanted, False)
     if cut is None:
         return cells
     private_folder(cut.folder)
