@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
+from tests.review.chromium import Chromium, find_chromium
 
 from bandbridge.explain.overlay import display_factor
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding
@@ -125,6 +126,19 @@ def act(browser):
         )
 
     return ask
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory) -> Iterator[Chromium]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("there is no Chromium here")
+    browser = Chromium(program, tmp_path_factory.mktemp("profile"))
+    try:
+        browser.ask("Browser.getVersion")
+        yield browser
+    finally:
+        browser.close()
 
 
 @contextmanager

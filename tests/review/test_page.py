@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.review.chromium import ALT, CTRL, META, SHIFT, Chromium, Tab, find_chromium
+from tests.review.chromium import ALT, CTRL, META, SHIFT, Tab
 from tests.review.conftest import KEY, NamedAnalyst, picture, served
 
 from bandbridge.errors import UserError
@@ -19,19 +19,6 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs bandbridge[review]")
 GLANCE, LOOK = 0.35, 1.05
 FLAGGED = tuple(f"{label}-unsure.png" for label in ("21a", "21b", "Xa", "Ya"))
 WHOLE = tuple(f"{label}{copy}.png" for label in (*AUTOSOMES, "X") for copy in "ab")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory) -> Iterator[Chromium]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("there is no Chromium here")
-    browser = Chromium(program, tmp_path_factory.mktemp("profile"))
-    try:
-        browser.ask("Browser.getVersion")
-        yield browser
-    finally:
-        browser.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.review.chromium import SHIFT, Chromium, Tab, find_chromium
+from tests.review.chromium import SHIFT, Tab
 from tests.review.conftest import served
 from tests.review.metaphases import SizeAnalyst, hand_in_cut, make_folder
 from tests.review.test_cuts import iou, standing
@@ -21,16 +21,6 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs bandbridge[review]")
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("cut"))
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory) -> Iterator[Chromium]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("there is no Chromium here")
-    browser = Chromium(program, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
 from bandbridge.cli.outputs import codes_apart, given_folder, mark_codes, refuse_within, require_apart
 from bandbridge.dataset.cell_folders import patient_name
-from bandbridge.errors import ManyErrors, UserError, refuse_odd_names
+from bandbridge.errors import ManyErrors, UserError, first_few, refuse_odd_names
 from bandbridge.progress import note
 from bandbridge.terminal import say
 
@@ -185,8 +185,7 @@ def _of_patients(
     known = _whose(handed, images, table, patient)
     nobodys = sorted({one.cell for one in handed if one.cell and not known.get(one.cell)})
     if nobodys:
-        shown = ", ".join(nobodys[:5]) + (", ..." if len(nobodys) > 5 else "")
-        note(f"warning: of no patient, and in no verdict: {len(nobodys)} of the cells: {shown}")
+        note(f"warning: of no patient, and in no verdict: {len(nobodys)} of the cells: {first_few(nobodys)}")
     return [replace(one, patient=known.get(one.cell, "")) for one in handed]
 
 
@@ -211,8 +210,7 @@ def _whose(handed: Sequence[Handed], images: Path, table: Path | None, patient: 
     refuse_odd_names([patient], "names of patients")
     others = sorted(set(told.values()) - {patient})
     if others:
-        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        note(f"warning: all cells are judged as those of {patient}, and the images name {shown}")
+        note(f"warning: all cells are judged as those of {patient}, and the images name {first_few(others)}")
     return require_patients(named, dict.fromkeys(named, patient))
 
 

@@ -36,7 +36,7 @@ def patients_in(place: Path) -> dict[str, str]:
     ``place``: as :func:`cut_folder` has it; nothing where it was not cut into.
     """
     records = _records(place)
-    whose = patients_of_folders(fields_in(place))
+    whose = patients_of_folders(_fields_of(records))
     return {
         str(cell): patient
         for one, patient in zip(records, whose, strict=True)
@@ -47,7 +47,11 @@ def patients_in(place: Path) -> dict[str, str]:
 
 def fields_in(place: Path) -> list[str]:
     """Return the names of the fields that were cut into ``place``, with the folders that they lay in."""
-    return [str(one.get("field", "")) for one in _records(place)]
+    return _fields_of(_records(place))
+
+
+def _fields_of(records: list[dict[str, Any]]) -> list[str]:
+    return [str(one.get("field", "")) for one in records]
 
 
 def _records(place: Path) -> list[dict[str, Any]]:
