@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bandbridge.errors import EnvironmentFault, UserError
@@ -92,6 +93,14 @@ def open_kept(folder: Path) -> Codes:
     for code, name in read_names(folder / TABLE).items():
         codes.code(code.rpartition("-")[0], name)
     return codes
+
+
+@contextmanager
+def kept_codes(folder: Path) -> Iterator[Codes]:
+    """Give the codes of :func:`open_kept`; what they stand for is written into ``folder`` once the work is done."""
+    codes = open_kept(folder)
+    yield codes
+    write_names(folder / TABLE, codes)
 
 
 def write_names(path: Path, codes: Codes) -> None:

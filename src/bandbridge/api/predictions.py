@@ -97,13 +97,11 @@ class Predictions:
         >>> result.de_identified("keys").cells()["cell"].str.startswith("cell-").tolist()
         [True, True]
         """
-        from bandbridge.codes import TABLE, open_kept, write_names
+        from bandbridge.codes import kept_codes
         from bandbridge.predict.coded import coded
 
-        codes = open_kept(Path(keep))
-        found = Predictions(coded(self._classified, codes))
-        write_names(Path(keep) / TABLE, codes)
-        return found
+        with kept_codes(Path(keep)) as codes:
+            return Predictions(coded(self._classified, codes))
 
     @property
     def flagged(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -400,7 +401,7 @@ def pack(
 
     A pack that is there already is written over by one that holds all its runs.
     """
-    from bandbridge.codes import TABLE, open_kept, write_names
+    from bandbridge.codes import kept_codes
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
 
@@ -408,10 +409,10 @@ def pack(
     if kept is not None and report:
         raise UserError("a report may name cells and patients", "Leave out --report, or --de-identify.")
     study = open_study(study_file, data_dir)
-    known = open_kept(kept) if kept else None
-    packed = pack_study(study, runs, out, _page(study_file, data_dir, runs) if report else None, known)
-    if kept is not None and known is not None:
-        write_names(kept / TABLE, known)
+    page = _page(study_file, data_dir, runs) if report else None
+    with kept_codes(kept) if kept else nullcontext() as known:
+        packed = pack_study(study, runs, out, page, known)
+    if kept is not None:
         note(f"what each code stands for is in {kept}: do not pass it on")
     say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
 

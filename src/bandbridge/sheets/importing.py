@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from bandbridge.codes import open_codes, read_names, write_names
+from bandbridge.codes import kept_codes
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.errors import ManyErrors, UserError, in_one_line
 from bandbridge.filenames import safe_name
@@ -33,8 +33,6 @@ from bandbridge.workers import Workers
 _VERSION = 1
 #: What the folder beside the dataset is called after it.
 REVIEW = "-review"
-#: There, too: the key of the codes, and what each stands for.
-KEY, TABLE = "codes.key", "codes.csv"
 #: From so many sheets on, processes are worth their start.
 _WORTH = 3
 
@@ -150,17 +148,9 @@ def _cells(pages: Sequence[Page], review: Path, asked: Asked) -> list[str]:
     """A name for the cell of each sheet: that of its file, or a code."""
     if not asked.de_identify:
         return list(file_stems([page.stem for page in pages], "sheet"))
-    if not (review / KEY).exists() and (review / TABLE).is_file():
-        raise UserError(
-            f"{review / KEY} is gone, and {review / TABLE} has codes of it",
-            "Bring the key back from a copy, or choose a new DEST.",
-        )
-    codes = open_codes(review / KEY)
     # Of sheets that are no longer handed in, too: what was passed on before may name them.
-    for name in [*read_names(review / TABLE).values(), *(page.name for page in pages)]:
-        codes.code("cell", name)
-    write_names(review / TABLE, codes)
-    return [codes.code("cell", page.name) for page in pages]
+    with kept_codes(review) as codes:
+        return [codes.code("cell", page.name) for page in pages]
 
 
 def _refuse_unknown_sheets(
