@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from patient_fields import section as fields_section
-from scipy.stats import binom, spearmanr
+from patient_grades import section as grades_section
+from scipy.stats import binom
 
 from bandbridge.evaluation.assignment import joint_classes
 from bandbridge.evaluation.assignment_trial import CellLogits, choose_weight, perturb_cell
@@ -29,7 +30,6 @@ from bandbridge.evaluation.counts import CountCosts, learn_costs
 from bandbridge.evaluation.pack import read_pack
 from bandbridge.evaluation.temperature import fit_temperature
 from bandbridge.files import write_text
-from bandbridge.karyogram.grade import grade_cell
 from bandbridge.karyotype import AUTOSOMES, CLASS_INDEX, CLASSES
 from bandbridge.patient.cells import FEWEST_COUNTED, MOST_COUNTED, MOST_UNPLACED, CountedCell
 from bandbridge.patient.findings import CLONE_CELLS, MOST_CHANCE, Finding
@@ -539,62 +539,6 @@ def patient_of(
     return shown, verdict
 
 
-# --- Grades ----------------------------------------------------------------------------------------------------------
-
-
-def grades() -> list[str]:
-    """The level of drawn cells of known level, and measures against knobs; real cells by rank."""
-    import bandbridge.synthetic.cells as drawing
-    from bandbridge.synthetic.look import Drawing
-
-    odds = drawing._RESOLUTION_ODDS
-    lines = ["| drawn at | said 400 | 550 | 850 | bands that show, mean |", "|---|--:|--:|--:|--:|"]
-    try:
-        for place, level in enumerate((400, 550, 850)):
-            drawing._RESOLUTION_ODDS = tuple(float(number == place) for number in range(3))  # type: ignore[assignment]
-            found = [
-                grade_cell([(one.label, one.image) for one in drawing.draw_cell(stain, 404, 3 * number)])
-                for stain in ("G", "Q")
-                for number in range(8)
-            ]
-            said = [sum(one.level == other for one in found) for other in (400, 550, 850)]
-            lines.append(
-                f"| {level} | {said[0]} | {said[1]} | {said[2]} | {np.mean([one.bands for one in found]):.1f} |"
-            )
-    finally:
-        drawing._RESOLUTION_ODDS = odds
-    lines += [
-        "",
-        "| knob of the drawing | value | touching | sharpness | length of 1 | bands | score |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for knob, values in (("neighbours", (0.0, 0.1, 0.3)), ("blur", (0.5, 1.0, 2.0)), ("length", (0.7, 1.0, 1.4))):
-        for value in values:
-            found = [
-                grade_cell(
-                    [
-                        (one.label, one.image)
-                        for one in drawing.draw_cell("G", 405, 3 * number, Drawing(**{knob: value}))
-                    ]
-                )
-                for number in range(6)
-            ]
-            means = [
-                float(np.mean([getattr(one, name) for one in found]))
-                for name in ("touching", "sharpness", "length_of_1", "bands", "score")
-            ]
-            lines.append(f"| {knob} | {value:g} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
-    lines += ["", "| real cells | cells | bands | sharpness | touching | score |", "|---|--:|--:|--:|--:|--:|"]
-    for name, rows in cells_of_box().groupby("set"):
-        rows = rows.loc[rows["bands"] != ""]
-        ranks = [
-            spearmanr(rows[measure].astype(float), rows["right"].astype(float), nan_policy="omit").statistic
-            for measure in ("bands", "sharpness", "touching", "score")
-        ]
-        lines.append(f"| {name} | {len(rows)} | " + " | ".join(f"{rank:+.2f}" for rank in ranks) + " |")
-    return lines
-
-
 # --- The page --------------------------------------------------------------------------------------------------------
 
 
@@ -705,14 +649,7 @@ def main() -> None:
         "",
         "## Grades of cells",
         "",
-        "The level of 16 drawn cells each, of classes known:",
-        "",
-        *grades(),
-        "",
-        "Of real cells no level is known. Spearman's rank correlation of each measure with the share of a cell's",
-        "chromosomes that the model in the box names rightly by themselves is in the last table: a cell that",
-        "is better to read",
-        "should be read better. It is not so here: the ranking is not borne out on real cells.",
+        *grades_section(cells_of_box(), {"BioImLab": HERE / "packs" / "5-best-q.zip", "Pki-3": PACK}),
     ]
     write_text(PAGE, "\n".join(text) + "\n")
     print(f"written: {PAGE}")

@@ -34,7 +34,7 @@ _EMPTY = "no chromosome is to be seen in this image"
 _UNSCALED = "judged without scale: fewer than ten chromosomes of its cell are here"
 #: Cells of a patient that are offered for karyotyping; the others are counted.
 KARYOTYPED = 2
-_GRADE_COLUMNS = ("touching", "sharpness", "length_of_1", "bands", "level", "rank", "offered")
+_GRADE_COLUMNS = ("touching", "sharpness", "length_of_1", "bands", "banding", "level", "rank", "offered")
 NO_CELL = "judged without scale: which cell it is of is not known"
 
 
@@ -310,9 +310,10 @@ def cell_table(result: Classified) -> pd.DataFrame:
     the model does not know such cells, empty where it does: findings are then withheld. ``scale_error`` is how far the
     scale of the cell can be wrong that its chromosomes were judged by, percent (standard error); empty where none was.
 
-    touching, sharpness, length_of_1, bands and level are those of :class:`bandbridge.karyogram.grade.CellGrade`, empty
-    where the cell was not graded; rank is its place by them among the cells of its patient, or among all where none is
-    known; offered is "karyotype" for the first two of them, and "count". remark: what has to be known of the model.
+    touching, sharpness, length_of_1, bands, banding and level are those of
+    :class:`bandbridge.karyogram.grade.CellGrade`, empty where the cell was not graded; rank is its place by its score
+    among the cells of its patient, or among all where none is known; offered is "karyotype" for the first two of them,
+    and "count". remark: what has to be known of the model.
     """
     rows, offers = [], _ranks(result)
     for sheet in result.sheets:
@@ -353,7 +354,7 @@ def _grade_row(sheet: CellSheet, rank: int | None) -> dict[str, Any]:
     grade = sheet.grade
     if grade is None or rank is None:
         return dict.fromkeys(_GRADE_COLUMNS)
-    values = (grade.touching, grade.sharpness, grade.length_of_1, grade.bands)
+    values = (grade.touching, grade.sharpness, grade.length_of_1, grade.bands, grade.banding)
     measures = dict(zip(_GRADE_COLUMNS, (round(value, 2) for value in values), strict=False))
     offered = "karyotype" if rank <= KARYOTYPED else "count"
     return measures | {"level": grade.level or None, "rank": rank, "offered": offered}
