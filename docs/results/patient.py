@@ -2,8 +2,8 @@
 
     python docs/results/patient.py
 
-It reads ``packs/patient-p.zip`` (what models that never saw the patient say of each image of Pki-3, by
-``studies/patient-p.yaml``), ``patient-cells.csv.gz`` and ``patient-drawn.npz`` (what the models in the box count, by
+It reads ``packs/5-best-p.zip`` (what models that never saw the patient say of each image of Pki-3, by
+``studies/answer/5-best-p.yaml``), ``patient-cells.csv.gz`` and ``patient-drawn.npz`` (what the models in the box count, by
 ``patient_measure.py``), and nothing else: no image, weight or training. Minutes on one core.
 """
 
@@ -38,7 +38,7 @@ from bandbridge.patient.verdict import PatientVerdict, judge
 from bandbridge.predict.box_rates import measured_boxes
 
 HERE = Path(__file__).resolve().parent
-PAGE, PACK = HERE / "patient.md", HERE / "packs" / "patient-p.zip"
+PAGE, PACK = HERE / "patient.md", HERE / "packs" / "5-best-p.zip"
 #: Cells of the other folds that a fold's temperature, prices and rates are learned from: a laboratory's own would be.
 LEARNED_FROM = 120
 SEX = (CLASS_INDEX["X"], CLASS_INDEX["Y"])
@@ -251,8 +251,8 @@ def section_real() -> list[str]:
         "",
         "279 patients, of whom 104 have one cell here, 166 two and 9 three. By their labels the rule for",
         "gains fits 7, that for",
-        "losses none. *folds by patient*: `tf_mobilenetv3_small_100` at 64 px, three epochs, each patient",
-        "judged by the one",
+        "losses none. *folds by patient*: `tf_efficientnet_lite0` at 64 px, trained on drawn cells, then on",
+        "BioImLab, then on Pki-3 (`studies/answer/5-best-p.yaml`), each patient judged by the one",
         "of five models that never saw them, with temperature, prices and rates of counts learned from",
         f"{LEARNED_FROM} cells of the other folds. *box:G*: the model in the box, trained on drawn cells",
         "alone, with the",
@@ -573,10 +573,10 @@ def main() -> None:
         "says what `bandbridge predict --patients` makes of real patients and of simulated ones; how to use it is in",
         "[patients](../how-to/patients.md). Everything here is written by one program from the files beside it.",
         "",
-        "<!-- not run: minutes; the second line trains for an hour, the third takes the real sets and an hour -->",
+        "<!-- not run: minutes; the second line trains for hours, the third takes the real sets and an hour -->",
         "```console",
         "$ python docs/results/patient.py",
-        "$ bandbridge study run studies/patient-p.yaml --data-dir DATA --weights-dir WEIGHTS",
+        "$ bandbridge study run studies/answer/5-best-p.yaml --data-dir DATA --weights-dir WEIGHTS",
         "$ python docs/results/patient_measure.py --data-dir DATA",
         "```",
         "",
@@ -586,8 +586,8 @@ def main() -> None:
         "",
         "89 G-band fields of 70 cases (CIL 54816), 4,092 chromosomes with box and class. `bandbridge cut`",
         "divides them without a hand, and a model that saw none of the case's cells places the pieces:",
-        "*box:G*, trained on drawn cells; *Pki-3*, `tf_mobilenetv3_small_100` trained on drawn cells and then",
-        "on those of Pki-3 (4-why-p.yaml, fold 0); *other cases*, `tf_efficientnet_lite0` trained on drawn",
+        "*box:G*, trained on drawn cells; *Pki-3*, one of the models of the folds by patient above",
+        "(fold 0); *other cases*, `tf_efficientnet_lite0` trained on drawn",
         "cells and then on the pieces of four fifths of these cases that match a box",
         "(`studies/patient-fields.yaml`); its temperature and prices of counts were measured on the pieces of",
         "the fifth that it judges. A piece matches a box at IoU 0.5. Cells are left out whose counts deviate in",
