@@ -15,7 +15,7 @@ from bandbridge.codes import Codes
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.filenames import file_stem, free_name, safe_paths
+from bandbridge.filenames import free_name, in_letters, safe_paths
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.coded import coded
 from bandbridge.review.database import Store
@@ -125,7 +125,7 @@ def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> t
     # Of classes whose names differ in signs or case alone, the files would else be one.
     named = zip(sheet.chromosomes, letters, strict=True)
     targets = safe_paths(
-        [f"{home}/{file_stem(one.placed, 'class')}{copy}.png" if one.placed else "" for one, copy in named]
+        [f"{home}/{in_letters(one.placed, '', '-')}{copy}.png" if one.placed else "" for one, copy in named]
     )
     for one, image, suggested, copy, place in zip(
         sheet.chromosomes, stored.images, stored.suggested, letters, targets, strict=True
