@@ -2,13 +2,26 @@
 
 import ntpath
 import random
+import re
+import unicodedata
 import warnings
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 
 from bandbridge.dataset.metadata import fault_of_name, is_inside
-from bandbridge.filenames import LONGEST, fault_of_file_name, folded, safe_name, safe_paths, short_name
+from bandbridge.filenames import (
+    LONGEST,
+    MOST_BYTES,
+    fault_of_file_name,
+    file_stem,
+    folded,
+    in_letters,
+    safe_name,
+    safe_paths,
+    short_name,
+    slug,
+)
 from bandbridge.files import file_stems
 
 DEVICES = ("CON", "prn", "Aux", "nul", "COM1", "com9", "LPT1", "lpt9", "com\u00b9", "CONIN$", "conout$")
@@ -68,6 +81,47 @@ def test_a_stem_is_no_device_and_no_longer_than_leaves_room():
     assert all(len(stem) <= LONGEST for stem in found) and found[3] != found[4]
     assert found[3] == next(file_stems([long], "sheet")), "one name, one file, whatever else there is"
     assert short_name("a" * LONGEST) == "a" * LONGEST and len(short_name("a" * (LONGEST + 1))) == LONGEST
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("Mu\u0308ller/03", "M\u00fcller_03"),
+        ("Łódź 1", "Łódź_1"),
+        ("Αθήνα", "Αθήνα"),
+        ("北京 7", "北京_7"),
+        ("हिन्दी", "हिन्दी"),  # vowels and the joining sign are marks, not letters
+        ("دکتر\u200cها", "دکتر_ها"),
+        ("a\u202egnp", "a_gnp"),
+        ("🙂", "field"),
+        ("P1:*?", "P1"),
+        ("a\u00a0b", "a_b"),
+        ("nul", "_nul"),
+        ("com²", "_com²"),
+    ],
+)
+def test_letters_of_any_script_stay_composed_and_what_systems_refuse_does_not(name, stem):
+    assert file_stem(name, "field") == stem == unicodedata.normalize("NFC", stem)
+    assert not fault_of_file_name(stem) and stem.isprintable() and file_stem(stem, "") == stem
+
+
+def test_names_in_ascii_come_out_as_they_always_did():
+    """A folder that was cut into, or a dataset, is gone on with."""
+    draw = random.Random(3)
+    for _ in range(2000):
+        name = "".join(chr(draw.randint(0, 127)) for _ in range(draw.randint(0, 9)))
+        assert file_stem(name, "x") == safe_name(re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "x"), name
+
+
+def test_a_name_in_letters_of_many_bytes_leaves_room_too():
+    first, second = (file_stem("漢" * 90 + end, "x") for end in "ab")
+    assert first != second and len(first.encode()) <= MOST_BYTES and first.startswith("漢" * 50)
+    assert file_stem("漢" * 60, "x") == "漢" * 60
+
+
+def test_parts_of_paths_in_small_letters_tell_tasks_apart():
+    assert slug("Müller") != slug("Möller") and slug("ViT-S/16") == "vit-s-16"
+    assert in_letters("a.b/ç", "_-", "-") == "a-b-ç"
 
 
 NAMES = [

@@ -67,9 +67,9 @@ def test_what_may_not_be_looked_at_is_neither_there_nor_absent(tmp_path, monkeyp
 
 
 def test_names_that_come_out_alike_do_not_share_a_file():
-    names = ["a/b", "a_b", "", "ä", "a_b", "a_b-2", "A_B"]
+    names = ["a/b", "a_b", "", "?", "a_b", "a_b-2", "A_B", "ä", "Ä", "a\u0308"]
     found = list(file_stems(names, "sheet"))
-    assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2", "A_B-4"]
+    assert found == ["a_b", "a_b-2", "sheet", "sheet-2", "a_b-3", "a_b-2-2", "A_B-4", "ä", "Ä-2", "ä-3"]
     assert len(set(found)) == len(names)
 
 

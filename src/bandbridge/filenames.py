@@ -10,13 +10,18 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from bandbridge.errors import first_few
 
 #: Devices of Windows, in every folder and with any ending: "nul.png" is none that keeps anything.
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE)
 _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 #: Signs of a name: what is longer leaves too little of a path of Windows, and of the 255 bytes of most systems.
 LONGEST = 120
+#: Bytes of a name: a letter takes up to four of the 255, and what is written beside a file has some signs more.
+MOST_BYTES = 180
 
 
 def fault_of_file_name(name: str) -> str:
@@ -47,11 +52,77 @@ def safe_name(name: str) -> str:
 
 
 def short_name(name: str, longest: int = LONGEST) -> str:
-    """Return ``name``, or the beginning of a longer one and eight digits that tell it from others that begin alike."""
-    if len(name) <= longest:
+    """Return ``name``, or the beginning of a longer one and eight digits that tell it from others that begin alike.
+
+    It is longer from ``longest`` signs on, or from :data:`MOST_BYTES` bytes of UTF-8.
+    """
+    data = name.encode("utf-8", "surrogatepass")
+    if len(name) <= longest and len(data) <= MOST_BYTES:
         return name
-    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name[: longest - 9].rstrip('. ')}-{digits}"
+    start = name[: longest - 9].encode("utf-8", "surrogatepass")[: MOST_BYTES - 9].decode("utf-8", "ignore")
+    return f"{start.rstrip('. ')}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def composed(name: str) -> str:
+    """Return ``name`` with composed letters (Unicode's NFC), as we write it: some disks give it back decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def in_letters(text: str, others: str, instead: str) -> str:
+    """Return ``text`` of letters and digits of any script, composed, and of the signs ``others``.
+
+    What is neither, however many in a row, becomes ``instead``. Marks that belong to letters stay with them.
+
+    >>> in_letters("Mu\u0308ller, 03 (G)", "-_", "_")
+    'M\u00fcller_03_G_'
+    """
+
+    def stays(sign: str) -> bool:
+        return sign in others or unicodedata.category(sign)[0] in "LMN"
+
+    parts = groupby(composed(text), stays)
+    return "".join("".join(signs) if kept else instead for kept, signs in parts)
+
+
+def file_stem(name: str, default: str) -> str:
+    """Return ``name`` as the name of a file without its ending, or of a cell; ``default`` where nothing is left of it.
+
+    Letters and digits of any script stay. Blanks and all other signs but ``._-`` do not: blanks divide the cells of a
+    field in our tables, others are refused by some system, or mean something in the address of a page. A name that is
+    too long keeps its beginning.
+
+    >>> [file_stem(name, "field") for name in ("M\u00fcller 03", "P1/a,b", "?", "nul")]
+    ['M\u00fcller_03', 'P1_a_b', 'field', '_nul']
+    """
+    return safe_name(short_name(in_letters(name, "._-", "_").strip("._-")) or default)
+
+
+def said_of_numbers(names: Sequence[str], stems: Sequence[str], plain: Sequence[str]) -> str:
+    """Say which of ``names`` have a number in ``stems`` that is not in what they come out as alone, ``plain``; or "".
+
+    >>> said_of_numbers(["a b.png", "a_b.png"], ["a_b", "a_b-2"], ["a_b", "a_b"])
+    'names that come out alike are numbered: a_b.png is a_b-2'
+    """
+    numbered = [f"{name} is {stem}" for name, stem, own in zip(names, stems, plain, strict=True) if stem != own]
+    return f"names that come out alike are numbered: {first_few(numbered)}" if numbered else ""
+
+
+def slug(text: str) -> str:
+    """Return ``text`` as part of a path in small letters.
+
+    >>> slug("ViT-S/16")
+    'vit-s-16'
+    """
+    return in_letters(text.lower(), "._+=-", "-")
+
+
+def free_name(name: str, taken: Callable[[str], bool]) -> str:
+    """Return ``name``, or the first of ``name``-2, ``name``-3 ... that is not ``taken``."""
+    free, number = name, 1
+    while taken(free):
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 def safe_paths(names: Sequence[str]) -> list[str]:
@@ -68,10 +139,12 @@ def safe_paths(names: Sequence[str]) -> list[str]:
     for place in sorted(range(len(names)), key=lambda place: made[place] != names[place]):
         home, slash, file = made[place].rpartition("/")
         stem, dot, ending = file.rpartition(".") if "." in file[1:] else (file, "", "")
-        number, free = 1, made[place]
-        while folded(free) in taken:
-            number += 1
-            free = f"{home}{slash}{stem}-{number}{dot}{ending}"
+        end = f"{dot}{ending}"
+
+        def is_taken(name: str, end: str = end) -> bool:
+            return folded(f"{name}{end}") in taken
+
+        free = free_name(f"{home}{slash}{stem}", is_taken) + end
         taken.add(folded(free))
         found[place] = free
     return [found[place] for place in range(len(names))]
@@ -83,4 +156,4 @@ def folded(name: str) -> str:
     >>> folded("Images/Ä.PNG") == folded("images/a\\u0308.png")
     True
     """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return composed(composed(name).casefold())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bandbridge.disk import cannot_write, flush, flush_folder, put_in_place, reachable, rename
 from bandbridge.errors import EnvironmentFault, UserError, visible
-from bandbridge.filenames import folded, safe_name, short_name
+from bandbridge.filenames import file_stem, folded, free_name
 from bandbridge.leftovers import beside, clear_once
 
 if TYPE_CHECKING:
@@ -191,19 +191,14 @@ def make_folder(folder: Path) -> None:
 
 
 def file_stems(names: Iterable[str], default: str) -> Iterator[str]:
-    """Yield for each of ``names`` one that is safe in a file's name, ``default`` where nothing is left of it.
+    """Yield for each of ``names`` what :func:`bandbridge.filenames.file_stem` makes of it.
 
-    Names that would come out alike are numbered, so that no file is written over another, also where the file system
-    does not tell case apart; of one longer than :data:`bandbridge.filenames.LONGEST` the beginning stays.
+    Those that would come out alike are numbered, so that no file is written over another, also where the file system
+    does not tell case apart.
     """
     taken: set[str] = set()
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")
-        stem = safe_name(short_name(plain) or default)
-        unique, number = stem, 1
-        while folded(unique) in taken:
-            number += 1
-            unique = f"{stem}-{number}"
+        unique = free_name(file_stem(name, default), lambda stem: folded(stem) in taken)
         taken.add(folded(unique))
         yield unique
 

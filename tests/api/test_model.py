@@ -16,6 +16,7 @@ from tests.finished import unseal
 
 import bandbridge as bb
 from bandbridge.progress import Step
+from bandbridge.seal import read_sealed
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,25 @@ def test_predictions_are_those_that_the_command_writes(
     assert len(written) == 3 + 2 * 3, "two tables, JSON, and three files for each of two cells"
     for name in written:
         assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "cli" / name).read_bytes(), name
+
+
+def test_what_a_model_was_trained_on_is_read_once(example_home: Path, tmp_path: Path, bandbridge, monkeypatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, *options: object) -> object:
+        read.append(path.name)
+        return read_sealed(path, *options)
+
+    monkeypatch.setattr("bandbridge.predict.trained_on.read_sealed", counted)
+    given = (example_home / "models" / "mine", example_home / "new-cells", "--out", tmp_path / "out")
+    assert bandbridge("predict", *given, "--device", "cpu").code == 0
+    assert read == ["training.json"]
+    opened = bb.load_model(["box:Q", "box:G"])
+    assert read == ["training.json"] * 3
+    notes = opened.notes()
+    assert "trained on drawn chromosomes alone" in notes[0] and "different stains, G and Q" in notes[1]
+    assert opened.ensemble.remark == "Sorted by a model that has seen drawn chromosomes alone."
+    assert read == ["training.json"] * 3
 
 
 def test_tables_cells_and_flags_agree_with_each_other(result: bb.Predictions) -> None:

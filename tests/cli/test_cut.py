@@ -63,20 +63,28 @@ def test_fields_in_a_folder_for_each_patient_are_judged_by_patient_and_under_cod
 ) -> None:
     monkeypatch.chdir(example_home)
     (field,) = (example_home / "fields").iterdir()
-    for patient in ("Doe-Jane", "Roe-Jane"):
+    for patient in ("Doe-Jane", "Müller-Jörg"):
         (tmp_path / "ward" / patient).mkdir(parents=True)
         shutil.copy(field, tmp_path / "ward" / patient / f"{patient}-1.png")
     out = tmp_path / "out"
-    given = ("predict", "models/mine", tmp_path / "ward", "--patients", "--out", out)
+    (tmp_path / "ward" / "Empty").mkdir()
+    given = ("predict", "models/mine", tmp_path / "ward", "--patients", "--karyograms", "--out", out)
     result = bandbridge(*given, "--de-identify")
     assert result.code == 0, result.err
+    assert "warning: no image in 1 folder of patients: Empty" in result.err
     assert "how often they are right is not known" in result.out
     table = pd.read_csv(out / "patients.csv", dtype=str, keep_default_na=False)
     assert len(table) == 2 and table["patient"].str.startswith("patient-").all() and (table["draft"] == "").all()
     assert not (out / "cut").exists() and (tmp_path / "out-codes" / "cut-out" / "pieces.csv").is_file()
-    for path in out.iterdir():
-        assert b"Doe-Jane" not in path.read_bytes()
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.suffix for path in written} >= {".csv", ".json", ".html", ".pdf", ".png"}
+    for path in written:
+        for part in ("Doe-Jane", "Müller", "Jörg", "ller", "rg-1"):
+            assert part not in str(path.relative_to(out)), path
+            assert path.suffix in (".pdf", ".png") or part.encode() not in path.read_bytes(), path
     plain = bandbridge(*given)
-    assert plain.code == 0 and pd.read_csv(out / "patients.csv")["patient"].tolist() == ["Doe-Jane", "Roe-Jane"]
+    assert plain.code == 0 and pd.read_csv(out / "patients.csv")["patient"].tolist() == ["Doe-Jane", "Müller-Jörg"]
+    assert set(pd.read_csv(out / "cells.csv")["cell"]) == {"Doe-Jane_Doe-Jane-1", "Müller-Jörg_Müller-Jörg-1"}
+    assert (out / "karyograms" / "Müller-Jörg_Müller-Jörg-1.html").is_file()
     beside = bandbridge(*given, "--de-identify")
     assert beside.code == 2 and "holds results with names" in beside.err

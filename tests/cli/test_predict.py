@@ -219,7 +219,10 @@ def wards(small_study, tmp_path):
 
 def test_a_folder_for_each_patient_gives_verdicts(bandbridge, wards, run, tmp_path):
     out = tmp_path / "out"
+    for name in ("P3", "P4/letters", "P1/no cell"):
+        (wards / name).mkdir(parents=True)
     result = bandbridge("predict", run, wards, "--patients", "--karyograms", "--out", out, "--device", "cpu")
+    assert "warning: no image in 2 folders of patients: P3, P4" in result.err
     assert result.code == 0 and "2 patients" in result.out and "counts: " in result.out, result.err
     table = pd.read_csv(out / "patients.csv", keep_default_na=False)
     assert table["patient"].tolist() == ["P1", "P2"] and table["cells"].tolist() == [2, 2]

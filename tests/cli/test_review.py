@@ -215,3 +215,11 @@ def test_a_port_in_use_a_folder_that_is_no_run_and_no_cells(bandbridge, run, tmp
     (tmp_path / "empty").mkdir()
     result = bandbridge("review", run, tmp_path / "empty", *work)
     assert result.code == 2 and "holds no cell" in result.err
+
+
+def test_patients_without_an_image_are_said_before_anything_is_opened(bandbridge, tmp_path):
+    for number in range(3):
+        (tmp_path / "ward" / f"P{number}" / "cell 1").mkdir(parents=True)
+    Image.new("L", (20, 40), 255).save(tmp_path / "ward" / "P1" / "cell 1" / "a.png")
+    result = bandbridge("review", tmp_path / "no-model", tmp_path / "ward", "--work", tmp_path / "work", "--no-browser")
+    assert result.code == 2 and "warning: no image in 2 folders of patients: P0, P2" in result.err

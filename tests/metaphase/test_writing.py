@@ -18,7 +18,8 @@ from bandbridge.errors import UserError
 from bandbridge.metaphase.field import Cut
 from bandbridge.metaphase.intake import are_fields, fields_of, read_field, shown
 from bandbridge.metaphase.pieces import Piece
-from bandbridge.metaphase.writing import _told, fields_table
+from bandbridge.metaphase.record import patients_in
+from bandbridge.metaphase.writing import _Names, _told, fields_table
 from bandbridge.predict.intake import hand_over
 
 
@@ -104,6 +105,52 @@ def test_two_files_of_one_name_are_two_cells(tmp_path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(np.zeros((80, 80), np.uint8)).save(tmp_path / name)
     assert len({one.cell for one in fields_of(tmp_path)}) == 3
+
+
+def put_field(folder, name, gray):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(gray).save(folder / name)
+
+
+def test_a_cell_keeps_the_letters_of_its_patient_and_what_an_earlier_name_left_is_gone(tmp_path, clean_g, capsys):
+    """An earlier build called it M_ller_03; with both in the folder every chromosome would be there twice."""
+    for name in ("Mu\u0308ller/03.png", "Roe/03.png"):
+        put_field(tmp_path / "in", name, clean_g.gray)
+    made = tmp_path / "out"
+    found = bb.cut(tmp_path / "in", made)
+    assert list(found.cells) == ["M\u00fcller_03", "Roe_03"] and "come out alike" not in capsys.readouterr().err
+    for room in ("fields", "images"):
+        (made / room / "M\u00fcller_03").rename(made / room / "M_ller_03")
+    record = made / "fields" / "M_ller_03" / "cut.json"
+    record.write_text(record.read_text(encoding="utf-8").replace("M\u00fcller_03", "M_ller_03"), encoding="utf-8")
+    again = bb.cut(tmp_path / "in", made)
+    assert again.cells == found.cells
+    assert sorted(path.name for path in (made / "images").iterdir()) == ["M\u00fcller_03", "Roe_03"]
+    assert sorted(path.name for path in (made / "fields").iterdir()) == ["M\u00fcller_03", "Roe_03"]
+    whose = {one.cell: one.patient for one in hand_over(made)}
+    assert whose == patients_in(made) == {"M\u00fcller_03": "M\u00fcller", "Roe_03": "Roe"}
+
+
+def test_fields_that_come_out_alike_are_distinct_and_told_also_of_another_command(tmp_path, clean_g, capsys):
+    put_field(tmp_path / "in", "a b.png", clean_g.gray)
+    put_field(tmp_path / "in", "a_b.png", clean_g.gray)
+    both = bb.cut(tmp_path / "in", tmp_path / "out", progress=True)
+    assert list(both.cells) == ["a_b", "a_b-2"] and "alike are numbered: a_b.png is a_b-2" in capsys.readouterr().err
+    put_field(tmp_path / "other", "a+b.png", clean_g.gray)
+    other = bb.cut(tmp_path / "other", tmp_path / "out", progress=True)
+    assert list(other.cells) == ["a_b-3"] and "a+b.png is a_b-3" in capsys.readouterr().err
+    assert bb.cut(tmp_path / "in", tmp_path / "out").cells == both.cells
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 3
+
+
+def test_the_second_cell_of_a_field_takes_no_other_fields_name(tmp_path) -> None:
+    for name in ("a.png", "A-2.png"):
+        put_field(tmp_path / "in", name, np.zeros((80, 80), np.uint8))
+    names = _Names.of(tmp_path)
+    second, first = fields_of(tmp_path / "in")
+    assert [names.of_field(one) for one in (second, first)] == ["A-2", "a"]
+    assert names.of_cells(first, 3) == ["a", "a-3", "a-4"] and names.of_cells(second, 2) == ["A-2", "A-2-2"]
+    assert names.of_cells(first, 0) == []
 
 
 def test_values_of_sixteen_bits_are_read_whole_and_shown_stretched(tmp_path) -> None:

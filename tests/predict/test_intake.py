@@ -15,7 +15,7 @@ from PIL import Image
 
 from bandbridge.dataset.cell_folders import MOST_IN_CELL, cells_of_folders
 from bandbridge.errors import ManyErrors, UserError
-from bandbridge.predict.intake import Handed, decoded, hand_over, in_whole_cells
+from bandbridge.predict.intake import Handed, decoded, empty_patients, hand_over, in_whole_cells
 from bandbridge.review.intake import MOST_IN_CELL as MAX_CELL_IMAGES
 
 
@@ -183,3 +183,38 @@ def test_a_zip_that_holds_one_name_twice_is_refused(folder: Path, tmp_path: Path
         file.write(folder / "loose.tif", "c1/a.png")
     with pytest.raises(UserError, match=r"'c1/a\.png' is stored 2 times"):
         hand_over(archive)
+
+
+def lay(home: Path, *names: str) -> Path:
+    """Make folders ("P1/") and files by name; nothing is in the files."""
+    for name in names:
+        place = home / name
+        (place if name.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            place.touch()
+    return home
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "empty"),
+    [
+        (("P1/c1/a.png", "P2/", "P3/letters/x.txt", "P1/c2/", "@eaDir/", ".git/x/", "x.txt"), False, ["P2", "P3"]),
+        (("ward/P1/c1/a.png", "ward/P2/c1/", "notes/"), False, ["notes", "ward/P2"]),
+        (("P1/a.png", "P2/", "Mu\u0308ller/"), True, ["Mu\u0308ller", "P2"]),
+        (("c1/a.png", "c2/"), False, []),  # cells of nobody
+        (("a.png", "later/"), True, []),
+        (("P1/c1/a.png", "P2/c1/b.png"), False, []),
+    ],
+)
+def test_folders_of_patients_without_an_image_are_found_in_folders_and_zips(tmp_path, names, fields, empty):
+    place = lay(tmp_path / "in", *names)
+    assert empty_patients(place, fields=fields) == empty
+    assert empty_patients(zipped(place, tmp_path / "in.zip"), fields=fields) == empty
+
+
+def test_no_patient_is_missed_in_a_dataset_a_cut_or_a_damaged_zip(tmp_path):
+    place = lay(tmp_path / "in", "P1/c1/a.png", "P2/")
+    (place / "metadata.csv").write_text("file_name,label\nP1/c1/a.png,1\n")
+    (tmp_path / "torn.zip").write_bytes(b"PK")
+    for other in (place, tmp_path / "torn.zip", tmp_path / "none"):
+        assert empty_patients(other, fields=False) == []

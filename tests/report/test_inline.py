@@ -41,7 +41,7 @@ def test_text_stays_text():
 
 
 def test_every_reference_has_its_target_and_two_figures_share_no_id():
-    first, second = inline_svg(drawing("a")), inline_svg(drawing("b"))
+    first, second = inline_svg(drawing("f1-müller")), inline_svg(drawing("f1-möller"))
     for svg in (first, second):
         ids = re.findall(r' id="([^"]*)"', svg)
         assert references(svg) == set(ids)

@@ -36,6 +36,28 @@ def test_folders_around_those_of_the_cells_are_patients(store, tmp_path):
     assert {cell.name: cell.patient for cell in sort_into_cells(told, store).cells} == {"c9": "", "c8": "Roe"}
 
 
+def test_a_patients_folder_handed_in_alone_tells_as_much_as_beside_others_on_disk(store, tmp_path):
+    """A browser gives the folder that was chosen, and what lies around it is not there to tell it from a ward's."""
+    names = ("Mu\u0308ller/cell 1/a.png", "Mu\u0308ller/cell 2/a.png", "Roe/cell 1/a.png")
+    for seed, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(seed))
+    on_disk = [cell.patient for cell in sort_into_cells(read_handed_in(tmp_path), store).cells]
+    assert on_disk == ["M\u00fcller", "M\u00fcller", "Roe"]
+    handed = [HandedIn(name, png(seed)) for seed, name in enumerate(names)]
+    alone = [sort_into_cells(files, store, lone=True).cells for files in (handed[:2], handed[2:])]
+    assert [cell.patient for cells in alone for cell in cells] == on_disk
+
+    def whose(*files: str) -> list[str]:
+        return [
+            cell.patient for cell in sort_into_cells([HandedIn(name, png(1)) for name in files], store, lone=True).cells
+        ]
+
+    assert whose("ward/Roe/c1/a.png", "ward/Roe/c2/a.png") == ["Roe", "Roe"]
+    assert whose("c1/a.png") == whose("a.png") == [""] and whose("c1/a.png", "c2/a.png") == ["", ""]
+    assert whose("P1/c1/a.png", "loose.png") == ["P1", ""] and whose("P1/c1/a.png", "P2/c1/a.png") == ["P1", "P2"]
+
+
 def test_two_files_of_one_name_are_both_kept(store):
     assert found(store, "c/a.png", "c/a.png", "c/a.png") == [("c", ["a.png", "a.png (2)", "a.png (3)"])]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
 from tests.review.chromium import ALT, CTRL, META, SHIFT, Tab
-from tests.review.conftest import KEY, NamedAnalyst, picture, served
+from tests.review.conftest import KEY, NamedAnalyst, picture, png, served
 
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES
@@ -92,6 +94,18 @@ def test_on_a_phone_no_button_and_no_chromosome_lies_beside_the_page(show, add):
     shown = "[...document.querySelectorAll('header *, .sheet *')]"
     beside = f"{shown}.filter((one) => one.getBoundingClientRect().right > 391)"
     assert tab.wait("innerWidth") == 390 and tab.run(f"{beside}.map((one) => one.id + one.className)") == []
+
+
+# Handing in
+
+
+def test_a_patients_folder_that_is_chosen_gives_its_cells_the_patient_and_says_so(show, add, store):
+    tab = show(add("one"))
+    files = [(f"Anna/cell {number}/21a.png", base64.b64encode(png(number)).decode()) for number in (1, 2)]
+    read = "new File([Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0))], name)"
+    tab.run(f"handIn({json.dumps(files)}.map(([name, data]) => [name, {read}]))")
+    tab.wait("document.querySelector('#status').textContent === '2 new cells of the patient Anna.'")
+    assert [record.patient for record in store.cells() if record.name != "one"] == ["Anna", "Anna"]
 
 
 # Held keys and hasty ones

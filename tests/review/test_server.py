@@ -176,7 +176,15 @@ def test_a_zip_of_cells_is_read_and_named_by_folder(hand_in, browser):
 
 def test_the_same_cell_twice_is_one(hand_in, cell):
     files = {f"c1/{name}.png": png(seed) for seed, name in enumerate(("21a", "21b", "21c-unsure", "Xa", "Ya"))}
-    assert hand_in(files).json() == {"cells": [cell], "new": 0, "problems": []}
+    assert hand_in(files).json() == {"cells": [cell], "new": 0, "patients": [], "problems": []}
+
+
+def test_the_folder_of_one_patient_gives_its_cells_the_patient_at_once(hand_in, browser):
+    answer = hand_in({"Anna/cell 1/1a.png": png(1), "Anna/cell 2/2a.png": png(2)}).json()
+    assert (answer["new"], answer["patients"]) == (2, ["Anna"])
+    assert [sheet_of(browser, cell)["patient"] for cell in answer["cells"]] == ["Anna"] * 2
+    more = hand_in({"Berta/cell 1/1a.png": png(3)}).json()
+    assert more["patients"] == ["Berta"] and sheet_of(browser, more["cells"][0])["of_patient"]["cells"] == 1
 
 
 def test_a_wrong_type_is_refused_by_name_and_the_rest_is_taken(hand_in, browser):

@@ -85,6 +85,10 @@ def test_four_approaches_leave_whole_products(study_file, imagenet_folder, tmp_p
         names = {entry.name for entry in folder.iterdir()}
         assert {"best.safetensors", "last.safetensors", "predictions.parquet", "done.json", "history.json"} <= names
         assert "checkpoint.pt" not in names
+        told = json.loads((folder / "environment.json").read_text())
+        assert (told["study"], told["data"]) == ("small", f"{run.task.lower()}4-0")
+        # It goes with an exported model: no path of a laboratory stands in it.
+        assert "4-0" not in (folder / "run.json").read_text()
         frame = read_predictions(folder / "predictions.parquet")
         split = study.tasks[run.task].split
         held_out = {split.file_names[row] for row in split.rows(run.fold)[1]}

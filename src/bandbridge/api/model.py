@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from bandbridge.predict.classify import classify
 from bandbridge.predict.confidence import Promise, without_errors
 from bandbridge.predict.ensemble import Ensemble, open_models
 from bandbridge.predict.through import Network, through_network
-from bandbridge.predict.trained_on import notes_on_training, trained_of
+from bandbridge.predict.trained_on import notes_on_training
 from bandbridge.progress import Listener, listening
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Model:
 
     def notes(self) -> list[str]:
         """Return what to know of the model's probabilities and flags, a sentence each."""
-        confidence, found = self._ensemble.confidence, [*self._of_training()]
+        confidence, found = self._ensemble.confidence, [*notes_on_training(self._ensemble.trained)]
         if len(self._ensemble.members) > 1:
             found.append(f"{len(self._ensemble.members)} models; their probabilities are averaged")
         if confidence is None:
@@ -85,9 +85,6 @@ class Model:
             rest = f"so that at most {confidence.wanted_error:.0%} of the others are wrong"
             found.append(f"{known}; flagged are probabilities below {_below_one(below)}, {rest}")
         return found + [text for text in [without_errors(confidence)] if text]
-
-    def _of_training(self) -> Iterator[str]:
-        return notes_on_training(trained_of(member.folder for member in self._ensemble.members))
 
     def predict(
         self,

@@ -127,7 +127,7 @@ def predict(
         refuse_within(kept, images)
     mark_codes(out, kept is not None)
     cut = cut_first(images, out / "cut" if kept is None else kept / f"cut-{out.name}", metaphases, show_steps)
-    images = images if cut is None else cut.images
+    whole, images = images, images if cut is None else cut.images
     handed = hand_over(images, bit_depth)  # before the models: what is wrong with the images is then said at once
     if cut is not None:  # OUT may hold cuts of earlier fields
         handed = [one for one in handed if one.cell in cut.cells]
@@ -136,6 +136,7 @@ def predict(
         raise UserError("--acquired is of drafts, which are written for patients", "Give --patients, too.")
     if patients:
         handed = _of_patients(handed, images, patient_table, patient, cells)
+        warn_of_empty_patients(whole, fields=cut is not None)
     model = bb.load_model(
         models, checkpoint=checkpoint.value, device=device, coverage=coverage, wanted_error=wanted_error
     )
@@ -212,6 +213,15 @@ def _whose(handed: Sequence[Handed], images: Path, table: Path | None, patient: 
     if others:
         note(f"warning: all cells are judged as those of {patient}, and the images name {first_few(others)}")
     return require_patients(named, dict.fromkeys(named, patient))
+
+
+def warn_of_empty_patients(place: Path, *, fields: bool) -> None:
+    """Say which folders of patients in ``place`` hold no image: nobody else would miss them."""
+    from bandbridge.dataset.findings import counted
+    from bandbridge.predict.intake import empty_patients
+
+    if found := empty_patients(place, fields=fields):
+        note(f"warning: no image in {counted(len(found), 'folder')} of patients: {first_few(found)}")
 
 
 def _tell_of_patients(judged: Patients) -> None:

@@ -15,7 +15,7 @@ import typer
 from bandbridge.cli.cut import cut_first
 from bandbridge.cli.explain import BitDepth
 from bandbridge.cli.outputs import given_folder, require_apart
-from bandbridge.cli.predict import warn_of_upright_training
+from bandbridge.cli.predict import warn_of_empty_patients, warn_of_upright_training
 from bandbridge.errors import EnvironmentFault, UserError
 from bandbridge.progress import note
 from bandbridge.terminal import say
@@ -93,7 +93,8 @@ def review(
     if other_half and reader_study is None:
         raise UserError("--other-half is of a reader study", "Add --reader-study SEED, the seed of the first half.")
     if cells is not None:
-        cells = _cut(cells, work, metaphases)
+        whole, cells = cells, _cut(cells, work, metaphases)
+        warn_of_empty_patients(whole, fields=cells != whole)
     opened = replace(_open(model, cells, work, device, bit_depth, " ".join(reader.split())), acquired=acquired)
     if reader_study is not None:
         _begin_study(opened, reader_study, other_half)
@@ -125,7 +126,7 @@ def review(
 
 def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: int | None, reader: str) -> Review:
     """Open the model and the work folder, and hand in ``cells``."""
-    from bandbridge.predict.trained_on import notes_on_training, trained_of
+    from bandbridge.predict.trained_on import notes_on_training
     from bandbridge.review.actions import Review
     from bandbridge.review.analyst import open_analyst
     from bandbridge.review.database import Store
@@ -136,7 +137,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     from bandbridge.review.worker import Worker
 
     analyst, described = open_analyst([model], device)
-    for line in notes_on_training(trained_of(member.folder for member in analyst.ensemble.members)):
+    for line in notes_on_training(analyst.ensemble.trained):
         note(line)
     warn_of_upright_training(analyst.ensemble, "turn them first, or train with more flips,")
     store = Store(work)

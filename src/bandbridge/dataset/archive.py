@@ -150,6 +150,25 @@ def image_files(folder: Path, wanted: Callable[[str], bool] = is_image) -> list[
     return [str(name) for name in sorted(name for path, name in names if wanted(str(name)) and path.is_file())]
 
 
+def folders_and_images(source: Path) -> tuple[list[str], list[str]]:
+    """Return the names of all folders and of all images below ``source``, a folder or a zip, which is not unpacked.
+
+    They are relative to it, with "/"; what systems left is not among them. Of any other file: none.
+    """
+    if source.is_dir():
+        root = without_limit(source)
+        folders = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir()}
+        return sorted(one for one in folders if not is_left_behind(one)), image_files(source)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = [_with_slashes(entry.filename) for entry in archive.infolist()]
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError):
+        return [], []  # no zip, or whoever reads it says what is wrong with it
+    folders = {folder.as_posix() for name in names for folder in list(PurePosixPath(f"{name}x").parents)[:-1]}
+    images = [_plain(name) for name in names if not name.endswith("/") and is_image(name)]
+    return sorted(one for one in folders if not is_left_behind(one)), images
+
+
 def _read_folder(source: Path, bounds: Bounds, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     for name in image_files(source, wanted):
         yield name, read_bounded(source / name, bounds.member)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from bandbridge.filenames import composed
 from bandbridge.files import unguard_formula
 
 #: Three times a human karyotype: more images of one folder are not one cell.
@@ -53,7 +53,7 @@ def patient_name(text: str) -> str:
     >>> patient_name(" Mu\u0308ller,  Anna") == "M\u00fcller, Anna"
     True
     """
-    return unguard_formula(" ".join(unicodedata.normalize("NFC", text).split()))
+    return unguard_formula(" ".join(composed(text).split()))
 
 
 def lone_folder(cells: Sequence[str]) -> str:
@@ -66,16 +66,38 @@ def lone_folder(cells: Sequence[str]) -> str:
     return patient_name(outer.pop()) if len(outer) == 1 else ""
 
 
-def patients_of_folders(cells: Sequence[str]) -> list[str]:
+def patients_of_folders(cells: Sequence[str], lone: bool = False) -> list[str]:
     """Return whose each cell is by the folders around those of the cells; a folder around all of them is nobody's.
+
+    lone: where no folder tells cells apart, the one around those of all cells is a patient's.
 
     >>> patients_of_folders(["ward/P1/cell 1", "ward/P2/cell 1"])
     ['P1', 'P2']
     >>> patients_of_folders(["today/cell 1", "today/cell 2"])
     ['', '']
+    >>> patients_of_folders(["ward/P1/cell 1", "ward/P1/cell 2"], lone=True)
+    ['P1', 'P1']
     """
     names, _ = _unwrapped([f"{cell}/x" if cell else "x" for cell in cells], "")
-    return [patient_of_folder(PurePosixPath(name).parent.as_posix()) for name in names]
+    found = [patient_of_folder(PurePosixPath(name).parent.as_posix()) for name in names]
+    around = {PurePosixPath(cell).parent for cell in cells}
+    if lone and not any(found) and len(around) == 1:
+        return [patient_name(around.pop().name)] * len(cells)
+    return found
+
+
+def without_images(folders: Sequence[str], names: Sequence[str], between: int) -> list[str]:
+    """Return those of ``folders`` that lie where folders of patients do and hold none of the images ``names``.
+
+    between: folders between that of a patient and an image, 1 for those of cells.
+
+    >>> without_images(["P1", "P1/c1", "P1/c2", "P2", "P2/letters"], ["P1/c1/a.png"], between=1)
+    ['P2']
+    """
+    around = [parents for name in names if len(parents := PurePosixPath(name).parents) > between + 1]
+    homes = {home for parents in around for home in list(parents)[between + 1 :]}
+    full = {folder for name in names for folder in PurePosixPath(name).parents}
+    return [one for one in folders if PurePosixPath(one).parent in homes and PurePosixPath(one) not in full]
 
 
 def _unwrapped(names: Sequence[str], home: str) -> tuple[Sequence[str], str]:

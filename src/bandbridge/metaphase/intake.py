@@ -16,6 +16,7 @@ from bandbridge.dataset.claims import MAX_FIELD_PIXELS, allowing
 from bandbridge.dataset.decode import DecodeError, decode_image
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, holds_table, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
+from bandbridge.filenames import file_stem
 from bandbridge.files import file_stems
 from bandbridge.metaphase.ground import Levelled, level, shrunk
 from bandbridge.metaphase.record import is_cut
@@ -27,6 +28,8 @@ LEAST_SIDE = 64
 _FIELD_SIDE, _PIECES, _PIECE = 300, 8, 40
 #: Images that are looked at for it, at no more than so many pixels a side.
 _LOOKED_AT, _AT_SIDE = 3, 800
+#: A cell whose field has no letter in its name.
+_UNNAMED = "field"
 _TOO_LARGE = "A metaphase is a few megabytes: save the part of the slide that shows the cell."
 
 
@@ -37,6 +40,15 @@ class FieldFile:
     name: str
     cell: str
     read: Callable[[], bytes]
+
+
+def cell_of_field(name: str) -> str:
+    """Return what the cell on the field ``name``, a relative path with "/", is called where no other is called so."""
+    return file_stem(_without_ending(name), _UNNAMED)
+
+
+def _without_ending(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def fields_of(place: Path) -> list[FieldFile]:
@@ -58,8 +70,7 @@ def fields_of(place: Path) -> list[FieldFile]:
             f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
         )
     refuse_odd_names(list(named), "names of images")
-    # Two that differ in their ending alone keep it; so names do not depend on what else is in the folder.
-    stems = file_stems([name.rpartition(".")[0] or name for name in named], "field")
+    stems = file_stems(map(_without_ending, named), _UNNAMED)
     return [FieldFile(name, cell, read) for (name, read), cell in zip(named.items(), stems, strict=True)]
 
 

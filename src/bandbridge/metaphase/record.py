@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,22 @@ def patients_in(place: Path) -> dict[str, str]:
     """
     records = _records(place)
     whose = patients_of_folders(_fields_of(records))
-    return {
-        str(cell): patient
-        for one, patient in zip(records, whose, strict=True)
-        if patient and isinstance(one.get("found"), dict)
-        for cell in one["found"].get("cells", {})
-    }
+    return {cell: patient for one, patient in zip(records, whose, strict=True) if patient for cell in _cells_of(one)}
+
+
+def cells_by_folder(place: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return, by the folder of each field that was cut into ``place``, the field's name and those of its cells."""
+    return {home: (str(one.get("field", "")), _cells_of(one)) for home, one in _stored(place)}
 
 
 def fields_in(place: Path) -> list[str]:
     """Return the names of the fields that were cut into ``place``, with the folders that they lay in."""
     return _fields_of(_records(place))
+
+
+def _cells_of(record: dict[str, Any]) -> list[str]:
+    told = record.get("found")
+    return [str(cell) for cell in told.get("cells", {})] if isinstance(told, dict) else []
 
 
 def _fields_of(records: list[dict[str, Any]]) -> list[str]:
@@ -56,8 +62,14 @@ def _fields_of(records: list[dict[str, Any]]) -> list[str]:
 
 def _records(place: Path) -> list[dict[str, Any]]:
     folder = cut_folder(place)
-    stored = [_read(path) for path in sorted((folder / FIELDS).glob(f"*/{CUT}"))] if folder else []
-    return [one for one in stored if one]
+    return [one for _, one in _stored(folder)] if folder else []
+
+
+def _stored(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of the folder of each field that was cut into ``folder``, and its record."""
+    for path in sorted((folder / FIELDS).glob(f"*/{CUT}")):
+        if stored := _read(path):
+            yield path.parent.name, stored
 
 
 def _is_record(path: Path) -> bool:

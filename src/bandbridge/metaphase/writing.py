@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import asdict, dataclass, field
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,17 @@ from scipy.ndimage import binary_dilation
 
 from bandbridge.dataset.cell_folders import MOST_IN_CELL
 from bandbridge.errors import UserError, in_one_line
+from bandbridge.filenames import folded, free_name, said_of_numbers
 from bandbridge.files import csv_text, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import Cut, cut_field
 from bandbridge.metaphase.ground import BlankField
-from bandbridge.metaphase.intake import FieldFile, looks_arranged, read_field, refuse_arranged, shown
+from bandbridge.metaphase.intake import FieldFile, cell_of_field, looks_arranged, read_field, refuse_arranged, shown
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
-from bandbridge.metaphase.record import CUT, KIND, PIECES, known_record
-from bandbridge.progress import track
+from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, KIND, PIECES, cells_by_folder, known_record
+from bandbridge.progress import note, track
 
 #: Raised when the same field would be cut otherwise.
 _VERSION = 3
@@ -63,17 +66,67 @@ def cut_fields(
     Fields that were cut before are kept. Raises :class:`UserError` for a destination that holds something else.
     """
     _claim(destination)
+    names = _Names.of(destination)
+    fields = [replace(one, cell=names.of_field(one)) for one in fields]
+    plain = [cell_of_field(one.name) for one in fields]
+    if told := said_of_numbers([one.name for one in fields], [one.cell for one in fields], plain):
+        note(told)
     done, refused = [], []
     for one in track(fields, len(fields), "Cutting metaphases"):
         try:
-            done.append(_cut_one(one, destination, show_steps))
+            done.append(_cut_one(one, destination, show_steps, names))
         except BlankField as fault:
             done.append(CutField(one.name, {}, problem=fault.message))
         except UserError as fault:
             reason = in_one_line(fault.message.removeprefix(f"{one.name}: "), fault.remedy)
             refused.append((one.name, reason))
+    _clear_renamed(destination, {one.name: one.cell for one in fields}, {one.name for one in done})
     _write_tables(destination, done)
     return done, refused
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Whose the names of cells in a folder are: the field of each, by the name as file systems tell them apart."""
+
+    fields: dict[str, str]
+
+    @classmethod
+    def of(cls, destination: Path) -> _Names:
+        known = cells_by_folder(destination)
+        return cls({folded(name): whose for home, (whose, cells) in known.items() for name in (home, *cells)})
+
+    def of_field(self, one: FieldFile) -> str:
+        """The name of the (first) cell on a field: no other field's, also of those that were cut there before."""
+        cell = free_name(one.cell, lambda name: self.fields.get(folded(name), one.name) != one.name)
+        self.fields[folded(cell)] = one.name
+        return cell
+
+    def of_cells(self, one: FieldFile, number: int) -> list[str]:
+        """The names of so many cells on a field."""
+        names = [one.cell][:number]
+        taken = {name for name, whose in self.fields.items() if whose != one.name}
+        while len(names) < number:
+            names.append(free_name(one.cell, lambda name: name in names or folded(name) in taken))
+        self.fields.update({folded(name): one.name for name in names})
+        return names
+
+
+def _clear_renamed(destination: Path, cells: Mapping[str, str], done: Collection[str]) -> None:
+    """Remove what was cut of the fields ``done`` under other names than ``cells`` has: their cells would be doubled."""
+    known = cells_by_folder(destination)
+    kept = {folded(cell) for home, (name, own) in known.items() if _is_home(home, name, cells) for cell in own}
+    for home, (name, own) in known.items():
+        if name in done and not _is_home(home, name, cells):
+            for cell in own:
+                if folded(cell) not in kept:
+                    shutil.rmtree(destination / IMAGES / cell, ignore_errors=True)
+            shutil.rmtree(destination / FIELDS / home, ignore_errors=True)
+
+
+def _is_home(home: str, name: str, cells: Mapping[str, str]) -> bool:
+    """Whether the folder ``home`` of the field ``name`` is called as ``cells`` has it."""
+    return name not in cells or folded(home) == folded(cells[name])
 
 
 def _claim(destination: Path) -> None:
@@ -83,7 +136,7 @@ def _claim(destination: Path) -> None:
     (destination / "fields").mkdir(parents=True, exist_ok=True)
 
 
-def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
+def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names) -> CutField:
     data = one.read()
     place = destination / "fields" / one.cell
     digest = hashlib.sha256(data).hexdigest()
@@ -100,7 +153,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
         raise
     if looks_arranged(cut.levelled):
         refuse_arranged(gray, one.name)
-    names = [one.cell if k == 0 else f"{one.cell}-{k + 1}" for k in range(len(cut.cells))]
+    names = named.of_cells(one, len(cut.cells))
     rows: list[dict[str, Any]] = []
     for cell, places in zip(names, cut.cells, strict=True):
         rows += _write_crops(destination / "images" / cell, gray, cut, places, cell)

@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bandbridge.errors import UserError
+from bandbridge.filenames import slug
 from bandbridge.model.options import Option, split_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Architecture:
     @property
     def slug(self) -> str:
         """The name as part of a path: ``ViT-S/16`` is ``vit-s-16``."""
-        return re.sub(r"[^a-z0-9._+=-]+", "-", self.name.lower())
+        return slug(self.name)
 
 
 def _row(name: str, pinned: str, year: int, family: str, cam_layer: str) -> Architecture:

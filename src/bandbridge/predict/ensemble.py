@@ -24,7 +24,7 @@ from bandbridge.predict.confidence import Confidence, Promise, energies, fit_con
 from bandbridge.predict.graph import graph_file, open_graph
 from bandbridge.predict.likeness import Likeness, read_likeness
 from bandbridge.predict.runtime import MODEL_FILES, knows_gpu
-from bandbridge.predict.trained_on import remark_on_training, trained_of
+from bandbridge.predict.trained_on import TrainedOn, remark_on_training, trained_of
 from bandbridge.predict.way_up import weigh_ways
 from bandbridge.seal import COPY_AGAIN, EXPORTED_WEIGHTS, read_done, read_run, require_unaltered
 
@@ -89,13 +89,18 @@ class Ensemble:
     """Classifiers of the same classes.
 
     confidences, likenesses: one for each member, None where nothing is known of it; no likenesses where none has any.
-    remark: what stands on everything that they sort, "" for nothing.
+    trained: what those of them were trained on that have a record of it beside them, read once.
     """
 
     members: tuple[Member, ...]
     confidences: tuple[Confidence | None, ...]
     likenesses: tuple[Likeness | None, ...] = ()
-    remark: str = ""
+    trained: tuple[TrainedOn, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What stands on everything that they sort, "" for nothing."""
+        return remark_on_training(self.trained)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -268,8 +273,8 @@ def open_models(
                 f"{member.folder} knows other classes than {members[0].folder}", "Combine models of the same classes."
             )
     likenesses = tuple(read_likeness(member.folder) for member in members)
-    remark = remark_on_training(trained_of(member.folder for member in members))
-    return Ensemble(tuple(members), tuple(confidences), likenesses, remark)
+    trained = trained_of(member.folder for member in members)
+    return Ensemble(tuple(members), tuple(confidences), likenesses, trained)
 
 
 def _require_own(confidence: Confidence | None, member: Member) -> None:

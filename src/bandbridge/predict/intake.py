@@ -12,13 +12,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
+from bandbridge.dataset.archive import IMAGE_SUFFIXES, folders_and_images, image_files, read_images
 from bandbridge.dataset.by_cell import group_by_cell
-from bandbridge.dataset.cell_folders import cells_of_folders, lone_folder, name_of_home, patient_of_folder
+from bandbridge.dataset.cell_folders import (
+    cells_of_folders,
+    lone_folder,
+    name_of_home,
+    patient_of_folder,
+    without_images,
+)
 from bandbridge.dataset.decode import decode_gray
 from bandbridge.dataset.depth import SetDepth
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_table, open_dataset, read_bounded
 from bandbridge.errors import UserError, refuse_odd_names
+from bandbridge.filenames import composed
 from bandbridge.machine import usable_cores
 from bandbridge.metaphase.record import cells_in, cut_folder, fields_in, patients_in
 
@@ -67,7 +74,8 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     """
     if cut_folder(place) is not None:
         whose = patients_in(place)
-        found = [replace(one, patient=whose.get(one.cell, ""), cut=True) for one in _folder(cells_in(place))]
+        cut = [replace(one, cell=composed(one.cell)) for one in _folder(cells_in(place))]
+        found = [replace(one, patient=whose.get(one.cell, ""), cut=True) for one in cut]
     elif place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
@@ -97,6 +105,16 @@ def lone_patient(place: Path, handed: Sequence[Handed]) -> str:
     if place.is_file() or holds_table(place):
         return ""
     return lone_folder([one.name.rpartition("/")[0] for one in handed])
+
+
+def empty_patients(place: Path, *, fields: bool) -> list[str]:
+    """Return the folders of patients in ``place`` that hold no image; none where no folder is a patient's.
+
+    fields: whether images are fields of view, which lie in the folder of the patient itself.
+    """
+    if cut_folder(place) is not None or holds_table(place):
+        return []
+    return without_images(*folders_and_images(place), between=0 if fields else 1)
 
 
 def on_one_scale(handed: Sequence[Handed], bit_depth: int | None = None) -> list[Handed]:

@@ -129,9 +129,9 @@ def read_trained_on(folder: Path) -> TrainedOn:
     return TrainedOn(sources, frozenset(), files_known=False)
 
 
-def trained_of(folders: Iterable[Path]) -> list[TrainedOn]:
+def trained_of(folders: Iterable[Path]) -> tuple[TrainedOn, ...]:
     """Return what those of the models in ``folders`` were trained on that have a record of it beside them."""
-    return [read_trained_on(folder) for folder in folders if (folder / FILE).is_file()]
+    return tuple(read_trained_on(folder) for folder in folders if (folder / FILE).is_file())
 
 
 def notes_on_training(trained: Sequence[TrainedOn]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from bandbridge.filenames import in_letters
 from bandbridge.report.figures.illustration import Illustration
 
 #: What a drawing on white paper uses, and what the page says instead, in its light and its dark form.
@@ -42,7 +43,7 @@ def inline_svg(illustration: Illustration) -> str:
 def _with_own_ids(text: str, name: str) -> str:
     """Drop the ids that nothing refers to and put the figure's name before the others: pages hold many figures."""
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
-    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    prefix = in_letters(name, "_-", "-")
 
     def own(match: re.Match[str]) -> str:
         return f' id="{prefix}-{match[1]}"' if match[1] in used else ""

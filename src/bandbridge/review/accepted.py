@@ -15,7 +15,7 @@ from bandbridge.codes import Codes
 from bandbridge.dataset.cards import write_cards
 from bandbridge.dataset.imagefolder import COLUMNS, METADATA
 from bandbridge.errors import EnvironmentFault, UserError
-from bandbridge.filenames import safe_paths
+from bandbridge.filenames import free_name, in_letters, safe_paths
 from bandbridge.files import csv_lines, replacing, replacing_folder, write_text
 from bandbridge.review.coded import coded
 from bandbridge.review.database import Store
@@ -72,7 +72,7 @@ def new_export(store: Store, write: Callable[[Path], _T]) -> tuple[str, _T]:
     Raises :class:`~bandbridge.review.keeping.NotKeptError`, with nothing left behind, when the disk does not take it.
     """
     home = store.folder / EXPORTS
-    name = free_name(home)
+    name = _dated(home)
     folder = home / name
     try:
         private_folder(home)
@@ -124,7 +124,9 @@ def _write_cell(store: Store, stored: StoredSheet, cell: str, folder: Path) -> t
         copies[one.placed] += 1
     # Of classes whose names differ in signs or case alone, the files would else be one.
     named = zip(sheet.chromosomes, letters, strict=True)
-    targets = safe_paths([f"{home}/{_safe(one.placed)}{copy}.png" if one.placed else "" for one, copy in named])
+    targets = safe_paths(
+        [f"{home}/{in_letters(one.placed, '', '-')}{copy}.png" if one.placed else "" for one, copy in named]
+    )
     for one, image, suggested, copy, place in zip(
         sheet.chromosomes, stored.images, stored.suggested, letters, targets, strict=True
     ):
@@ -150,10 +152,6 @@ def _letters(number: int) -> str:
     return text
 
 
-def _safe(label: str) -> str:
-    return "".join(sign if sign.isalnum() else "-" for sign in label)
-
-
 def _told_apart(names: list[str]) -> list[str]:
     seen: Counter[str] = Counter()
     told = []
@@ -163,13 +161,10 @@ def _told_apart(names: list[str]) -> list[str]:
     return told
 
 
-def free_name(folder: Path) -> str:
+def _dated(folder: Path) -> str:
     """Return the name of a new export in ``folder``: the time (UTC)."""
-    base = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    number, name = 2, base
-    while (folder / name).exists():
-        name, number = f"{base}-{number}", number + 1
-    return name
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    return free_name(now, lambda name: (folder / name).exists())
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from bandbridge.errors import UserError
+from bandbridge.filenames import composed
 from bandbridge.files import content_hash, load_json
 from bandbridge.metaphase.intake import read_field
 from bandbridge.metaphase.maps import pieces_of_maps
@@ -81,7 +82,8 @@ def with_fields(place: Path, cells: Sequence[Incoming], store: Store) -> tuple[l
     found, problems = [], []
     for cell in cells:
         try:
-            field = _read(*known[cell.name], cell, store) if cell.name in known else None
+            where = known.get(composed(cell.name))
+            field = _read(*where, cell, store) if where else None
         except UserError as error:
             problems.append(f"{cell.name}: its metaphase is not shown: {error.message}")
             field = None

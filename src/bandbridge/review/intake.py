@@ -15,6 +15,7 @@ from bandbridge.dataset.decode import DecodeError, quiet_pillow
 from bandbridge.dataset.depth import NeedsSetError, SetDepth
 from bandbridge.dataset.imagefolder import holds_table, open_dataset
 from bandbridge.errors import EnvironmentFault, UserError, in_one_line
+from bandbridge.filenames import composed
 from bandbridge.metaphase.record import cells_in, patients_in
 from bandbridge.review.database import Store
 from bandbridge.review.schema import Incoming
@@ -61,7 +62,7 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     try:
         for name, data in read_images(path, bounds):
             listed = name if name in known else name.partition("/")[2]
-            row = known.get(listed) or {"patient": whose.get(name.partition("/")[0], "")}
+            row = known.get(listed) or {"patient": whose.get(composed(name.partition("/")[0]), "")}
             flat = "/" not in name
             shown_name = f"{home}/{name}" if flat else name
             yield HandedIn(shown_name, data, **row, bits=bits.get(listed))
@@ -87,11 +88,17 @@ def _known_rows(path: Path) -> tuple[dict[str, dict[str, str]], Mapping[str, int
 
 
 def sort_into_cells(
-    files: Iterable[HandedIn], store: Store, *, expected: int | None = None, bit_depth: int | None = None
+    files: Iterable[HandedIn],
+    store: Store,
+    *,
+    expected: int | None = None,
+    bit_depth: int | None = None,
+    lone: bool = False,
 ) -> Sorted:
     """Decode ``files``, keep their pictures in ``store`` and return the cells, named by dataset or by folder.
 
-    expected, bit_depth: of deep images, as :class:`bandbridge.dataset.depth.SetDepth` has them (``given``). An image
+    expected, bit_depth: of deep images, as :class:`bandbridge.dataset.depth.SetDepth` has them (``given``). lone: as
+    :func:`bandbridge.dataset.cell_folders.patients_of_folders` has it. An image
     that cannot be read is named among the problems, and in the notes of its cell: a chromosome that is not there must
     not look like a missing one.
     """
@@ -126,7 +133,7 @@ def sort_into_cells(
         depth = SetDepth(lambda: ((one.name, partial(bytes, one.data)) for _, _, one in unscaled))
         for key, file, one in unscaled:
             keep(one, depth, file, key)
-    whose = _patients(images, told)
+    whose = _patients(images, told, lone)
     names = _short_names([key[0] for key in images])
     for key, of_cell in images.items():
         name = names[key[0]] or "cell"
@@ -140,10 +147,10 @@ def sort_into_cells(
     return found
 
 
-def _patients(images: Iterable[tuple[str, str, str]], told: set[str]) -> dict[tuple[str, str, str], str]:
+def _patients(images: Iterable[tuple[str, str, str]], told: set[str], lone: bool) -> dict[tuple[str, str, str], str]:
     """Return whose each cell is: as a table says, else by the folder around the cell's own. told: cells of tables."""
     untold = [key for key in images if key[0] not in told]
-    found = dict(zip(untold, patients_of_folders([key[0] for key in untold]), strict=True))
+    found = dict(zip(untold, patients_of_folders([key[0] for key in untold], lone), strict=True))
     return {key: key[1] or found.get(key, "") for key in images}
 
 

@@ -29,20 +29,27 @@ def take_in(review: Review, files: list[Upload], by: Reader = NOBODY) -> dict[st
     refused: list[str] = []
     uploads, depth = _read_uploads(review, files, refused), review.bit_depth
     with review.store.taking_in():
-        found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth)
+        # Who chooses a patient's folder in a browser hands in no folder around it that would tell it from others.
+        found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth, lone=True)
         return add_cells(review, Sorted(found.cells, refused + found.problems), by)
 
 
 def add_cells(review: Review, found: Sorted, by: Reader = NOBODY) -> dict[str, Any]:
     """Keep the cells ``found``, all or none, and have them classified.
 
-    Return the ids of all, how many are new, and the problems.
+    Return the ids of all, how many are new, whose those are, and the problems.
     """
     added = review.store.add_cells(found.cells, by)
     for cell, new in added:
         if new:
             review.worker.submit(cell)
-    return {"cells": [cell for cell, _ in added], "new": sum(new for _, new in added), "problems": found.problems}
+    patients = {cell.patient for cell, (_, new) in zip(found.cells, added, strict=True) if new and cell.patient}
+    return {
+        "cells": [cell for cell, _ in added],
+        "new": sum(new for _, new in added),
+        "patients": sorted(patients),
+        "problems": found.problems,
+    }
 
 
 def _read_uploads(review: Review, files: list[Upload], refused: list[str]) -> Iterator[HandedIn]:

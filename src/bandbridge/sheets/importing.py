@@ -17,10 +17,10 @@ from pathlib import Path
 from bandbridge.codes import kept_codes
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
 from bandbridge.errors import ManyErrors, UserError, in_one_line
-from bandbridge.filenames import safe_name
+from bandbridge.filenames import file_stem, safe_name, said_of_numbers
 from bandbridge.files import content_hash, file_stems, write_json
 from bandbridge.machine import usable_cores
-from bandbridge.progress import track
+from bandbridge.progress import note, track
 from bandbridge.sheets.doing import Job, do_sheet, known_record
 from bandbridge.sheets.pages import Page, read_pages
 from bandbridge.sheets.reading import Expected
@@ -147,7 +147,11 @@ def _pages(source: Path) -> tuple[list[Page], list[str]]:
 def _cells(pages: Sequence[Page], review: Path, asked: Asked) -> list[str]:
     """A name for the cell of each sheet: that of its file, or a code."""
     if not asked.de_identify:
-        return list(file_stems([page.stem for page in pages], "sheet"))
+        stems = list(file_stems([page.stem for page in pages], "sheet"))
+        plain = [file_stem(page.stem, "sheet") for page in pages]
+        if told := said_of_numbers([page.name for page in pages], stems, plain):
+            note(told)
+        return stems
     # Of sheets that are no longer handed in, too: what was passed on before may name them.
     with kept_codes(review) as codes:
         return [codes.code("cell", page.name) for page in pages]

@@ -273,7 +273,10 @@ class Executor:
         folder, first = self.ledger.folder(run), fabric.is_global_zero
         if first:
             write_json(folder / "config.json", _config(run, training))
-            write_json(folder / ENVIRONMENT, {**environment(fabric), "imagenet_weights": training.weights})
+            # For whom, too: not in run.json, which goes with an exported model, and a path may name somebody.
+            made_for = {"study": run.study, "data": run.data}
+            facts = {**environment(fabric), **made_for, "imagenet_weights": training.weights}
+            write_json(folder / ENVIRONMENT, facts)
 
         def note_epoch(entry: dict[str, float]) -> None:
             if first:

@@ -78,6 +78,16 @@ class TrainingSpeed:
     threads: int | None
 
 
+@dataclass(frozen=True)
+class OtherRun:
+    """A finished run that is none of a study's. study, data: what it was made for, "" where it does not say."""
+
+    id: str
+    record: dict[str, Any]
+    study: str
+    data: str
+
+
 class Ledger:
     """The run folders under one root, found by id wherever they lie: another study may have made them."""
 
@@ -120,12 +130,15 @@ class Ledger:
         """
         return next((folder for folder, _ in self._same_but_for(run, "preparation")), None)
 
-    def of_other_version(self, run: PlannedRun) -> dict[str, Any] | None:
-        """The record of a finished run that differs from ``run`` in its set, or its parent's, alone; None without one.
+    def of_other_sets(self, run: PlannedRun) -> Iterator[OtherRun]:
+        """Yield the finished runs in the place of ``run`` that differ in their set, folds or parent alone."""
+        for folder, record in self._same_but_for(run, "dataset", "split"):
+            made = _read(_Environment, folder / ENVIRONMENT)
+            yield OtherRun(folder.name.rpartition("-")[2], record, made.study, made.data)
 
-        The folds of a changed set may be others.
-        """
-        return next((record for _, record in self._same_but_for(run, "dataset", "split")), None)
+    def holds(self, identity: str) -> bool:
+        """Whether the run of this id has a folder here."""
+        return identity in self._known
 
     def _same_but_for(self, run: PlannedRun, *fields: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yield the folder and the record of each finished run in the place of ``run`` that differs in these alone."""
@@ -200,6 +213,8 @@ class _Environment(BaseModel):
     device: str = ""
     precision: str = ""
     threads: int | None = None
+    study: str = ""
+    data: str = ""
 
 
 def _overhead(folder: Path, trained: float) -> float | None:

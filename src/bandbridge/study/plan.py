@@ -188,7 +188,7 @@ class _Planner:
         )
         several = bool(intermediate) and len(task.spec.intermediates) > 1
         place = (task.name, architecture, found.slug, approach, intermediate, several, fold)
-        return PlannedRun(*place, record, parent, given)
+        return PlannedRun(*place, record, parent, given, self.spec.name, task.spec.named)
 
 
 def with_parents(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

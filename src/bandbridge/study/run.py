@@ -94,7 +94,8 @@ class PlannedRun:
 
     architecture: as the study file calls it; slug: the same as part of a path. intermediate: "" where there is none;
     several: the task has several intermediates, so that the path must say which. parent: the run that comes first;
-    given: the model that is there already. At most one of the two is.
+    given: the model that is there already. At most one of the two is. study, data: what the study is called, and its
+    task's datasets by name; they decide nothing of the training.
     """
 
     task: str
@@ -107,6 +108,8 @@ class PlannedRun:
     record: RunRecord
     parent: PlannedRun | None = None
     given: GivenModel | None = None
+    study: str = ""
+    data: str = ""
 
     @cached_property
     def id(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from bandbridge.dataset.contents import Contents, read_contents
 from bandbridge.dataset.findings import counted
 from bandbridge.errors import UserError
-from bandbridge.study.ledger import Ledger
+from bandbridge.study.ledger import Ledger, OtherRun
 from bandbridge.study.resolve import TaskData
 from bandbridge.study.run import PlannedRun, distinct
 
@@ -19,15 +19,16 @@ def other_versions(runs: Sequence[PlannedRun], ledger: Ledger, tasks: Mapping[st
     """Return what to know before the unfinished of ``runs`` are trained; "" where there is nothing.
 
     That is how many finished runs are the same but for the version of their set, or of the one that their parent was
-    trained on, and what has changed in it.
+    trained on, and what has changed in it. Runs of another study, or on another set, whose task is called alike are
+    none of these.
     """
     changed: dict[tuple[str, str], int] = defaultdict(int)
     for run in distinct(runs):
         if ledger.state(run).kind == "done":
             continue
-        record = ledger.of_other_version(run)
-        if record is not None:
-            changed[run.task, str(record.get("dataset", ""))] += 1
+        other = next((one for one in ledger.of_other_sets(run) if _is_earlier(one, run, ledger, tasks)), None)
+        if other is not None:
+            changed[run.task, str(other.record.get("dataset", ""))] += 1
     if not changed:
         return ""
     count = sum(changed.values())
@@ -42,11 +43,43 @@ def other_versions(runs: Sequence[PlannedRun], ledger: Ledger, tasks: Mapping[st
     )
 
 
-def _what_changed(old: str, now: Contents | None, ledger: Ledger) -> str:
+def _is_earlier(other: OtherRun, run: PlannedRun, ledger: Ledger, tasks: Mapping[str, TaskData]) -> bool:
+    """Whether ``other`` is what ``run`` was before a set changed: made for its study, on an earlier version of the set.
+
+    What earlier builds made does not say for whom: the images, by name or content, then tell whether it is the set.
+    """
+    if other.study and other.study != run.study:
+        return False
+    old = str(other.record.get("dataset", ""))
+    if old == run.record.dataset:  # with other folds it is another study's; else the parent is what differs
+        return other.record.get("split") == run.record.split and _has_earlier_parent(other, run, ledger, tasks)
+    if other.data and other.data == run.data:
+        return True
+    before, now = _contents(old, ledger), tasks[run.task].contents
+    if before is None or now is None:
+        return not other.data
+    shared = not set(before.files.values()).isdisjoint(now.files.values())
+    return shared or (not other.data and not before.files.keys().isdisjoint(now.files))
+
+
+def _has_earlier_parent(other: OtherRun, run: PlannedRun, ledger: Ledger, tasks: Mapping[str, TaskData]) -> bool:
+    if run.parent is None:
+        return False
+    identity = str(other.record.get("init", {}).get("run"))
+    found = (one for one in ledger.of_other_sets(run.parent) if one.id == identity)
+    parent = next(found, None)
+    return not ledger.holds(identity) if parent is None else _is_earlier(parent, run.parent, ledger, tasks)
+
+
+def _contents(fingerprint: str, ledger: Ledger) -> Contents | None:
     try:
-        before = read_contents(ledger.root, old)
+        return read_contents(ledger.root, fingerprint)
     except UserError:
-        before = None
+        return None
+
+
+def _what_changed(old: str, now: Contents | None, ledger: Ledger) -> str:
+    before = _contents(old, ledger)
     if before is None or now is None:
         return "what has changed is not known"
     both = before.files.keys() & now.files.keys()

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from bandbridge.evaluation.metrics import per_class_scores
 from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.filenames import slug
 from bandbridge.report.context import Arm, TableContext
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import (
@@ -25,7 +26,6 @@ from bandbridge.report.figures.styles import (
     legend_below,
     panel_grid,
     short_name,
-    slug,
     thinned,
 )
 from bandbridge.report.out_of_fold import Pool, covering_runs, left_out_notes, pool_runs, shared_runs

@@ -20,6 +20,7 @@ from matplotlib.path import Path as Outline
 
 from bandbridge.evaluation.metrics import confusion_matrix
 from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.filenames import slug
 from bandbridge.karyotype import CLASS_INDEX
 from bandbridge.report.context import Arm, TableContext
 from bandbridge.report.figures.illustration import Illustration
@@ -31,7 +32,6 @@ from bandbridge.report.figures.styles import (
     PlainFigure,
     arm_columns,
     short_name,
-    slug,
     thinned,
 )
 from bandbridge.report.out_of_fold import Pool, covering_runs, left_out_notes, pool_runs, shared_runs

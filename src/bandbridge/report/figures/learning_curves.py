@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from bandbridge.errors import EnvironmentFault, ManyErrors, UserError
+from bandbridge.filenames import slug
 from bandbridge.files import load_json
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
-from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name, slug
+from bandbridge.report.figures.styles import LABEL, TITLE, arm_style, legend_below, panel_grid, short_name
 from bandbridge.seal import require_unaltered
 from bandbridge.study.ledger import CHECKPOINT, HISTORY, Ledger
 from bandbridge.study.plan import Study

@@ -18,6 +18,7 @@ from bandbridge.evaluation.calibration import (
 )
 from bandbridge.evaluation.metrics import class_probabilities
 from bandbridge.evaluation.predictions import RunPredictions
+from bandbridge.filenames import slug
 from bandbridge.report.context import Arm, TableContext, TaskLabel
 from bandbridge.report.figures.illustration import Illustration
 from bandbridge.report.figures.styles import (
@@ -29,7 +30,6 @@ from bandbridge.report.figures.styles import (
     legend_below,
     panel_grid,
     short_name,
-    slug,
 )
 from bandbridge.report.out_of_fold import Pool, covering_runs, pool_runs
 from bandbridge.report.rendering import Cell, Column, Row, Table, percent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -94,11 +93,6 @@ _LINES, _FILLS = ("-", "--", ":", "-."), ("full", "none", "left", "right")
 WIDTH = 6.8
 GREY = "0.5"
 TITLE, LABEL, TICK = 8.0, 7.5, 7.0
-
-
-def slug(text: str) -> str:
-    """Return ``text`` as part of a file name: ``ViT-S/16`` is ``vit-s-16``."""
-    return re.sub(r"[^a-z0-9._+=-]+", "-", text.lower())
 
 
 def arm_style(arm: Arm, context: TableContext) -> Style:

@@ -887,7 +887,9 @@ function send(files, problems) {
       // Whoever is at work on a cell stays there.
       if (!page.sheet || page.sheet.accepted || answer.cells.includes(page.open)) await openCell(answer.cells[0]);
       const known = answer.cells.length - answer.new;
-      say(`${answer.new} new ${answer.new === 1 ? "cell" : "cells"}${known ? `, ${known} already here` : ""}.`);
+      // The folder around theirs said whose they are: who finds another name here puts it right below the sheet.
+      const of = answer.patients.length === 1 ? ` of the patient ${answer.patients[0]}` : answer.patients.length ? ` of ${answer.patients.length} patients` : "";
+      say(`${answer.new} new ${answer.new === 1 ? "cell" : "cells"}${of}${known ? `, ${known} already here` : ""}.`);
     }
   });
   request.onerror = () => { $("progress").hidden = true; tellLost([...problems, "The program did not take the files: nothing was saved. See that it still runs, and hand them in again."]); };
