@@ -3,8 +3,9 @@
     python docs/results/patient.py
 
 It reads ``packs/5-best-p.zip`` (what models that never saw the patient say of each image of Pki-3, by
-``studies/answer/5-best-p.yaml``), ``patient-cells.csv.gz`` and ``patient-drawn.npz`` (what the models in the box count, by
-``patient_measure.py``), and nothing else: no image, weight or training. Minutes on one core.
+``studies/answer/5-best-p.yaml``), ``packs/5-best-q.zip`` (the same for BioImLab, to rank its cells),
+``patient-cells.csv.gz`` and ``patient-drawn.npz`` (what the models in the box count, by ``patient_measure.py``), and
+nothing else: no image, weight or training. Minutes on one core.
 """
 
 from __future__ import annotations
