@@ -174,6 +174,22 @@ def test_a_zip_of_cells_is_read_and_named_by_folder(hand_in, browser):
     assert [(one["name"], one["images"]) for one in browser.get("/api/state").json()["cells"]] == [("a", 2), ("b", 1)]
 
 
+def test_cells_of_the_same_name_in_two_archives_are_two(hand_in, browser):
+    """Two patients' archives, each with a folder "cell 1": no chromosome of one may come into a cell of the other."""
+    table = b"file_name,label,cell\n2a.png,2,one\n"
+    answer = hand_in(
+        {
+            "anna.zip": zipped({"cell 1/1a.png": png(1), "cell 1/1b.png": png(2), "only/3a.png": png(3)}),
+            "berta.zip": zipped({"cell 1/1a.png": png(4)}),
+            "c.zip": zipped({"metadata.csv": table, "2a.png": png(5)}),
+            "d.zip": zipped({"metadata.csv": table, "2a.png": png(6)}),
+        }
+    ).json()
+    assert (answer["new"], answer["problems"]) == (5, [])
+    found = [(one["name"], one["images"]) for one in browser.get("/api/state").json()["cells"]]
+    assert sorted(found) == [("anna/cell 1", 2), ("berta/cell 1", 1), ("c/one", 1), ("d/one", 1), ("only", 1)]
+
+
 def test_the_same_cell_twice_is_one(hand_in, cell):
     files = {f"c1/{name}.png": png(seed) for seed, name in enumerate(("21a", "21b", "21c-unsure", "Xa", "Ya"))}
     assert hand_in(files).json() == {"cells": [cell], "new": 0, "patients": [], "problems": []}

@@ -30,7 +30,10 @@ _SINGLE = "Hand in single, cut-out chromosomes as PNG, TIFF, BMP or JPEG, or a z
 
 
 class HandedIn(NamedTuple):
-    """One image file: its relative name with "/", its bytes, and what a dataset says of it; bits: of its depth."""
+    """One image file: its relative name with "/", its bytes, and what a dataset says of it; bits: of its depth.
+
+    archive: what the archive that it came in is called, "" for none. Cells of two archives are never one.
+    """
 
     name: str
     data: bytes
@@ -38,6 +41,16 @@ class HandedIn(NamedTuple):
     patient: str = ""
     stain: str = ""
     bits: int | None = None
+    archive: str = ""
+
+
+class _Key(NamedTuple):
+    """What tells cells apart: their name, what a dataset says of them, and the archive that they came in."""
+
+    cell: str
+    patient: str
+    stain: str
+    archive: str
 
 
 @dataclass
@@ -58,14 +71,15 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     whose = patients_in(path)
     path = cells_in(path)
     known, bits = _known_rows(path)
-    home = PurePosixPath(shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")).name
+    archive = shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
+    home = PurePosixPath(archive).name
     try:
         for name, data in read_images(path, bounds):
             listed = name if name in known else name.partition("/")[2]
             row = known.get(listed) or {"patient": whose.get(composed(name.partition("/")[0]), "")}
             flat = "/" not in name
             shown_name = f"{home}/{name}" if flat else name
-            yield HandedIn(shown_name, data, **row, bits=bits.get(listed))
+            yield HandedIn(shown_name, data, **row, bits=bits.get(listed), archive=archive)
     except EnvironmentFault:
         raise
     except UserError as error:
@@ -103,12 +117,12 @@ def sort_into_cells(
     not look like a missing one.
     """
     found = Sorted()
-    images: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    notes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    unscaled: list[tuple[tuple[str, str, str], str, HandedIn]] = []
+    images: dict[_Key, dict[str, str]] = defaultdict(dict)
+    notes: dict[_Key, list[str]] = defaultdict(list)
+    unscaled: list[tuple[_Key, str, HandedIn]] = []
     told: set[str] = set()
 
-    def keep(one: HandedIn, depth: SetDepth, file: str, key: tuple[str, str, str]) -> None:
+    def keep(one: HandedIn, depth: SetDepth, file: str, key: _Key) -> None:
         try:
             images[key][file] = _keep(one, clean(one.name), depth, expected, store)
         except DecodeError as error:
@@ -121,9 +135,10 @@ def sort_into_cells(
             path = PurePosixPath(one.name)
             if is_left_behind(one.name):
                 continue
-            key = (clean(one.cell) or clean("/".join(path.parts[:-1])), clean(one.patient), clean(one.stain))
+            cell = clean(one.cell) or clean("/".join(path.parts[:-1]))
+            key = _Key(cell, clean(one.patient), clean(one.stain), clean(one.archive))
             if one.cell:
-                told.add(key[0])
+                told.add(cell)
             file = _free_name(clean(path.name), images[key])
             try:
                 keep(one, SetDepth(None, given=one.bits or bit_depth), file, key)
@@ -134,24 +149,36 @@ def sort_into_cells(
         for key, file, one in unscaled:
             keep(one, depth, file, key)
     whose = _patients(images, told, lone)
-    names = _short_names([key[0] for key in images])
+    names = _names(images)
     for key, of_cell in images.items():
-        name = names[key[0]] or "cell"
+        name = names[key] or "cell"
         if len(of_cell) > MOST_IN_CELL:
             found.problems.append(
                 f"{name}: {len(of_cell)} images are not one cell; at most {MOST_IN_CELL}. "
                 "Put the images of each cell into a folder of its own."
             )
         elif of_cell:
-            found.cells.append(Incoming(name, tuple(of_cell.items()), whose[key], key[2], tuple(notes[key])))
+            found.cells.append(Incoming(name, tuple(of_cell.items()), whose[key], key.stain, tuple(notes[key])))
     return found
 
 
-def _patients(images: Iterable[tuple[str, str, str]], told: set[str], lone: bool) -> dict[tuple[str, str, str], str]:
+def _patients(images: Iterable[_Key], told: set[str], lone: bool) -> dict[_Key, str]:
     """Return whose each cell is: as a table says, else by the folder around the cell's own. told: cells of tables."""
-    untold = [key for key in images if key[0] not in told]
-    found = dict(zip(untold, patients_of_folders([key[0] for key in untold], lone), strict=True))
-    return {key: key[1] or found.get(key, "") for key in images}
+    untold = [key for key in images if key.cell not in told]
+    found = dict(zip(untold, patients_of_folders([key.cell for key in untold], lone), strict=True))
+    return {key: key.patient or found.get(key, "") for key in images}
+
+
+def _names(images: Iterable[_Key]) -> dict[_Key, str]:
+    """Return what each cell is called: where two archives hold one of the same name, with the archive before it."""
+    short = _short_names([key.cell for key in images])
+    archives: dict[str, set[str]] = defaultdict(set)
+    for key in images:
+        archives[key.cell].add(key.archive)
+    return {
+        key: f"{key.archive}/{short[key.cell]}" if key.archive and len(archives[key.cell]) > 1 else short[key.cell]
+        for key in images
+    }
 
 
 def _keep(one: HandedIn, shown: str, depth: SetDepth, expected: int | None, store: Store) -> str:
