@@ -150,7 +150,10 @@ def measured(given: Iterator[tuple[str, np.ndarray, Truth]], rules: Rules) -> tu
 
 def bands(ways: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
     """Return the table by how near to even decisions are."""
-    chosen = [("join", f"join, {low:g} to {high:g} nats", low, high) for low, high in zip((-np.inf, *_BANDS), _BANDS)]
+    chosen = [
+        ("join", f"join, {low:g} to {high:g} nats", low, high)
+        for low, high in zip((-np.inf, *_BANDS[:-1]), _BANDS, strict=True)
+    ]
     chosen[0] = ("join", f"join, up to {_BANDS[0]:g} nats", -np.inf, _BANDS[0])
     chosen += [("outline", "outline nearly solid", 0, 0), ("path", "paths of a tangle", 0, 0)]
     names = [name for name in SETS if name in set(cells.set)]

@@ -45,21 +45,6 @@ class Alternative:
     gives: tuple[Piece, ...]
     at: tuple[float, float]
 
-    def text(self, names: Sequence[str], what: str = "piece") -> str:
-        """Say it of the pieces it replaces, called ``names``, each of them a ``what``."""
-        return text_of(names, len(self.gives), what)
-
-
-def text_of(names: Sequence[str], given: int, what: str = "piece") -> str:
-    """Say that the pieces called ``names`` may be so many that are ``given``."""
-    if len(names) == 1:
-        return f"{what} {names[0]} may be {_COUNTS.get(given, str(given))}"
-    all_of = f"{what}s {', '.join(names[:-1])} and {names[-1]}"
-    return f"{all_of} may be one chromosome" if given == 1 else f"{all_of} may be parted another way"
-
-
-_COUNTS = {1: "another shape", 2: "two", 3: "three"}
-
 
 def alternatives(
     tangled: Sequence[Sequence[Taken]],
@@ -149,7 +134,7 @@ def _shared(one: Piece, other: Piece) -> int:
 
 def _where(gone: Sequence[Piece], given: Sequence[Piece]) -> tuple[float, float]:
     """The middle of where the more of both come together: there it is parted, or joined."""
-    parts = sorted(max(gone, given, key=len), key=lambda one: -one.area)[:2]
+    parts = sorted(gone if len(gone) > len(given) else given, key=lambda one: -one.area)[:2]
     if len(parts) < 2:
         return parts[0].middle
     top, left = (min(one.box[axis].start for one in parts) for axis in (0, 1))

@@ -6,6 +6,7 @@ chromosome.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +104,7 @@ def _core(voxels: Voxels, strength: np.ndarray, part: np.ndarray, path: np.ndarr
     return Core(flat // width, flat % width, float(strength[part].mean()), along)
 
 
-def merged(taken: list[Taken], said: Said, rules: Rules) -> list[Core]:
+def merged(taken: Sequence[Taken], said: Said, rules: Rules) -> list[Core]:
     """Return the cores of all ``taken``, those one of which lies in another as one."""
     return _merged([core for each in taken for core in each.cores], said.there.shape, rules)
 

@@ -13,6 +13,8 @@ from bandbridge.files import load_json
 CUT, KIND = "cut.json", "bandbridge cut"
 #: Beside it: 1 bit, where any piece of the field is, chromosome or not.
 PIECES = "pieces.png"
+#: Beside it too: the masks of what the cut may be otherwise.
+ALTERNATIVES = "alternatives"
 #: In the folder that was cut into: the fields, with their records, and the cells.
 FIELDS, IMAGES = "fields", "images"
 
@@ -43,6 +45,19 @@ def patients_in(place: Path) -> dict[str, str]:
         if patient and isinstance(one.get("found"), dict)
         for cell in one["found"].get("cells", {})
     }
+
+
+def doubts_in(place: Path) -> dict[tuple[str, int], str]:
+    """Return of each doubtful piece in ``place``, by its cell and number, what it may as well be instead.
+
+    ``place``: as :func:`cut_folder` has it. Of several that which is likeliest; nothing in older records.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for one in _records(place):
+        for row in one["found"].get("pieces", []) if isinstance(one.get("found"), dict) else []:
+            if row.get("doubt"):
+                found[str(row["cell"]), int(row["mask"])] = str(row["doubt"])
+    return found
 
 
 def fields_in(place: Path) -> list[str]:
