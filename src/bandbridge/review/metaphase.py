@@ -29,7 +29,7 @@ def show_field(store: Store, cell: int) -> dict[str, Any] | None:
 
     picture: its address. box: left, top, right and bottom of what the picture shows, pixels of the field. width: of a
     chromosome. outlines: for each chromosome lists of x, y, x, y ... others: what the cut may be otherwise, in which
-    chromosomes, the outlines that it gives, in words, and whether it is about as likely.
+    chromosomes, the outlines of each piece that it gives, in words, and whether it is about as likely.
     """
     field = store.field(cell)
     if field is None:
@@ -50,7 +50,7 @@ def _show_other(place: int, one: Other, files: Mapping[int, str]) -> dict[str, A
     return {
         "other": place,
         "chromosomes": numbers,
-        "outlines": [line for piece in one.gives for line in outline(piece)],
+        "outlines": [outline(piece) for piece in one.gives],
         "text": whole_text(names, len(one.gives)),
         "even": one.even,
     }

@@ -46,7 +46,7 @@ function showField() {
   if (!known || known.getAttribute("href") !== picture) {
     svg.replaceChildren(
       draw("image", { href: picture, x: left, y: top, width: right - left, height: bottom - top, preserveAspectRatio: "none" }),
-      draw("g", { id: "field-pieces" }), draw("g", { id: "field-names" }), draw("path", { id: "field-other", d: "", "fill-rule": "evenodd" }), draw("path", { id: "field-draft", d: "" }),
+      draw("g", { id: "field-pieces" }), draw("g", { id: "field-names" }), draw("g", { id: "field-other" }), draw("path", { id: "field-draft", d: "" }),
     );
   }
   $("field-pieces").replaceChildren(...page.sheet.chromosomes.filter((item) => outlines[item.id]).map(showPiece));
@@ -292,12 +292,12 @@ function showOthers() {
 
 // Draws it over the field; nothing where it is none.
 function showOther(item) {
-  const path = $("field-other");
-  if (!path) return;
-  path.setAttribute("d", item ? item.outlines.map((flat) => pathOf(pairs(flat), true)).join("") : "");
+  if (!$("field-other")) return;
+  const outlined = (lines) => draw("path", { d: lines.map((flat) => pathOf(pairs(flat), true)).join(""), "fill-rule": "evenodd" });
+  $("field-other").replaceChildren(...(item ? item.outlines.map(outlined) : []));
   for (const node of document.querySelectorAll("#field [data-id], .one")) node.classList.toggle("replaced", Boolean(item && item.chromosomes.includes(Number(node.dataset.id))));
   if (!item || field.zoom === 1) return;
-  const points = item.outlines.flatMap(pairs);
+  const points = item.outlines.flat().flatMap(pairs);
   field.middle = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
   look();
 }
