@@ -34,7 +34,10 @@ SEED = 31
 _FAR, _BANDS = 3.0, (0.5, 1.0, 2.0, 3.0)
 #: Better by so much of a chromosome, or worse: see Truth.score.
 _BETTER = 0.05
-_BEGIN, _END = "<!-- doubtful: python docs/results/intake_alternatives.py -->", "<!-- end of doubtful -->"
+_BEGIN, _END = (
+    "<!-- doubtful, {part}: python docs/results/intake_alternatives.py -->",
+    "<!-- end of doubtful, {part} -->",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,32 +199,32 @@ def outcome(cells: pd.DataFrame) -> list[str]:
     return lines
 
 
+def write_part(part: str, lines: list[str]) -> None:
+    """Print ``lines``, and put them between the marks of ``part`` on the page."""
+    print("\n".join(lines))
+    begin, end = _BEGIN.format(part=part), _END.format(part=part)
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{PAGE} has no marks for {part}")
+    write_text(PAGE, "\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]))
+
+
 def main() -> None:
-    """Measure, print, and write the section."""
+    """Measure, print, and write the two tables."""
     parser = argparse.ArgumentParser(description="Measure what is told of doubtful cuts.")
     parser.add_argument("--spreads", type=Path, required=True)
     parser.add_argument("--part", choices=("tune", "report", "both"), default="both")
     parser.add_argument("--drawn", type=int, default=40)
     arguments = parser.parse_args()
-    lines: list[str] = []
     if arguments.part != "report":
         far = Rules(doubt=_FAR, most=1000)
         parts = [measured(given, far) for given in (drawn(arguments.drawn), real(arguments.spreads, "tune"))]
         cells, ways = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
-        lines += [
-            "How often the runner-up was the better one, where the thresholds were chosen:",
-            "",
-            *bands(ways, cells),
-        ]
+        write_part("tune", bands(ways, cells))
     if arguments.part != "tune":
-        lines += ["", "What is told of the fields that report:", ""] if lines else []
-        lines += outcome(measured(real(arguments.spreads, "report"), Rules())[0])
-    print("\n".join(lines))
-    if arguments.part == "both":
-        text = PAGE.read_text(encoding="utf-8")
-        before, _, rest = text.partition(_BEGIN)
-        after = rest.partition(_END)[2]
-        write_text(PAGE, f"{before}{_BEGIN}\n\n" + "\n".join(lines) + f"\n\n{_END}{after}")
+        write_part("report", outcome(measured(real(arguments.spreads, "report"), Rules())[0]))
 
 
 if __name__ == "__main__":
