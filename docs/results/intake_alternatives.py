@@ -179,7 +179,7 @@ def _share(part: float, whole: float) -> str:
 def outcome(cells: pd.DataFrame) -> list[str]:
     """Return the table of what is told of the fields that report."""
     lines = [
-        "| set | fields | told a cell | about even | the other way better | wrong pieces told of | pieces told of "
+        "| set | fields | told a cell | nearly even | the other way better | wrong pieces told of | pieces told of "
         "| recall, precision | chosen rightly |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]

@@ -84,7 +84,7 @@ class CutFolder:
 def make_folder(home: Path) -> CutFolder:
     """Write the folder: each chromosome is a piece of its own but the two nearest, and the largest is missed.
 
-    What it tells may be otherwise: the pair two, about as likely, and the first two pieces one.
+    What it tells may be otherwise: the pair two, nearly even, and the first two pieces one.
     """
     spread = draw_spread("Q", 11, 1, Crowd(share=0.16, crossing=0, touching=0, bend=1, nuclei=0, debris=0))
     truth = pieces_of_maps(spread.first, spread.second)

@@ -181,7 +181,7 @@ def test_all_of_it_goes_by_keyboard(tab, cell, cut, store):
 def test_doubtful_cuts_are_marked_listed_and_taken_by_keyboard_and_mouse(tab, cell, cut, store):
     before = standing(store, cell)
     shown = "[...document.querySelectorAll('#others li')].map((one) => one.querySelector('span').textContent)"
-    doubtful = [f"⇄ {cut.pair:02d}.png may be two, about as likely", "⇄ 01.png and 02.png may be one chromosome"]
+    doubtful = [f"⇄ {cut.pair:02d}.png may be two, nearly even", "⇄ 01.png and 02.png may be one chromosome"]
     assert tab.run(shown) == doubtful
     marked = "[...document.querySelectorAll('#field .piece.otherwise')].map((one) => Number(one.dataset.id)).sort()"
     pair = tab.run(f"page.sheet.chromosomes.find((item) => item.file === '{cut.pair:02d}.png').id")

@@ -53,7 +53,7 @@ class CutCells:
     def alternatives(self) -> pd.DataFrame:
         """Return a row for each decision that nearly went the other way: which pieces may be what instead, and where.
 
-        even: "yes" where the other way is about as likely.
+        even: "yes" where the decision was nearly even.
         """
         return alternatives_table(self._done)
 

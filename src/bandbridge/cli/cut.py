@@ -47,7 +47,7 @@ def cut(
         say(f"  ... and {len(result.cells) - _SHOWN} more in fields.csv")
     if len(others):
         even = others[others["even"] == "yes"]
-        say(f"{counted(len(others), 'cut')} may be otherwise, {len(even):,} of them about as likely: alternatives.csv")
+        say(f"{counted(len(others), 'cut')} may be otherwise, {len(even):,} of them nearly even: alternatives.csv")
         for row in even.head(_SHOWN).itertuples():
             say(f"  {row.cell}: {row.says}")
         if len(even) > _SHOWN:

@@ -33,7 +33,7 @@ MOST_GIVEN = 8
 class Alternative:
     """Other pieces in the place of some.
 
-    by: which decision it turns. even: whether it might as well be so. margin: nats by which the join that was made is
+    by: which decision it turns. even: whether that was nearly even. margin: nats by which the join that was made is
     likelier, NaN for other decisions. replaces: places of the pieces that it replaces. gives: those in their place. at:
     (row, column) of where it is decided.
     """

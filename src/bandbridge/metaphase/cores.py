@@ -32,7 +32,7 @@ class Rules:
     solid: share of its convex hull from which what hangs together is one chromosome if it is no wider than slim, in
     widths, and no longer than the longest. nearly, nearly_longest: share, and times the longest, from and up to which
     it nearly is. doubt: a join is doubtful if its log odds are within so many nats of those of ``join``, or of what it
-    stands against; even: so near it might as well be the other way. most: alternatives that are told of a field.
+    stands against; even: from there on it is nearly even. most: alternatives that are told of a field.
     """
 
     core: float = 0.55

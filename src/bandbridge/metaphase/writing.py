@@ -120,7 +120,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool) -> CutField:
 
 
 def _doubt(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
-    """Add to the ``rows`` of pieces what each may be otherwise; where that is about even, it is to be checked."""
+    """Add to the ``rows`` of pieces what each may be otherwise; where that was nearly even, it is to be checked."""
     own = {(row["cell"], row["mask"]): row for row in rows}
     for one in others:
         for number in one["pieces"]:
@@ -246,7 +246,7 @@ def _write_tables(destination: Path, done: list[CutField]) -> None:
 
 
 def alternatives_table(done: list[CutField]) -> pd.DataFrame:
-    """Return a row for each alternative: cell, the numbers of the pieces, what they may be, whether that is about even,
+    """Return a row for each alternative: cell, the numbers of the pieces, what they may be, whether that was nearly even,
     which decision it turns, x and y of where, pixels, and the file with its masks.
     """
     columns = ["cell", "pieces", "says", "even", "by", "x", "y", "masks"]

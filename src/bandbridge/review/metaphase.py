@@ -29,7 +29,7 @@ def show_field(store: Store, cell: int) -> dict[str, Any] | None:
 
     picture: its address. box: left, top, right and bottom of what the picture shows, pixels of the field. width: of a
     chromosome. outlines: for each chromosome lists of x, y, x, y ... others: what the cut may be otherwise, in which
-    chromosomes, the outlines of each piece that it gives, in words, and whether it is about as likely.
+    chromosomes, the outlines of each piece that it gives, in words, and whether that was nearly even.
     """
     field = store.field(cell)
     if field is None:

@@ -24,7 +24,7 @@ CREATE TABLE alternatives (cell INTEGER PRIMARY KEY REFERENCES cells, told TEXT 
 @dataclass(frozen=True, eq=False)
 class Other:
     """Other pieces in the place of some of the cut: the chromosomes that it replaces, by name of image as handed in and
-    by number as stored, the pieces it gives, and whether it is about as likely.
+    by number as stored, the pieces it gives, and whether that was nearly even.
     """
 
     replaces: tuple[str, ...] | tuple[int, ...]

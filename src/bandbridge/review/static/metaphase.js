@@ -281,7 +281,7 @@ function showOthers() {
   const others = othersOf();
   $("doubtful").hidden = !others.length;
   $("others").replaceChildren(...others.map((item) => make("li", { class: item.even ? "note doubt" : "note" },
-    make("span", { text: `⇄ ${item.text}${item.even ? ", about as likely" : ""}` }),
+    make("span", { text: `⇄ ${item.text}${item.even ? ", nearly even" : ""}` }),
     make("button", {
       type: "button", text: "Take the other way", "aria-label": `Take the other way: ${item.text}`, disabled: page.sheet.accepted,
       onclick: () => takeOther(item), onfocus: () => showOther(item), onblur: () => showOther(null),
