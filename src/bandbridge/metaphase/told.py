@@ -1,8 +1,8 @@
 """What a cut may be otherwise, in words and in files.
 
 A record tells of each alternative its cell, the numbers of the pieces that it replaces, how many it gives, what it
-says, whether it was nearly even, where it is decided, and its masks: DEST/fields/CELL/alternatives/01.png, of 8 bits, in
-which bit k - 1 is where piece k is that it gives.
+says, whether it was nearly even, where it is decided, and its masks: DEST/fields/CELL/alternatives/01.png, of 8 bits,
+in which bit k - 1 is where piece k is that it gives.
 """
 
 from __future__ import annotations

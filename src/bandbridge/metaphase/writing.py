@@ -246,7 +246,7 @@ def _write_tables(destination: Path, done: list[CutField]) -> None:
 
 
 def alternatives_table(done: list[CutField]) -> pd.DataFrame:
-    """Return a row for each alternative: cell, the numbers of the pieces, what they may be, whether that was nearly even,
+    """Return a row for each alternative: cell, the numbers of the pieces, what they may be, whether it was nearly even,
     which decision it turns, x and y of where, pixels, and the file with its masks.
     """
     columns = ["cell", "pieces", "says", "even", "by", "x", "y", "masks"]
