@@ -6,6 +6,7 @@ import io
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -341,6 +342,22 @@ def test_a_cell_of_an_earlier_review_gets_its_metaphase_when_it_is_handed_in_aga
     assert store.add_cells(cells) == [(cell, False)] == store.add_cells(cells)
     assert len(store.field(cell).pieces) == len(cut.pieces)
     store.close()
+    Store(store.folder).close()  # as its log says
+
+
+def test_a_review_of_before_doubtful_cuts_is_brought_up_and_gets_them_when_handed_in_again(store, cut):
+    found = sort_into_cells(read_handed_in(cut.folder), store).cells
+    cells, _ = with_fields(cut.folder, found, store)
+    assert cells[0].field is not None
+    ((cell, _),) = store.add_cells([replace(cells[0], field=replace(cells[0].field, others=()))])
+    store.close()
+    with closing(sqlite3.connect(store.folder / DATABASE)) as database:
+        database.executescript("DROP TABLE alternatives; PRAGMA user_version = 4")
+    opened = Store(store.folder)
+    assert len(opened.field(cell).pieces) == len(cut.pieces) and not opened.field(cell).others
+    assert opened.add_cells(cells) == [(cell, False)] == opened.add_cells(cells)
+    assert len(opened.field(cell).others) == 2
+    opened.close()
     Store(store.folder).close()  # as its log says
 
 
