@@ -22,7 +22,7 @@ PICTURE = Path(__file__).resolve().parent / "images" / "metaphase.png"
 def picture() -> Image.Image:
     """Return the two, side by side."""
     gray = draw_spread("G", 4, 2, Crowd(share=0.2, crossing=0.3, touching=0.3, bend=2.5, nuclei=2, width=12)).gray
-    cut = cut_field(gray)
+    cut = cut_field(gray, otherwise=True)
     cut_out = overview(gray, cut, cut.cells[0])
     field = Image.fromarray(gray).convert("RGB").resize(cut_out.size)
     beside = Image.new("RGB", (2 * field.width, field.height))

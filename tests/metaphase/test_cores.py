@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bandbridge.metaphase.cores import Rules, find_cores, grow
+from bandbridge.metaphase.cores import Rules, grow
+from bandbridge.metaphase.decided import decide
 from bandbridge.metaphase.lifted import BINS, Said
 from bandbridge.metaphase.paths import Voxels, apart
 
@@ -28,7 +29,7 @@ def said_of(bars: list[tuple[float, float, float, float]], size: int = 100, widt
 
 
 def pieces_of(said: Said) -> list[np.ndarray]:
-    cores = find_cores(said, Rules())
+    cores = decide(said, None, Rules())[1].cores()
     first, second = grow(cores, said, Rules())
     return [(first == k) | (second == k) for k in range(1, int(first.max()) + 1)]
 

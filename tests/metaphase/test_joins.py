@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from bandbridge.metaphase.joins import Judge, joined, likelihoods
+from bandbridge.metaphase.joins import Judge, chosen, likelihoods, strung
 from bandbridge.metaphase.lifted import BINS, Said
 from bandbridge.metaphase.meetings import FACTS, TURN, Core, meetings
 
@@ -51,7 +51,8 @@ def test_two_side_by_side_are_never_one() -> None:
     side = [bar(20, 10, 50), bar(31, 10, 50)]
     found = meetings(side, said_all_there())
     assert found and all(one.seen[TURN] > 3 for one in found)
-    assert not likelihoods(found).any() and len(joined(side, said_all_there(), 0.01)) == 2
+    chances = likelihoods(found)
+    assert not chances.any() and len(strung(side, found, chosen(found, chances, 0.01))) == 2
 
 
 def test_the_mean_of_networks_is_that_of_scikit_learn() -> None:

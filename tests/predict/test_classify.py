@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -96,6 +96,16 @@ def test_without_cells_or_by_wish_each_stands_for_itself():
     apart = classify(Oracle(), cell_of([*NORMAL, "21"]), joint=False)
     for sheet in (*classify(Oracle(), loose).sheets, *apart.sheets):
         assert sheet.findings == () and all(one.placed == one.predicted for one in sheet.chromosomes)
+
+
+def test_what_its_cut_leaves_doubtful_is_a_reason_to_look_and_moves_nothing():
+    plain, doubted = cell_of(NORMAL), cell_of(NORMAL)
+    doubted[3] = replace(doubted[3], doubt="may be one with 13")
+    (sheet,), (other,) = classify(Oracle(), doubted).sheets, classify(Oracle(), plain).sheets
+    assert [one.reasons for one in sheet.chromosomes if one.reasons] == [("its cut is doubtful: may be one with 13",)]
+    assert [one.placed for one in sheet.chromosomes] == [one.placed for one in other.chromosomes]
+    table = prediction_table(classify(Oracle(), doubted))
+    assert table[table["flag"] == "yes"]["file"].tolist() == ["c1/3.png"]
 
 
 def test_a_few_chromosomes_are_no_cell():

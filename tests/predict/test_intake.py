@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import threading
@@ -49,6 +50,23 @@ def test_a_folder_and_its_zip_hand_over_the_same(folder, tmp_path):
         assert [(one.name, one.cell) for one in found] == [("c1/a.png", "c1"), ("c2/b.BMP", "c2"), ("loose.tif", "")]
         (_, images, _, refused), *_ = decoded(in_whole_cells(found, 8), unprepared)
         assert [image.shape for image in images] == [(5, 4), (5, 5), (5, 6)] and refused == []
+
+
+def test_a_cut_hands_over_what_it_leaves_doubtful(tmp_path):
+    home = tmp_path / "cut"
+    (home / "images" / "a").mkdir(parents=True)
+    for name in ("01.png", "02.png", "extra.png"):
+        Image.new("L", (20, 20), 200).save(home / "images" / "a" / name)
+    (home / "fields" / "a").mkdir(parents=True)
+    rows = [{"cell": "a", "mask": 1, "doubt": ""}, {"cell": "a", "mask": 2, "doubt": "may be two"}]
+    record = {"kind": "bandbridge cut", "field": "a.png", "found": {"cells": {"a": 2}, "pieces": rows}}
+    (home / "fields" / "a" / "cut.json").write_text(json.dumps(record))
+    for place in (home, home / "images"):
+        assert {one.name: one.doubt for one in hand_over(place)} == {
+            "a/01.png": "",
+            "a/02.png": "may be two",
+            "a/extra.png": "",
+        }
 
 
 def test_a_dataset_names_cells_and_labels(chromosome_set, tmp_path):

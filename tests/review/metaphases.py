@@ -16,6 +16,8 @@ from bandbridge.metaphase.by_hand import join
 from bandbridge.metaphase.crops import crop_of
 from bandbridge.metaphase.maps import maps_of, pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
+from bandbridge.metaphase.record import ALTERNATIVES
+from bandbridge.metaphase.told import as_bits
 from bandbridge.review.field import with_fields
 from bandbridge.review.intake import read_handed_in, sort_into_cells
 from bandbridge.synthetic.spread import Crowd, draw_spread
@@ -80,7 +82,10 @@ class CutFolder:
 
 
 def make_folder(home: Path) -> CutFolder:
-    """Write the folder: each chromosome is a piece of its own but the two nearest, and the largest is missed."""
+    """Write the folder: each chromosome is a piece of its own but the two nearest, and the largest is missed.
+
+    What it tells may be otherwise: the pair two, nearly even, and the first two pieces one.
+    """
     spread = draw_spread("Q", 11, 1, Crowd(share=0.16, crossing=0, touching=0, bend=1, nuclei=0, debris=0))
     truth = pieces_of_maps(spread.first, spread.second)
     middles = np.array([one.middle for one in truth.values()])
@@ -91,16 +96,24 @@ def make_folder(home: Path) -> CutFolder:
     place = home / "fields" / "drawn"
     (home / "images" / "drawn").mkdir(parents=True)
     place.mkdir(parents=True)
-    others = np.zeros(spread.gray.shape, bool)
+    covered = np.zeros(spread.gray.shape, bool)
     for piece in kept:
-        others[piece.box] |= piece.mask
+        covered[piece.box] |= piece.mask
     for number, piece in enumerate(kept, start=1):
-        crop = crop_of(spread.gray, WIDTH, piece, others)
+        crop = crop_of(spread.gray, WIDTH, piece, covered)
         Image.fromarray(crop).save(home / "images" / "drawn" / f"{number:02d}.png")
     first, second = maps_of(kept, spread.gray.shape)
-    for name, image in (("field", spread.gray), ("mask", first), ("overlap", second), ("pieces", others)):
+    for name, image in (("field", spread.gray), ("mask", first), ("overlap", second), ("pieces", covered)):
         Image.fromarray(image).save(place / f"{name}.png")
-    found = {"name": "drawn.png", "cells": {"drawn": len(kept)}, "width": WIDTH}
+    others = []
+    for replaced, given in (([len(kept)], [truth[one], truth[other]]), ([1, 2], [join(kept[:2])])):
+        masks = f"{ALTERNATIVES}/{len(others) + 1:02d}.png"
+        (place / ALTERNATIVES).mkdir(exist_ok=True)
+        Image.fromarray(as_bits(given)).save(place / masks)
+        corner = {"left": min(each.left for each in given), "top": min(each.top for each in given)}
+        told = {"cell": "drawn", "pieces": replaced, "gives": len(given), "even": len(replaced) == 1}
+        others.append(told | corner | {"masks": masks})
+    found = {"name": "drawn.png", "cells": {"drawn": len(kept)}, "width": WIDTH, "alternatives": others}
     (place / "cut.json").write_text(json.dumps({"kind": "bandbridge cut", "found": found, "width": WIDTH}))
     pieces = dict(enumerate(kept, start=1))
     return CutFolder(home, spread.gray, pieces, (truth[one], truth[other]), len(kept), truth[missed])

@@ -6,6 +6,7 @@ import io
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,6 +185,52 @@ def test_a_cell_shown_without_proposals_gets_none_when_it_is_sorted_again(browse
     assert "" not in store.sheet(cell).suggested
 
 
+def test_the_other_way_of_a_doubtful_cut_is_offered_taken_taken_back_and_gone(browser, cell, cut, act, store):
+    pair, first, second = (number_of(store, cell, f"{number:02d}.png") for number in (cut.pair, 1, 2))
+
+    def offered() -> list[dict]:
+        return browser.get(f"/api/cells/{cell}").json()["field"]["others"]
+
+    assert [(one["chromosomes"], one["even"]) for one in offered()] == [([pair], True), ([first, second], False)]
+    assert [one["text"] for one in offered()] == [
+        f"{cut.pair:02d}.png may be two",
+        "01.png and 02.png may be one chromosome",
+    ]
+    before = standing(store, cell)
+    two, one = (each["other"] for each in offered())
+    shown = act(cell, "other", other=two).json()
+    assert shown["done"] and shown["chromosome"] not in (pair, first, second)
+    pieces = store.field(cell).pieces
+    new = sorted(pieces)[-2:]
+    assert pair not in pieces and [max(iou(truth, pieces[k]) for k in new) for truth in cut.truths] == [1, 1]
+    assert [each["chromosomes"] for each in shown["field"]["others"]] == [[first, second]]
+    assert act(cell, "other", other=two).status_code == 404 == act(cell, "other", other=99).status_code
+    assert act(cell, "other", other=True).status_code == 404
+    # Where one of its pieces was changed by hand, the other way is no more.
+    act(cell, "erase", chromosome=first)
+    assert offered() == []
+    assert act(cell, "undo").json()["done"] and len(offered()) == 1
+    assert act(cell, "undo").json()["done"] and standing(store, cell) == before and len(offered()) == 2
+    assert act(cell, "redo").json()["done"] and len(offered()) == 1
+    act(cell, "other", other=one)
+    assert iou(store.field(cell).pieces[max(store.field(cell).pieces)], join([cut.pieces[1], cut.pieces[2]])) == 1
+    assert offered() == [] and [event.kind for event in store.history(cell)] == ["other", "erase", "other"]
+    assert store.log()[-1].content["from"] == [first, second]
+    store.close()
+    Store(store.folder).close()  # as its log says
+
+
+def test_a_cell_without_proposals_is_offered_no_other_way(browser, store, cut):
+    with store.taking_in():
+        cells, _ = with_fields(cut.folder, sort_into_cells(read_handed_in(cut.folder), store).cells, store)
+        ((cell, _),) = store.add_cells(cells)
+    store.begin_reader_study({cell: (1, "without")})
+    images = [(file, store.read_image(image)) for file, image in store.images_of(cell)]
+    store.save_sheet(cell, SizeAnalyst().sheet("drawn", images), "m")
+    assert len(store.field(cell).others) == 2
+    assert browser.get(f"/api/cells/{cell}").json()["field"]["others"] == []
+
+
 def test_a_click_takes_what_was_missed_and_a_second_one_nothing(browser, cell, cut, act, store):
     row, column = np.argwhere(cut.missed.mask)[cut.missed.area // 2]
     at = [cut.missed.left + int(column) + 0.5, cut.missed.top + int(row) + 0.5]
@@ -273,6 +320,7 @@ def test_a_cell_that_was_not_cut_from_a_metaphase_has_none(browser, store, act):
         ("UPDATE masks SET x = x + 1 WHERE chromosome = 3", "where a chromosome lies"),
         ("DELETE FROM masks WHERE chromosome = 3", "where a chromosome lies"),
         ("UPDATE fields SET width = 11", "the metaphase of a cell"),
+        ("UPDATE alternatives SET told = '[]'", "what a cut may be otherwise"),
         ("UPDATE chromosomes SET gone = 0 WHERE id = 1", "01.png does not stand as its log says"),
     ],
 )
@@ -294,6 +342,22 @@ def test_a_cell_of_an_earlier_review_gets_its_metaphase_when_it_is_handed_in_aga
     assert store.add_cells(cells) == [(cell, False)] == store.add_cells(cells)
     assert len(store.field(cell).pieces) == len(cut.pieces)
     store.close()
+    Store(store.folder).close()  # as its log says
+
+
+def test_a_review_of_before_doubtful_cuts_is_brought_up_and_gets_them_when_handed_in_again(store, cut):
+    found = sort_into_cells(read_handed_in(cut.folder), store).cells
+    cells, _ = with_fields(cut.folder, found, store)
+    assert cells[0].field is not None
+    ((cell, _),) = store.add_cells([replace(cells[0], field=replace(cells[0].field, others=()))])
+    store.close()
+    with closing(sqlite3.connect(store.folder / DATABASE)) as database:
+        database.executescript("DROP TABLE alternatives; PRAGMA user_version = 4")
+    opened = Store(store.folder)
+    assert len(opened.field(cell).pieces) == len(cut.pieces) and not opened.field(cell).others
+    assert opened.add_cells(cells) == [(cell, False)] == opened.add_cells(cells)
+    assert len(opened.field(cell).others) == 2
+    opened.close()
     Store(store.folder).close()  # as its log says
 
 

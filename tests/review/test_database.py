@@ -180,7 +180,9 @@ def test_what_changes_nothing_is_no_change(store, cell):
 
 def made_older(database: sqlite3.Connection, version: int) -> None:
     """Take out of an open database what ``version`` did not have."""
-    database.executescript("DROP TABLE masks; DROP TABLE fields; ALTER TABLE chromosomes DROP COLUMN gone")
+    database.executescript(
+        "DROP TABLE alternatives; DROP TABLE masks; DROP TABLE fields; ALTER TABLE chromosomes DROP COLUMN gone"
+    )
     if version < 3:
         database.execute("DROP TABLE log")
         for column in ("counted", "arm", "turn"):

@@ -178,6 +178,48 @@ def test_all_of_it_goes_by_keyboard(tab, cell, cut, store):
     assert tab.run("field.mode") == "" and "put down" in tab.status()
 
 
+def test_doubtful_cuts_are_marked_listed_and_taken_by_keyboard_and_mouse(tab, cell, cut, store):
+    before = standing(store, cell)
+    shown = "[...document.querySelectorAll('#others li')].map((one) => one.querySelector('span').textContent)"
+    doubtful = [f"⇄ {cut.pair:02d}.png may be two, nearly even", "⇄ 01.png and 02.png may be one chromosome"]
+    assert tab.run(shown) == doubtful
+    marked = "[...document.querySelectorAll('#field .piece.otherwise')].map((one) => Number(one.dataset.id)).sort()"
+    pair = tab.run(f"page.sheet.chromosomes.find((item) => item.file === '{cut.pair:02d}.png').id")
+    assert pair in tab.run(marked) and len(tab.run(marked)) == 3
+    assert "its cut is doubtful" in tab.run(f"document.querySelector('.one[data-id=\"{pair}\"]').title")
+    other = "document.querySelectorAll('#field-other path').length"
+    assert tab.run(other) == 0
+    tab.press("o")
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert tab.run(focused) == f"Take the other way: {cut.pair:02d}.png may be two"
+    assert tab.run(other) == 2, "both are drawn over the field"
+    assert tab.run("document.querySelector('#field .piece.replaced').dataset.id") == str(pair)
+    tab.press("o")
+    assert tab.run(focused) == "Take the other way: 01.png and 02.png may be one chromosome"
+    tab.press("o")
+    tab.press("Enter")
+    tab.settle()
+    assert "Taken the other way" in tab.status() and "The cell is sorted again. Saved." in tab.status()
+    new = sorted(store.field(cell).pieces)[-2:]
+    for truth in cut.truths:
+        assert max(iou(truth, store.field(cell).pieces[number]) for number in new) == 1
+    assert tab.run(shown) == doubtful[1:] and tab.run("page.picked") in new
+    tab.click("#others button")
+    tab.settle()
+    assert tab.run("document.querySelector('#doubtful').hidden") and tab.run(marked) == []
+    tab.press("o")
+    assert tab.status() == "No cut of this cell is doubtful."
+    for _ in range(2):
+        tab.press("z")
+        tab.settle()
+    assert standing(store, cell) == before and tab.run(shown) == doubtful
+    store.change(cell, "accept", (1,))
+    tab.reload()
+    ready(tab)
+    assert tab.run("[...document.querySelectorAll('#others button')].every((one) => one.disabled)")
+    assert tab.alert() == ""
+
+
 def test_what_cannot_be_done_is_said_and_nothing_is_changed(tab, cell, cut, store):
     tab.click("#tool-cut")
     left, top, *_ = tab.run("page.sheet.field.box")

@@ -9,7 +9,7 @@ from tests.sheets.drawn import Style, draw_sheet
 
 import bandbridge as bb
 from bandbridge.errors import ManyErrors
-from bandbridge.sheets.arranged import is_arranged
+from bandbridge.sheets.arranged import how_arranged, is_arranged
 from bandbridge.sheets.importing import import_karyograms
 from bandbridge.sheets.upright import FEWEST_LONG, upright_share
 from bandbridge.synthetic.spread import Crowd, draw_spread
@@ -43,13 +43,29 @@ def test_a_sheet_is_arranged(style) -> None:
 
 
 def test_a_metaphase_is_not_and_as_a_sheet_is_refused_with_what_to_do(metaphase, tmp_path) -> None:
-    assert not is_arranged(metaphase)
+    assert not is_arranged(metaphase) and how_arranged(metaphase) == ""
     (tmp_path / "in").mkdir()
     Image.fromarray(metaphase).save(tmp_path / "in" / "field.png")
     with pytest.raises(ManyErrors) as told:
         import_karyograms(tmp_path / "in", tmp_path / "set")
     (line,) = told.value.problems
     assert line.startswith("field.png: a metaphase: ") and "bandbridge cut METAPHASES DEST" in line
+
+
+@pytest.mark.parametrize(
+    ("style", "turns"), [(Style(), 1), (Style(stain="Q", ground=0, ink=255, frames=True, numbers="corner"), 3)]
+)
+def test_a_sheet_that_lies_on_its_side_is_told(style, turns, tmp_path) -> None:
+    lying = np.rot90(draw_sheet(style).gray, turns)
+    assert how_arranged(lying) == "lying" and not is_arranged(lying)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.ascontiguousarray(lying)).save(tmp_path / "in" / "lying.png")
+    with pytest.raises(ManyErrors) as told:
+        import_karyograms(tmp_path / "in", tmp_path / "set")
+    (line,) = told.value.problems
+    assert line.startswith("lying.png: a sheet that lies on its side: turn the picture by a quarter")
+    ((name, why),) = bb.cut(tmp_path / "in", tmp_path / "out").refused
+    assert name == "lying.png" and "an arranged karyogram, no metaphase; it lies on its side" in why
 
 
 def test_a_sheet_is_not_cut(tmp_path) -> None:

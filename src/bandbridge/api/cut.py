@@ -10,7 +10,7 @@ import pandas as pd
 from bandbridge.dataset.findings import counted
 from bandbridge.files import require_folder
 from bandbridge.metaphase.intake import fields_of
-from bandbridge.metaphase.writing import CutField, cut_fields, fields_table
+from bandbridge.metaphase.writing import CutField, alternatives_table, cut_fields, fields_table
 from bandbridge.progress import Listener, listening
 
 
@@ -48,7 +48,14 @@ class CutCells:
 
     def table(self) -> pd.DataFrame:
         """Return a row for each chromosome: where it lies on its metaphase, how sure the cut is, and why not."""
-        return pd.DataFrame([row for one in self._done for row in one.pieces])
+        return pd.DataFrame([row for one in self._done for row in one.pieces]).drop(columns="doubt", errors="ignore")
+
+    def alternatives(self) -> pd.DataFrame:
+        """Return a row for each decision that nearly went the other way: which pieces may be what instead, and where.
+
+        even: "yes" where the decision was nearly even.
+        """
+        return alternatives_table(self._done)
 
     @property
     def images(self) -> Path:
@@ -60,6 +67,7 @@ class CutCells:
         check = int((table["check"] == "yes").sum()) if len(table) else 0
         facts = [counted(len(self._done), "field"), counted(len(self.cells), "cell")]
         facts += [counted(len(table), "chromosome"), f"{check} to check"]
+        facts.append(counted(len(self.alternatives()), "alternative"))
         return f"CutCells({self.folder}: {', '.join(facts)})"
 
     def _repr_html_(self) -> str:

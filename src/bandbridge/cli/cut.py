@@ -15,6 +15,9 @@ from bandbridge.terminal import say
 if TYPE_CHECKING:
     from bandbridge.api.cut import CutCells
 
+#: Cells and alternatives that are said at most.
+_SHOWN = 20
+
 
 def cut(
     metaphases: Annotated[
@@ -36,11 +39,19 @@ def cut(
     result = bb.cut(metaphases, destination, show_steps=show_steps)
     table = result.table()
     check = int((table["check"] == "yes").sum()) if len(table) else 0
+    others = result.alternatives()
     say(f"{counted(len(result.cells), 'cell')}, {counted(len(table), 'chromosome')}, {check:,} cuts to check")
-    for name, count in list(result.cells.items())[:20]:
+    for name, count in list(result.cells.items())[:_SHOWN]:
         say(f"  {name}: {count}")
-    if len(result.cells) > 20:
-        say(f"  ... and {len(result.cells) - 20} more in fields.csv")
+    if len(result.cells) > _SHOWN:
+        say(f"  ... and {len(result.cells) - _SHOWN} more in fields.csv")
+    if len(others):
+        even = others[others["even"] == "yes"]
+        say(f"{counted(len(others), 'cut')} may be otherwise, {len(even):,} of them nearly even: alternatives.csv")
+        for row in even.head(_SHOWN).itertuples():
+            say(f"  {row.cell}: {row.says}")
+        if len(even) > _SHOWN:
+            say(f"  ... and {len(even) - _SHOWN:,} more")
     say(f"written to {destination}")
     refuse_without_cell(result)
 

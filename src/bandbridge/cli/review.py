@@ -133,6 +133,7 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     from bandbridge.review.field import with_fields
     from bandbridge.review.intake import read_handed_in, sort_into_cells
     from bandbridge.review.log import Reader
+    from bandbridge.review.packed import opened as opened_cut
     from bandbridge.review.uploads import add_cells
     from bandbridge.review.worker import Worker
 
@@ -146,9 +147,10 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
     if cells is not None:
         try:
             note(f"reading {cells}")
-            with store.taking_in():
-                found = sort_into_cells(read_handed_in(cells), store, expected=bits, bit_depth=bit_depth)
-                found.cells, more = with_fields(cells, found.cells, store)
+            with store.taking_in(), opened_cut(cells, work) as place:
+                handed = read_handed_in(place, cells.name)
+                found = sort_into_cells(handed, store, expected=bits, bit_depth=bit_depth)
+                found.cells, more = with_fields(place, found.cells, store)
                 for problem in [*found.problems, *more]:
                     note(f"warning: {problem}")
                 if not found.cells:
@@ -167,9 +169,12 @@ def _open(model: Path, cells: Path | None, work: Path, device: str, bit_depth: i
 def _cut(cells: Path, work: Path, wanted: bool | None) -> Path:
     """Return where the cells are: ``cells`` itself, or what was cut from the metaphases in it."""
     from bandbridge.review.keeping import private_folder
+    from bandbridge.review.packed import holds_cut
 
     if not work.exists():
         private_folder(work)
+    if holds_cut(cells):
+        return cells
     cut = cut_first(cells, work / "cut", wanted, False)
     if cut is None:
         return cells

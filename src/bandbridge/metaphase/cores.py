@@ -6,6 +6,7 @@ chromosome.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull
 
 from bandbridge.dataset.cutout import Cutout
-from bandbridge.metaphase.joins import joined
 from bandbridge.metaphase.lifted import BINS, WIDTH, Said
 from bandbridge.metaphase.meetings import Core
-from bandbridge.metaphase.paths import Voxels, apart
+from bandbridge.metaphase.paths import Voxels, ways
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Rules:
     is two's. reach: how far from its core a pixel may be, in widths. lonely: pixels, in squared widths, of a piece
     without any core that is kept. join: probability from which two cores are the two ends of one chromosome.
     solid: share of its convex hull from which what hangs together is one chromosome if it is no wider than slim, in
-    widths, and no longer than the longest.
+    widths, and no longer than the longest. nearly, nearly_longest: share, and times the longest, from and up to which
+    it nearly is. doubt: a join is doubtful if its log odds are within so many nats of those of ``join``, or of what it
+    stands against; even: from there on it is nearly even. most: alternatives that are told of a field.
     """
 
     core: float = 0.55
@@ -44,18 +46,28 @@ class Rules:
     join: float = 0.35
     solid: float = 0.88
     slim: float = 1.25
-
-
-def find_cores(said: Said, rules: Rules, stain: np.ndarray | None = None) -> list[Core]:
-    """Return the cores of ``said``, those that are the same chromosome's as one.
-
-    stain: as :func:`bandbridge.metaphase.meetings.meetings` has it.
-    """
-    return joined(parts_of_cores(said, rules), said, rules.join, stain)
+    nearly: float = 0.75
+    nearly_longest: float = 1.3
+    doubt: float = 1.0
+    even: float = 0.5
+    most: int = 12
 
 
 def parts_of_cores(said: Said, rules: Rules) -> list[Core]:
     """Return the cores of ``said`` as they hang together, not yet joined across others and around bends."""
+    return merged([each[0] for each in tangles(said, rules, most=1)], said, rules)
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What hangs together in place and direction, taken apart in one way. cost: as :class:`Way` has it."""
+
+    cost: float
+    cores: list[Core]
+
+
+def tangles(said: Said, rules: Rules, most: int = 2) -> list[list[Taken]]:
+    """Return at most so many ways to take apart each that hangs together in place and direction, the best first."""
     volume = said.core > rules.core
     labels = _components(volume)
     if labels.max() == 0:
@@ -65,18 +77,36 @@ def parts_of_cores(said: Said, rules: Rules) -> list[Core]:
     strength = said.core[depth, rows, columns]
     order = np.argsort(owner, kind="stable")
     cuts = np.flatnonzero(np.diff(owner[order])) + 1
-    cores = []
+    found = []
     for each in np.split(order, cuts):
         if len(each) < rules.least:
             continue
-        for part, path in apart(Voxels(depth[each], rows[each], columns[each])):
-            which, way = each[part], each[path]
-            flat = np.unique(rows[which] * volume.shape[2] + columns[which])
-            if len(flat) >= rules.least:
-                along = np.stack([rows[way], columns[way]], axis=1)
-                clear = float(strength[which].mean())
-                cores.append(Core(flat // volume.shape[2], flat % volume.shape[2], clear, along))
-    return _merged(cores, volume.shape[1:], rules)
+        voxels = Voxels(depth[each], rows[each], columns[each])
+        found.append(
+            [
+                Taken(
+                    way.cost,
+                    [one for part, path in way.parts if (one := _core(voxels, strength[each], part, path, rules))],
+                )
+                for way in ways(voxels, most)
+            ]
+        )
+    return found
+
+
+def _core(voxels: Voxels, strength: np.ndarray, part: np.ndarray, path: np.ndarray, rules: Rules) -> Core | None:
+    """The core of the voxels ``part``, along ``path``; None of too few pixels."""
+    width = int(voxels.columns.max()) + 1
+    flat = np.unique(voxels.rows[part] * width + voxels.columns[part])
+    if len(flat) < rules.least:
+        return None
+    along = np.stack([voxels.rows[path], voxels.columns[path]], axis=1)
+    return Core(flat // width, flat % width, float(strength[part].mean()), along)
+
+
+def merged(taken: Sequence[Taken], said: Said, rules: Rules) -> list[Core]:
+    """Return the cores of all ``taken``, those one of which lies in another as one."""
+    return _merged([core for each in taken for core in each.cores], said.there.shape, rules)
 
 
 def _components(volume: np.ndarray) -> np.ndarray:
@@ -180,23 +210,43 @@ def _with_lonely(first: np.ndarray, inside: np.ndarray, count: int, rules: Rules
     return found
 
 
-def with_ribbons(first: np.ndarray, second: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-    """Return the layers with what hangs together as one piece where its shape is that of one chromosome."""
-    if rules.solid > 1:
-        return first, second
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What hangs together and has several cores. box: of it; mask: bool, in the box. ribbon: whether its shape is that
+    of one chromosome; near: whether it nearly is.
+    """
+
+    box: tuple[slice, slice]
+    mask: np.ndarray
+    ribbon: bool
+    near: bool
+
+
+def outlines(first: np.ndarray, rules: Rules) -> list[Outline]:
+    """Return what hangs together in ``first``, int32 [H, W], and has several cores."""
     groups, count = ndimage.label(first > 0, structure=np.ones((3, 3)))
-    found, boxes = first.copy(), ndimage.find_objects(groups)
+    boxes = ndimage.find_objects(groups)
     alone = [_length(groups[box] == k) for k, box in enumerate(boxes, 1) if _is_one(first[box][groups[box] == k])]
     longest = max(float(np.quantile(alone, 0.95)), 4.0) if alone else 4.0
-    kept = second.copy()
+    found = []
     for number in range(1, count + 1):
         box = boxes[number - 1]
         mask = groups[box] == number
-        members = np.unique(first[box][mask])
-        if len(members) < 2 or not _is_ribbon(mask, longest, rules):
+        if _is_one(first[box][mask]):
             continue
-        found[box][mask] = members[0]
-        kept[box][mask] = 0
+        length, solid = _length(mask), _solidity(mask)
+        ribbon = length <= longest and mask.sum() / (length * WIDTH**2) <= rules.slim and solid > rules.solid
+        near = length <= rules.nearly_longest * longest and solid > rules.nearly
+        found.append(Outline(box, mask, ribbon, near and not ribbon))
+    return found
+
+
+def as_one(first: np.ndarray, second: np.ndarray, which: list[Outline]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the layers with each of ``which``, found in ``first``, as one piece."""
+    found, kept = first.copy(), second.copy()
+    for one in which:
+        found[one.box][one.mask] = first[one.box][one.mask].min()
+        kept[one.box][one.mask] = 0
     return found, kept
 
 
@@ -208,12 +258,10 @@ def _length(mask: np.ndarray) -> float:
     return Cutout(mask.astype(np.uint8), mask, (0, 0, *mask.shape)).length / WIDTH
 
 
-def _is_ribbon(mask: np.ndarray, longest: float, rules: Rules) -> bool:
-    length = _length(mask)
-    if length > longest or mask.sum() / (length * WIDTH**2) > rules.slim:
-        return False
+def _solidity(mask: np.ndarray) -> float:
+    """The share of its convex hull that ``mask`` fills; 0 where it is too small to tell."""
     edge = np.stack(np.nonzero(mask & ~ndimage.binary_erosion(mask)), axis=1)
     if len(edge) < 8 or np.ptp(edge, axis=0).min() < 3:
-        return False
+        return 0.0
     corners = np.concatenate([edge + np.array(step) for step in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
-    return bool(mask.sum() > rules.solid * ConvexHull(corners).volume)
+    return float(mask.sum() / ConvexHull(corners).volume)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bandbridge.metaphase.cores import Rules, find_cores, grow, with_ribbons
+from bandbridge.metaphase.alternatives import Alternative, alternatives
+from bandbridge.metaphase.cores import Rules
+from bandbridge.metaphase.decided import decide, pieces_by
 from bandbridge.metaphase.ground import BlankField, Levelled, level
 from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
-from bandbridge.metaphase.pieces import CHROMOSOME, Piece, by_stain, pieces_of, with_cells
+from bandbridge.metaphase.pieces import CHROMOSOME, Piece, with_cells
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
@@ -34,7 +36,8 @@ class Cut:
     shape: of the field, (H, W). pieces: all of them, in pixels of the field, chromosomes or not. cells: the places in
     ``pieces`` of the chromosomes of each cell, the largest cell first; none where there are too few. levelled: the
     field without its ground, as it was looked at. said: what the separator says, at its own scale; scale: its pixels
-    for one of the field. nuclei: how many were left out before anything was cut.
+    for one of the field. nuclei: how many were left out before anything was cut. otherwise: what the pieces may be
+    instead, where that was asked for, the likeliest first.
     """
 
     shape: tuple[int, int]
@@ -44,6 +47,7 @@ class Cut:
     said: Said = field(repr=False)
     scale: float = 1.0
     nuclei: int = 0
+    otherwise: tuple[Alternative, ...] = ()
 
     @property
     def width(self) -> float:
@@ -77,21 +81,34 @@ class Looked:
     nuclei: int
 
 
-def cut_field(gray: np.ndarray, rules: Rules | None = None, graph: Path | None = None) -> Cut:
+def cut_field(
+    gray: np.ndarray, rules: Rules | None = None, graph: Path | None = None, *, otherwise: bool = False
+) -> Cut:
     """Cut ``gray`` [H, W], of any numeric type, into its chromosomes.
 
-    graph: another separator than that of the package. Raises as :func:`bandbridge.metaphase.ground.level`.
+    graph: another separator than that of the package. otherwise: tell what nearly went the other way, too. Raises as
+    :func:`bandbridge.metaphase.ground.level`.
     """
-    rules = rules or Rules()
-    looked = look_without_nuclei(gray, graph)
+    return cut_looked(look_without_nuclei(gray, graph), (gray.shape[0], gray.shape[1]), rules or Rules(), otherwise)
+
+
+def cut_looked(looked: Looked, shape: tuple[int, int], rules: Rules, otherwise: bool = False) -> Cut:
+    """Cut what was ``looked`` at of a field of ``shape``; otherwise: as :func:`cut_field` has it."""
     said, stain = looked.said, looked.stain
-    cores = find_cores(said, rules, stain)
-    first, second = with_ribbons(*grow(cores, said, rules), rules)
-    found = pieces_of(first, second, said, [core.strength for core in cores])
-    pieces, cells = with_cells(by_stain(found, stain))
-    shape = (gray.shape[0], gray.shape[1])
-    whole = tuple(_in_field(piece, first.shape, shape) for piece in pieces)
-    return Cut(shape, whole, tuple(map(tuple, cells)), looked.levelled, said, looked.scale, looked.nuclei)
+    tangled, joined = decide(said, stain, rules)
+    pieces = pieces_by(joined.cores(), said, stain, rules)
+    others = alternatives(tangled, joined, pieces, said, stain, rules) if otherwise else []
+    pieces, cells = with_cells(pieces)
+    seen = (said.there.shape[0], said.there.shape[1])
+    whole = tuple(_in_field(piece, seen, shape) for piece in pieces)
+    told = tuple(_other_in_field(one, seen, shape) for one in others)
+    return Cut(shape, whole, tuple(map(tuple, cells)), looked.levelled, said, looked.scale, looked.nuclei, told)
+
+
+def _other_in_field(one: Alternative, seen: tuple[int, int], shape: tuple[int, int]) -> Alternative:
+    down, over = (new / old for new, old in zip(shape, seen, strict=True))
+    gives = tuple(_in_field(piece, seen, shape) for piece in one.gives)
+    return replace(one, gives=gives, at=(one.at[0] * down, one.at[1] * over))
 
 
 def look_without_nuclei(gray: np.ndarray, graph: Path | None = None) -> Looked:

@@ -100,19 +100,24 @@ def _first(place: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def looks_arranged(levelled: Levelled) -> bool:
-    """Whether what stands out of the ground stands so upright that it may be an arranged karyogram."""
+    """Whether what stands out stands so upright, or lies so flat, that it may be an arranged karyogram."""
     pieces, _ = ndimage.label(levelled.contrast > levelled.threshold)
-    found = ndimage.find_objects(pieces)
-    return upright_share(pieces[box] == number for number, box in enumerate(found, start=1)) >= LYING
+    masks = [pieces[box] == number for number, box in enumerate(ndimage.find_objects(pieces), start=1)]
+    return upright_share(masks) >= LYING or upright_share(mask.T for mask in masks) >= LYING
 
 
 def refuse_arranged(gray: np.ndarray, name: str) -> None:
     """Raise :class:`UserError` if uint8 ``gray`` [H, W] is an arranged karyogram, from which nothing is to be cut."""
-    from bandbridge.sheets.arranged import is_arranged  # matplotlib's letters, by which numbers are read
+    from bandbridge.sheets.arranged import how_arranged  # matplotlib's letters, by which numbers are read
 
-    if is_arranged(gray):
-        raise UserError(
-            f"{name}: an arranged karyogram, no metaphase", "Bring it in with: bandbridge data import karyogram"
+    stands = how_arranged(gray)
+    if stands:
+        what = f"{name}: an arranged karyogram, no metaphase"
+        how = "Bring it in with: bandbridge data import karyogram"
+        raise (
+            UserError(f"{what}; it lies on its side", f"Turn it upright. {how}")
+            if stands == "lying"
+            else UserError(what, how)
         )
 
 

@@ -15,8 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bandbridge.metaphase.lifted import Said
-from bandbridge.metaphase.meetings import TURN, Core, Meeting, meetings
+from bandbridge.metaphase.meetings import TURN, Core, Meeting
 
 #: Two ends that turn by more than this, radians, are never of one chromosome.
 _BACK = 2.4
@@ -61,25 +60,34 @@ def likelihoods(found: list[Meeting]) -> np.ndarray:
     return np.where(seen[:, TURN] > _BACK, 0.0, _judge().likelihoods(seen))
 
 
-def joined(cores: list[Core], said: Said, least: float, stain: np.ndarray | None = None) -> list[Core]:
-    """Return the cores, those that are one chromosome by at least ``least`` as one, the likeliest first.
+def chosen(
+    found: list[Meeting], chances: np.ndarray, least: float, *, first: int | None = None, never: int | None = None
+) -> list[int]:
+    """Return the places of the meetings that are joins: of at least ``least`` by ``chances``, the likeliest first.
 
-    stain: as :func:`bandbridge.metaphase.meetings.meetings` has it.
+    An end is of one join, and nothing comes back to itself. first: one that is a join before any other, however likely;
+    never: one that is none.
     """
-    if least >= 1:
-        return cores
-    found = meetings(cores, said, stain)
-    chances = likelihoods(found)
     used: set[tuple[int, int]] = set()
-    links: dict[int, list[tuple[int, int, int]]] = {}
-    home = list(range(len(cores)))
-    for place in np.argsort(-chances, kind="stable"):
-        if chances[place] < least:
-            break
+    home: dict[int, int] = {}
+    made = []
+    order = [int(place) for place in np.argsort(-chances, kind="stable") if chances[place] >= least]
+    for place in order if first is None else [first, *order]:
         one = found[place]
-        if home[one.a] == home[one.b] or {(one.a, one.end_a), (one.b, one.end_b)} & used:
+        homes = home.get(one.a, one.a), home.get(one.b, one.b)
+        if place == never or homes[0] == homes[1] or {(one.a, one.end_a), (one.b, one.end_b)} & used:
             continue
         used |= {(one.a, one.end_a), (one.b, one.end_b)}
+        home.update({one.a: homes[0], one.b: homes[0]} | {k: homes[0] for k, each in home.items() if each == homes[1]})
+        made.append(place)
+    return made
+
+
+def strung(cores: list[Core], found: list[Meeting], made: list[int]) -> list[Core]:
+    """Return the cores, those that the meetings ``found`` at the places ``made`` join as one."""
+    links: dict[int, list[tuple[int, int, int]]] = {}
+    home = list(range(len(cores)))
+    for one in (found[place] for place in made):
         links.setdefault(one.a, []).append((one.end_a, one.b, one.end_b))
         links.setdefault(one.b, []).append((one.end_b, one.a, one.end_a))
         home = [home[one.a] if each == home[one.b] else each for each in home]

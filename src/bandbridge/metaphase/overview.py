@@ -18,6 +18,8 @@ _GOLDEN = 0.618034
 _GRAY, _DOUBT = (150, 150, 150), (255, 60, 60)
 #: Width of an outline, and how much of a piece's colour lies over it.
 _LINE, _TINT = 2, 0.2
+#: Radius of a ring, in widths.
+_RING = 0.45
 #: Pixels of the longer side of a picture.
 _SIDE = 1600
 
@@ -31,7 +33,8 @@ def colour_of(number: int, on_dark: bool = True) -> tuple[int, int, int]:
 def overview(gray: np.ndarray, cut: Cut, places: tuple[int, ...]) -> Image.Image:
     """Return uint8 ``gray`` [H, W] with the chromosomes at ``places`` of the cut outlined and numbered from 1.
 
-    Doubtful ones have a red number, and what is no chromosome of this cell a gray outline.
+    Doubtful ones have a red number, and what is no chromosome of this cell a gray outline. A red ring is where it was
+    nearly decided the other way.
     """
     by = max(1, -(-max(cut.shape) // _SIDE))
     scale = max(1, min(3, _SIDE // max(cut.shape)))
@@ -51,11 +54,16 @@ def overview(gray: np.ndarray, cut: Cut, places: tuple[int, ...]) -> Image.Image
         box[edge] = colour
     image = Image.fromarray(colours)
     pen = ImageDraw.Draw(image)
+    otherwise = [one for one in cut.otherwise if set(one.replaces) <= set(number_of)]
+    doubtful = {place for one in otherwise if one.even for place in one.replaces}
+    for one in otherwise:
+        at = (one.at[1] / by * scale, one.at[0] / by * scale)
+        pen.circle(at, _RING * cut.width / by * scale, outline=_DOUBT, width=2)
     for place, number in number_of.items():
         piece = cut.pieces[place]
         row, column = piece.middle
         at = (column / by * scale, row / by * scale)
-        fill = _DOUBT if piece.sure < SURE else (255, 255, 255)
+        fill = _DOUBT if piece.sure < SURE or place in doubtful else (255, 255, 255)
         pen.text(at, str(number), fill=fill, stroke_width=2, stroke_fill=(0, 0, 0), anchor="mm", font_size=13)
     return image
 

@@ -38,20 +38,43 @@ class Voxels:
         return Voxels(self.bins[which], self.rows[which], self.columns[which])
 
 
-def apart(voxels: Voxels) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return of each chromosome its places in ``voxels``, which hang together, and its path from end to end.
-
-    Those on two are in both.
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A way to take voxels apart. cost: what its paths turn, pixels. parts: of each chromosome its places in the
+    voxels, which hang together, and its path from end to end; those on two are in both.
     """
+
+    cost: float
+    parts: list[tuple[np.ndarray, np.ndarray]]
+
+
+def apart(voxels: Voxels) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the parts of the :class:`Way` that costs least."""
+    return ways(voxels, 1)[0].parts
+
+
+def ways(voxels: Voxels, most: int = 2) -> list[Way]:
+    """Return at most so many ways to take ``voxels`` apart, that which costs least first; one of a single path."""
     turning, plain = _graphs(voxels)
     ends = _ends(voxels, turning)
     if len(ends) < 3:
         _, before = dijkstra(turning, directed=False, indices=ends[0], return_predecessors=True)
-        return [(np.arange(len(voxels.rows)), _path(before, ends[1]))]
+        return [Way(0.0, [(np.arange(len(voxels.rows)), _path(before, ends[1]))])]
     far, before = dijkstra(turning, directed=False, indices=ends, return_predecessors=True)
-    short = dijkstra(plain, directed=False, indices=ends)
-    excess = (far - short)[:, ends]
-    pairs = min(_pairings(list(range(len(ends)))), key=lambda each: sum(excess[a, b] for a, b in each if b >= 0))
+    excess = (far - dijkstra(plain, directed=False, indices=ends))[:, ends]
+    costs = [
+        (float(sum(excess[a, b] for a, b in pairs if b >= 0)), pairs) for pairs in _pairings(list(range(len(ends))))
+    ]
+    return [
+        Way(cost, _along(voxels, ends, far, before, pairs))
+        for cost, pairs in sorted(costs, key=lambda each: each[0])[:most]
+    ]
+
+
+def _along(
+    voxels: Voxels, ends: list[int], far: np.ndarray, before: np.ndarray, pairs: list[tuple[int, int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The parts along the paths between the ``pairs`` of ``ends``; one without another goes to the nearest path."""
     paths = [_path(before[a], ends[b]) for a, b in pairs if b >= 0]
     for a, b in pairs:
         if b < 0:

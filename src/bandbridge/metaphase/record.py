@@ -8,12 +8,15 @@ from typing import Any
 
 from bandbridge.dataset.cell_folders import patients_of_folders
 from bandbridge.errors import UserError
+from bandbridge.filenames import composed
 from bandbridge.files import load_json
 
 #: The record of one field, in its folder; and what it says it is.
 CUT, KIND = "cut.json", "bandbridge cut"
 #: Beside it: 1 bit, where any piece of the field is, chromosome or not.
 PIECES = "pieces.png"
+#: Beside it too: the masks of what the cut may be otherwise.
+ALTERNATIVES = "alternatives"
 #: In the folder that was cut into: the fields, with their records, and the cells.
 FIELDS, IMAGES = "fields", "images"
 
@@ -44,6 +47,19 @@ def patients_in(place: Path) -> dict[str, str]:
 def cells_by_folder(place: Path) -> dict[str, tuple[str, list[str]]]:
     """Return, by the folder of each field that was cut into ``place``, the field's name and those of its cells."""
     return {home: (str(one.get("field", "")), _cells_of(one)) for home, one in _stored(place)}
+
+
+def doubts_in(place: Path) -> dict[tuple[str, int], str]:
+    """Return of each doubtful piece in ``place``, by its cell and number, what it may as well be instead.
+
+    ``place``: as :func:`cut_folder` has it. Of several that which is likeliest; nothing in older records.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for one in _records(place):
+        for row in one["found"].get("pieces", []) if isinstance(one.get("found"), dict) else []:
+            if row.get("doubt"):
+                found[composed(str(row["cell"])), int(row["mask"])] = str(row["doubt"])
+    return found
 
 
 def fields_in(place: Path) -> list[str]:

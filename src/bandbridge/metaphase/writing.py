@@ -1,9 +1,11 @@
 """Many fields cut into one folder: crops by the cell, and for each cell its masks and its place on the metaphase.
 
     DEST/pieces.csv               where each lies on its metaphase, how sure the cut is, and why it may be wrong
+    DEST/alternatives.csv         which pieces may be others: what nearly was decided the other way
     DEST/fields.csv               a row for each field: cells, chromosomes, what else was on it
     DEST/images/CELL/01.png       crops, each chromosome alone on its field's ground: what predict and review read
     DEST/fields/CELL/             field.png, mask.png and overlap.png (16 bits), pieces.png, overview.png, cut.json
+    DEST/fields/CELL/alternatives/ the masks of the alternatives
 
 A field's folder is put in place last and whole; fields that are there are not cut again.
 """
@@ -35,16 +37,18 @@ from bandbridge.metaphase.intake import FieldFile, cell_of_field, looks_arranged
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
 from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, KIND, PIECES, cells_by_folder, known_record
+from bandbridge.metaphase.told import own_text, told, write_masks
 from bandbridge.progress import note, track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
 class CutField:
     """What came of one field. cells: name and number of chromosomes of each. problem: why it holds no cell, "" if it
     does. pieces: a row for each chromosome, as in pieces.csv. note: what of the field is no cell beside those that are.
+    alternatives: what :func:`bandbridge.metaphase.told.told` tells.
     """
 
     name: str
@@ -56,6 +60,7 @@ class CutField:
     problem: str = ""
     pieces: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
 
 
 def cut_fields(
@@ -147,7 +152,7 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names)
     values = read_field(data, one.name)
     gray = shown(values)
     try:
-        cut = cut_field(values)
+        cut = cut_field(values, otherwise=True)
     except BlankField:
         refuse_arranged(gray, one.name)
         raise
@@ -157,11 +162,26 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names)
     rows: list[dict[str, Any]] = []
     for cell, places in zip(names, cut.cells, strict=True):
         rows += _write_crops(destination / "images" / cell, gray, cut, places, cell)
+    others = told(cut, names)
+    _doubt(rows, others)
     found = _told(one.name, cut, dict(zip(names, map(len, cut.cells), strict=True)), rows)
+    found = replace(found, alternatives=others)
     with replacing_folder(place, flushed=False) as unfinished:
         _write_field(unfinished, gray, cut, show_steps)
         write_json(unfinished / CUT, wanted | {"found": asdict(found), "width": cut.width})
     return found
+
+
+def _doubt(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
+    """Add to the ``rows`` of pieces what each may be otherwise; where that was nearly even, it is to be checked."""
+    own = {(row["cell"], row["mask"]): row for row in rows}
+    for one in others:
+        for number in one["pieces"]:
+            row = own[one["cell"], number]
+            text = own_text([str(each) for each in one["pieces"] if each != number], one["gives"])
+            row["alternative"] = "; ".join(filter(None, (row["alternative"], text)))
+            if one["even"] and not row["doubt"]:
+                row |= {"doubt": text, "check": "yes", "why": "; ".join(filter(None, (row["why"], text)))}
 
 
 def _known(path: Path, wanted: dict[str, Any]) -> CutField | None:
@@ -222,6 +242,8 @@ def _row(file: str, cell: str, number: int, piece: Piece, beside: list[int]) -> 
         "check": "yes" if piece.sure < SURE else "",
         "why": "; ".join(piece.doubts),
         "beside": " ".join(map(str, beside)),
+        "alternative": "",
+        "doubt": "",
     }
 
 
@@ -254,6 +276,7 @@ def _write_field(folder: Path, gray: np.ndarray, cut: Cut, show_steps: bool) -> 
         overview(gray, cut, places).save(folder / f"overview{end}.png")
     if not every:
         overview(gray, cut, ()).save(folder / "overview.png")
+    write_masks(cut, folder)
     if show_steps:
         (folder / "steps").mkdir()
         for name, picture in steps(gray, cut):
@@ -271,17 +294,37 @@ def _write_tables(destination: Path, done: list[CutField]) -> None:
     write_text(destination / "fields.csv", csv_text(fields_table(done)))
     if not pieces:
         return
-    write_text(destination / "pieces.csv", csv_text(pd.DataFrame(pieces)))
+    write_text(destination / "pieces.csv", csv_text(pd.DataFrame(pieces).drop(columns="doubt", errors="ignore")))
+    write_text(destination / "alternatives.csv", csv_text(alternatives_table(done)))
+
+
+def alternatives_table(done: list[CutField]) -> pd.DataFrame:
+    """Return a row for each alternative: cell, the numbers of the pieces, what they may be, whether it was nearly even,
+    which decision it turns, x and y of where, pixels, and the file with its masks.
+    """
+    columns = ["cell", "pieces", "says", "even", "by", "x", "y", "masks"]
+    rows = [
+        one
+        | {
+            "pieces": " ".join(map(str, one["pieces"])),
+            "even": "yes" if one["even"] else "",
+            "masks": f"{FIELDS}/{next(iter(field.cells))}/{one['masks']}",
+        }
+        for field in done
+        for one in field.alternatives
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def fields_table(done: list[CutField]) -> pd.DataFrame:
-    """Return a row for each field: its cells, chromosomes, doubtful cuts, nuclei, debris, width and problem."""
+    """Return a row for each field: its cells, chromosomes, doubtful cuts, what else was there, width and problem."""
     rows = [
         {
             "field": one.name,
             "cells": " ".join(one.cells),
             "chromosomes": sum(one.cells.values()),
             "check": sum(row["check"] == "yes" for row in one.pieces),
+            "alternatives": len(one.alternatives),
             "nuclei": one.nuclei,
             "debris": one.debris,
             "width": one.width,

@@ -86,7 +86,7 @@ def classify(
                 judged = judge_images(
                     ensemble, named, flips=flips, keep_images=keep_images or grades, cells=cells, prepared=prepared
                 )
-                found += zip(kept, judged, strict=True)
+                found += zip(kept, map(_with_doubt, kept, judged), strict=True)
     given = (CellSheet(cell, ensemble.classes, members, remark=ensemble.remark) for cell, members in _by_cell(found))
     sheets = [_placed_together(sheet, ensemble) if joint else sheet for sheet in given]
     if grades:
@@ -104,6 +104,12 @@ def classify(
     # Rates are those of chromosomes that came one by one: what a program's cut joins, divides or misses is not in them.
     rates = None if any(one.cut for one in handed) else ensemble.rates
     return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, rates)
+
+
+def _with_doubt(one: Handed, judged: Chromosome) -> Chromosome:
+    """``judged`` with what its cut leaves doubtful."""
+    reasons = (*judged.reasons, f"its cut is doubtful: {one.doubt}") if one.doubt else judged.reasons
+    return replace(judged, reasons=reasons)
 
 
 def _graded(sheet: CellSheet, keep_images: bool) -> CellSheet:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, ImageFolder, holds_t
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.filenames import composed
 from bandbridge.machine import usable_cores
-from bandbridge.metaphase.record import cells_in, cut_folder, fields_in, patients_in
+from bandbridge.metaphase.record import cells_in, cut_folder, doubts_in, fields_in, patients_in
 
 #: What a folder holds that is a run, an exported model or a graph.
 _OF_MODELS = ("run.json", "config.json", "preparation.json")
@@ -42,7 +42,7 @@ class Handed:
     """An image by name, the cell it belongs to ("" unknown), its label where one is known, and how to read it.
 
     depth: the scale of the set that it came with, None where it came alone. patient: whose cell it is, "" unknown.
-    cut: whether a program cut it out of a metaphase.
+    cut: whether a program cut it out of a metaphase. doubt: what it may be instead by that cut, "" for nothing.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Handed:
     depth: SetDepth | None = None
     patient: str = ""
     cut: bool = False
+    doubt: str = ""
 
     def gray(self, expected: int | None = None) -> np.ndarray:
         """Return it as uint8 gray [H, W]; expected: the bits of the images that a model was trained on.
@@ -74,8 +75,12 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
     """
     if cut_folder(place) is not None:
         whose = patients_in(place)
+        doubts = doubts_in(place)
         cut = [replace(one, cell=composed(one.cell)) for one in _folder(cells_in(place))]
-        found = [replace(one, patient=whose.get(one.cell, ""), cut=True) for one in cut]
+        found = [
+            replace(one, patient=whose.get(one.cell, ""), cut=True, doubt=doubts.get((one.cell, _number(one.name)), ""))
+            for one in cut
+        ]
     elif place.is_dir():
         found = hand_over_dataset(open_dataset(place)) if holds_table(place) else _folder(place)
     elif place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
@@ -92,6 +97,12 @@ def hand_over(place: Path, bit_depth: int | None = None) -> list[Handed]:
         )
     refuse_odd_names([name for one in found for name in (one.name, one.cell, one.patient)], "names of images")
     return on_one_scale(found, bit_depth) if bit_depth or found[0].depth is None else found
+
+
+def _number(name: str) -> int:
+    """The number of a piece by the name of its crop, -1 of any other image."""
+    stem = PurePosixPath(name).stem
+    return int(stem) if stem.isdecimal() and stem.isascii() else -1
 
 
 def lone_patient(place: Path, handed: Sequence[Handed]) -> str:

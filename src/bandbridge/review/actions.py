@@ -104,6 +104,8 @@ def show(review: Review, cell: int) -> dict[str, Any]:
     standing = store.undone(cell)
     may = {"undo": not all(standing), "redo": bool(standing) and standing[-1]}
     field = {"field": show_field(store, cell)}
+    if field["field"] and stored.record.arm == "without":
+        field["field"]["others"] = []  # nothing is proposed there
     return {**show_sheet(stored, size_of, may), **_patient(review, stored.record), **field}
 
 

@@ -34,7 +34,8 @@ def plan(store: Store, worker: Worker, stored: StoredSheet, tool: str, values: d
     """Return the change that ``tool`` with ``values`` makes to a cell, classified again; nothing is kept yet.
 
     values: ``line`` and maybe ``chromosome`` for "cut", ``chromosomes`` for "join", ``chromosome`` for "erase",
-    ``outline`` or ``at`` for "take"; points are (x, y) in pixels of the field.
+    ``outline`` or ``at`` for "take", ``other``, its place in what was handed in, for "other"; points are (x, y) in
+    pixels of the field.
     Raises :class:`UserError`, or the answer to a request that makes no sense.
     """
     field = store.field(stored.record.id)
@@ -98,11 +99,21 @@ def _take(store: Store, field: StoredField, values: dict[str, Any]) -> _Change:
     return [], [take_at(standing, owned, at, field.width)], {"at": at.tolist()}
 
 
+def _other(_: Store, field: StoredField, values: dict[str, Any]) -> _Change:
+    """Take the other way of a decision of the cut, whose pieces still stand."""
+    place = values.get("other")
+    if not isinstance(place, int) or isinstance(place, bool) or place not in field.others:
+        raise HTTPException(404, "there is no such other way of this cut any more")
+    one = field.others[place]
+    return [int(number) for number in one.replaces], list(one.gives), {"other": place}
+
+
 _TOOLS: dict[str, Callable[[Store, StoredField, dict[str, Any]], _Change]] = {
     "cut": _cut,
     "join": _join,
     "erase": _erase,
     "take": _take,
+    "other": _other,
 }
 
 

@@ -30,6 +30,7 @@ from bandbridge.karyogram.sheet import CellSheet
 from bandbridge.review.field import StoredField, has_field, keep_field, pictures_of, stored_field
 from bandbridge.review.keeping import BACKUP_EVERY_S, DATABASE, back_up, open_database, working_fault
 from bandbridge.review.log import NOBODY, Entry, Reader, add_entry, entries, head, now
+from bandbridge.review.others import has_others, keep_others
 from bandbridge.review.pictures import Pictures
 from bandbridge.review.pieces import Reshaping, files_of, reshape, restore
 from bandbridge.review.schema import (
@@ -177,6 +178,7 @@ class Store:
             # One that was handed in before its metaphase could be kept gets it now.
             fresh = cell.field is not None and not has_field(self._database, known[0]["id"])
             field = keep_field(self._database, known[0]["id"], cell.field) if fresh and cell.field else {}
+            field |= self._keep_others(known[0]["id"], cell)
             self._log(by, "add", {"set": {"removed": 0}, **field}, known[0]["id"])
             return known[0]["id"], False
         found = self._database.execute(
@@ -193,8 +195,14 @@ class Store:
         begun = {"patient": cell.patient, "stain": cell.stain, "accepted": 0, "counted": 0, "removed": 0}
         begun |= {"arm": "", "turn": 0}
         field = keep_field(self._database, found, cell.field) if cell.field else {}
+        field |= self._keep_others(found, cell)
         self._log(by, "add", {**told, **field, "set": begun}, found)
         return found, True
+
+    def _keep_others(self, number: int, cell: Incoming) -> dict[str, Any]:
+        if cell.field is None or has_others(self._database, number):
+            return {}
+        return keep_others(self._database, number, cell.field.others)
 
     def _log(
         self, by: Reader, kind: str, content: dict[str, Any], cell: int, chromosome: int | None = None, at: str = ""

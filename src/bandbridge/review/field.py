@@ -5,17 +5,16 @@ What ``bandbridge cut`` left is read once, when its cells are handed in, and nev
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from bandbridge.dataset.decode import decode_image
 from bandbridge.errors import UserError
 from bandbridge.filenames import composed
 from bandbridge.files import content_hash, load_json
@@ -23,6 +22,8 @@ from bandbridge.metaphase.intake import read_field
 from bandbridge.metaphase.maps import pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
 from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, PIECES, cut_folder
+from bandbridge.metaphase.told import alternatives_in, from_bits
+from bandbridge.review.others import Other, decode_mask, encode_mask, others_difference, others_of
 
 if TYPE_CHECKING:
     from bandbridge.review.database import Store
@@ -44,20 +45,22 @@ class IncomingField:
     """Where a cell was cut from.
 
     picture: hash of the stored picture of the field. width: of a chromosome, pixels. found: bool [H, W], where the cut
-    found anything. pieces: where each chromosome lies, by the name of its image.
+    found anything. pieces: where each chromosome lies, by the name of its image. others: what it may be otherwise.
     """
 
     picture: str
     width: float
     found: np.ndarray
     pieces: Mapping[str, Piece]
+    others: tuple[Other, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class StoredField:
     """The field of a cell as it stands; as :class:`IncomingField`, its pieces by the number of the chromosome.
 
-    box: (left, top, right, bottom) of the part that shows the cell.
+    box: (left, top, right, bottom) of the part that shows the cell. others: by their places in what was handed in,
+    those whose pieces all stand.
     """
 
     picture: str
@@ -65,6 +68,7 @@ class StoredField:
     box: tuple[int, int, int, int]
     found: np.ndarray
     pieces: Mapping[int, Piece]
+    others: Mapping[int, Other] = field(default_factory=dict)
 
 
 # Handed in
@@ -118,30 +122,46 @@ def _read(folder: Path, ending: str, cell: Incoming, store: Store) -> IncomingFi
     found = (first > 0) | (second > 0)
     if (folder / PIECES).is_file():
         found |= _read_map(folder / PIECES) > 0
-    return IncomingField(store.put_image(gray), width, found, {file: named[file] for file, _ in cell.images})
+    handed = {file: named[file] for file, _ in cell.images}
+    return IncomingField(
+        store.put_image(gray), width, found, handed, _read_others(folder, cell.name, set(handed), first.shape)
+    )
+
+
+def _read_others(folder: Path, cell: str, files: set[str], shape: tuple[int, ...]) -> tuple[Other, ...]:
+    """Return what the cut may be otherwise, of pieces in ``files``; nothing of a cut of before it was told."""
+    found = []
+    for one in alternatives_in(folder, cell):
+        replaced = tuple(f"{int(number):02d}.png" for number in one["pieces"])
+        given = from_bits(_read_bits(folder / one["masks"]), int(one["top"]), int(one["left"]))
+        if any(
+            side.start < 0 or side.stop > most for each in given for side, most in zip(each.box, shape, strict=True)
+        ):
+            raise UserError(f"{folder / one['masks']} reaches beyond the field")
+        if set(replaced) <= files and given:
+            found.append(Other(replaced, tuple(given), bool(one["even"])))
+    return tuple(found)
 
 
 def _read_map(path: Path) -> np.ndarray:
+    return read_field(_read_bytes(path), path.name)
+
+
+def _read_bits(path: Path) -> np.ndarray:
+    found = decode_image(_read_bytes(path), path.name).values
+    if found.dtype != np.uint8:
+        raise UserError(f"{path} has not 8 bits")
+    return found
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        return read_field(path.read_bytes(), path.name)
+        return path.read_bytes()
     except OSError as fault:
         raise UserError(f"cannot read {path}: {fault.strerror or fault}") from fault
 
 
 # Kept
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Return bool ``mask`` [H, W] as a PNG file of 1 bit."""
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
-
-
-def decode_mask(data: bytes) -> np.ndarray:
-    """Return bool [H, W] of what :func:`encode_mask` wrote."""
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        return np.array(image, bool)
 
 
 def keep_field(database: sqlite3.Connection, cell: int, field: IncomingField) -> dict[str, Any]:
@@ -182,7 +202,10 @@ def stored_field(database: sqlite3.Connection, cell: int) -> StoredField | None:
     query = "SELECT masks.* FROM masks JOIN chromosomes ON id = chromosome WHERE cell = ? AND gone = 0 ORDER BY id"
     pieces = {one["chromosome"]: _piece(one) for one in database.execute(query, (cell,)).fetchall()}
     left, top, right, bottom = json.loads(row["box"])
-    return StoredField(row["picture"], row["width"], (left, top, right, bottom), decode_mask(row["found"]), pieces)
+    others = others_of(database, cell, pieces)
+    return StoredField(
+        row["picture"], row["width"], (left, top, right, bottom), decode_mask(row["found"]), pieces, others
+    )
 
 
 def _piece(row: sqlite3.Row) -> Piece:
@@ -214,7 +237,7 @@ def fields_difference(database: sqlite3.Connection, log: Sequence[Mapping[str, A
     """Return in words which field or mask first is not as ``log``, the contents of its entries, told; "" for none."""
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'masks'").fetchone():
         return ""  # of a version before
-    told: dict[str, dict[int, str]] = {"field": {}, "mask": {}}
+    told: dict[str, dict[int, str]] = {"field": {}, "mask": {}, "alternatives": {}}
     for content in log:
         for kind, known in told.items():
             known.update((int(number), digest) for number, digest in content.get(kind, {}).items())
@@ -228,4 +251,6 @@ def fields_difference(database: sqlite3.Connection, log: Sequence[Mapping[str, A
         row["chromosome"]: _mask_digest(row["y"], row["x"], row["mask"])
         for row in database.execute("SELECT * FROM masks")
     }
-    return "" if masks == told["mask"] else "where a chromosome lies on its metaphase is not as its log says"
+    if masks != told["mask"]:
+        return "where a chromosome lies on its metaphase is not as its log says"
+    return others_difference(database, told["alternatives"])

@@ -55,10 +55,14 @@ class _Key(NamedTuple):
 
 @dataclass
 class Sorted:
-    """The cells found, and a sentence for each file that was refused."""
+    """The cells found, and a sentence for each file that was refused.
+
+    origins: of each cell what its archive is called, "" for none, and what the cell is called in there.
+    """
 
     cells: list[Incoming] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    origins: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) -> Iterator[HandedIn]:
@@ -71,7 +75,7 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
     whose = patients_in(path)
     path = cells_in(path)
     known, bits = _known_rows(path)
-    archive = shown.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")
+    archive = without_ending(shown)
     home = PurePosixPath(archive).name
     try:
         for name, data in read_images(path, bounds):
@@ -84,6 +88,15 @@ def read_handed_in(path: Path, shown: str = "", bounds: Bounds | None = None) ->
         raise
     except UserError as error:
         raise UserError(error.message.replace(str(path), shown), error.remedy) from error
+
+
+def without_ending(archive: str) -> str:
+    """Return the name of an ``archive`` without what says that it is one.
+
+    >>> without_ending("day/anna.tar.gz")
+    'day/anna'
+    """
+    return archive.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz").removesuffix(".zip")
 
 
 def _known_rows(path: Path) -> tuple[dict[str, dict[str, str]], Mapping[str, int]]:
@@ -149,7 +162,7 @@ def sort_into_cells(
         for key, file, one in unscaled:
             keep(one, depth, file, key)
     whose = _patients(images, told, lone)
-    names = _names(images)
+    names, short = _names(images), _short_names([key.cell for key in images])
     for key, of_cell in images.items():
         name = names[key] or "cell"
         if len(of_cell) > MOST_IN_CELL:
@@ -159,6 +172,7 @@ def sort_into_cells(
             )
         elif of_cell:
             found.cells.append(Incoming(name, tuple(of_cell.items()), whose[key], key.stain, tuple(notes[key])))
+            found.origins.append((key.archive, short[key.cell]))
     return found
 
 

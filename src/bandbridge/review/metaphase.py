@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,8 +12,10 @@ from PIL import Image
 
 from bandbridge.metaphase.by_hand import Standing, standing_out
 from bandbridge.metaphase.pieces import Piece
+from bandbridge.metaphase.told import whole_text
 from bandbridge.review.database import Store
-from bandbridge.review.field import StoredField, decode_mask, encode_mask
+from bandbridge.review.field import StoredField
+from bandbridge.review.others import Other, decode_mask, encode_mask
 from bandbridge.review.picture import encode_png
 
 #: Pixels of the longer side of the picture that the page is given.
@@ -25,16 +28,31 @@ def show_field(store: Store, cell: int) -> dict[str, Any] | None:
     """Return what the page shows of the metaphase of a cell, in plain values; None where it was not cut from one.
 
     picture: its address. box: left, top, right and bottom of what the picture shows, pixels of the field. width: of a
-    chromosome. outlines: for each chromosome lists of x, y, x, y ...
+    chromosome. outlines: for each chromosome lists of x, y, x, y ... others: what the cut may be otherwise, in which
+    chromosomes, the outlines of each piece that it gives, in words, and whether that was nearly even.
     """
     field = store.field(cell)
     if field is None:
         return None
+    files = {number: file for number, (file, _) in zip(field.pieces, store.images_of(cell), strict=True)}
     return {
         "picture": f"/api/fields/{cell}/{field.picture}.png",
         "box": field.box,
         "width": round(field.width, 1),
         "outlines": {str(number): outline(piece) for number, piece in field.pieces.items()},
+        "others": [_show_other(place, one, files) for place, one in field.others.items()],
+    }
+
+
+def _show_other(place: int, one: Other, files: Mapping[int, str]) -> dict[str, Any]:
+    numbers = [int(number) for number in one.replaces]
+    names = [files[number] for number in numbers]
+    return {
+        "other": place,
+        "chromosomes": numbers,
+        "outlines": [outline(piece) for piece in one.gives],
+        "text": whole_text(names, len(one.gives)),
+        "even": one.even,
     }
 
 

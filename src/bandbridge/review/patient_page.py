@@ -216,6 +216,7 @@ def _what(entry: Entry, codes: Codes | None) -> str:
 
 def _reshaped(kind: str, ended: int, made: int) -> str:
     told = {"cut": f"cut a piece into {made}", "join": f"joined {ended} pieces", "erase": "erased a piece"}
+    told["other"] = f"took the other way of a doubtful cut, {ended} for {made}"
     return told.get(kind, "took a missed piece")
 
 
@@ -236,6 +237,7 @@ def _set(kind: str, after: dict[str, Any], before: dict[str, Any], codes: Codes 
         patient = codes.code("patient", after["patient"]) if codes else after["patient"]
         return f"patient {patient or 'not named'}, stain {after['stain'] or 'not named'}"
     tools = {"cut": "a cut", "join": "a join", "erase": "an erasure", "take": "a missed piece taken"}
+    tools["other"] = "the other way of a doubtful cut"
     return {"remove": "taken off the list", **tools}.get(kind, kind)
 
 

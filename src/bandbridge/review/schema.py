@@ -13,6 +13,7 @@ from bandbridge.errors import UserError
 from bandbridge.karyogram.sheet import CellSheet, Chromosome, CountFinding, Pose
 from bandbridge.review.field import FIELD_TABLES, IncomingField
 from bandbridge.review.log import LOG_TABLE
+from bandbridge.review.others import OTHER_TABLES
 
 State = Literal["waiting", "ready", "failed"]
 
@@ -30,8 +31,8 @@ CHANGES = {
     "count": ("cells", ("counted",)),
 }
 #: The kinds that change which pieces of its metaphase are a cell's chromosomes: see bandbridge.review.pieces.
-TOOLS = ("cut", "join", "erase", "take")
-VERSION = 4
+TOOLS = ("cut", "join", "erase", "take", "other")
+VERSION = 5
 SCHEMA = f"""
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL, patient TEXT NOT NULL,
@@ -51,6 +52,7 @@ CREATE TABLE events (
     kind TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, at TEXT NOT NULL, undone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX events_of_cell ON events (cell, undone, id);
 {FIELD_TABLES.strip()}
+{OTHER_TABLES.strip()}
 {LOG_TABLE.strip()}
 """
 #: What makes a database of an older version one of the next; one of before the log gets its log in the end.
@@ -63,6 +65,7 @@ UPGRADES = {
         *statements(LOG_TABLE),
     ),
     3: ("ALTER TABLE chromosomes ADD COLUMN gone INTEGER NOT NULL DEFAULT 0", *statements(FIELD_TABLES)),
+    4: tuple(statements(OTHER_TABLES)),
 }
 WITH_LOG = 3
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES
 from bandbridge.errors import UserError, in_one_line
 from bandbridge.files import folder_beside
 from bandbridge.review.actions import Review
-from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells
+from bandbridge.review.field import with_fields
+from bandbridge.review.intake import MAX_FILES, HandedIn, Sorted, clean, read_handed_in, sort_into_cells, without_ending
 from bandbridge.review.keeping import private_folder
 from bandbridge.review.log import NOBODY, Reader
+from bandbridge.review.packed import opened
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -27,10 +32,19 @@ class Upload(NamedTuple):
 def take_in(review: Review, files: list[Upload], by: Reader = NOBODY) -> dict[str, Any]:
     """Sort uploaded ``files`` into cells and have them classified; returns as :func:`add_cells` does."""
     refused: list[str] = []
-    uploads, depth = _read_uploads(review, files, refused), review.bit_depth
-    with review.store.taking_in():
+    with review.store.taking_in(), ExitStack() as held:
+        places: dict[str, Path] = {}
+        uploads = _read_uploads(review, files, refused, held, places)
+        depth = review.bit_depth
         # Who chooses a patient's folder in a browser hands in no folder around it that would tell it from others.
         found = sort_into_cells(uploads, review.store, expected=review.expected_bits, bit_depth=depth, lone=True)
+        for archive, place in places.items():
+            mine = [number for number, (origin, _) in enumerate(found.origins) if origin == archive]
+            as_cut = [replace(found.cells[number], name=found.origins[number][1]) for number in mine]
+            fields, more = with_fields(place, as_cut, review.store)
+            found.problems += [clean(problem) for problem in more]
+            for number, cell in zip(mine, fields, strict=True):
+                found.cells[number] = replace(found.cells[number], field=cell.field)
         return add_cells(review, Sorted(found.cells, refused + found.problems), by)
 
 
@@ -52,17 +66,33 @@ def add_cells(review: Review, found: Sorted, by: Reader = NOBODY) -> dict[str, A
     }
 
 
-def _read_uploads(review: Review, files: list[Upload], refused: list[str]) -> Iterator[HandedIn]:
-    """Yield the images of uploaded files, archives opened; a sentence for each file refused goes to ``refused``."""
+def _read_uploads(
+    review: Review, files: list[Upload], refused: list[str], held: ExitStack, places: dict[str, Path]
+) -> Iterator[HandedIn]:
+    """Yield the images of uploaded files, archives opened; a sentence for each file refused goes to ``refused``.
+
+    Folders that were cut into and packed lie at ``places``, by their archives, for as long as ``held`` holds them.
+    """
+    archives: set[str] = set()
     for part in files:
         name = (part.name or "unnamed").replace("\\", "/").lstrip("/")
         try:
             if name.lower().endswith(_ARCHIVES):
-                yield from _read_archive(review, part, name)
+                name = _unlike(name, archives)
+                yield from _read_archive(review, part, name, held, places)
             else:
                 yield HandedIn(name, _read_part(part, name))
         except UserError as error:
             refused.append(in_one_line(clean(error.message), error.remedy))
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    """``name``, numbered where an archive called so was handed in with it from another folder; added to ``taken``."""
+    number, free, bare = 2, name, without_ending(name)
+    while without_ending(free) in taken:
+        free, number = f"{bare} ({number}){name.removeprefix(bare)}", number + 1
+    taken.add(without_ending(free))
+    return free
 
 
 def _read_part(part: Upload, name: str) -> bytes:
@@ -73,14 +103,17 @@ def _read_part(part: Upload, name: str) -> bytes:
     return data
 
 
-def _read_archive(review: Review, part: Upload, name: str) -> list[HandedIn]:
-    with folder_beside(review.store.folder / "incoming") as place:
-        kept = private_folder(place) / "archive"
+def _read_archive(review: Review, part: Upload, name: str, held: ExitStack, places: dict[str, Path]) -> list[HandedIn]:
+    with folder_beside(review.store.folder / "incoming") as beside:
+        kept = private_folder(beside) / "archive"
         with kept.open("wb") as file:
             while block := part.file.read(2**20):
                 file.write(block)
+        place = held.enter_context(opened(kept, review.store.folder, review.bounds))
+        if place != kept:
+            places[clean(without_ending(name))] = place
         # As a whole: half of a refused archive would be a cell that seems to lack chromosomes.
-        found = list(islice(read_handed_in(kept, name, review.bounds), MAX_FILES + 1))
+        found = list(islice(read_handed_in(place, name, review.bounds), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise UserError(f"{name} holds more than {MAX_FILES} images", "Hand in fewer cells at a time.")
     if not found:

@@ -21,7 +21,7 @@ from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
 from bandbridge.sheets.pieces import Piece, cut_in_two, find_pieces
-from bandbridge.sheets.upright import LYING, upright_share
+from bandbridge.sheets.upright import ARRANGED, LYING, upright_share
 
 #: Fewest and most pieces that a sheet of one cell is of, and least agreement of their sizes with their order.
 _FEWEST, _MOST, _LEAST_ORDER = 20, 110, 0.5
@@ -42,6 +42,15 @@ CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
 _LEAST_ASIDE = 0.4
 
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
+
+
+class LyingSheet(NoSheet):
+    """A picture on which chromosomes lie on their sides: a sheet that was turned by a quarter."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a sheet that lies on its side: turn the picture by a quarter, so that chromosomes stand upright"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,8 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
     if upright_share(piece.mask for piece in pieces.pieces) < LYING:
+        if upright_share(piece.mask.T for piece in pieces.pieces) >= ARRANGED:
+            raise LyingSheet
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
     grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
     blocked = lines | print_ink | ink.coloured

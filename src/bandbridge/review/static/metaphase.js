@@ -33,6 +33,7 @@ function showField() {
   $("metaphase").hidden = !seen;
   $("main").classList.toggle("with-field", seen);
   for (const size of FIELD.sizes) $("main").classList.toggle(`field-${size}`, seen && field.size === size);
+  showOthers();
   if (!seen) { field.cell = null; leaveMode(); return; }
   const { picture, box, outlines } = page.sheet.field;
   const [left, top, right, bottom] = box;
@@ -45,7 +46,7 @@ function showField() {
   if (!known || known.getAttribute("href") !== picture) {
     svg.replaceChildren(
       draw("image", { href: picture, x: left, y: top, width: right - left, height: bottom - top, preserveAspectRatio: "none" }),
-      draw("g", { id: "field-pieces" }), draw("g", { id: "field-names" }), draw("path", { id: "field-draft", d: "" }),
+      draw("g", { id: "field-pieces" }), draw("g", { id: "field-names" }), draw("g", { id: "field-other" }), draw("path", { id: "field-draft", d: "" }),
     );
   }
   $("field-pieces").replaceChildren(...page.sheet.chromosomes.filter((item) => outlines[item.id]).map(showPiece));
@@ -60,9 +61,9 @@ function showField() {
 
 function showPiece(item) {
   const d = outlinesOf(item.id).map((flat) => pathOf(pairs(flat), true)).join("");
-  const path = draw("path", { d, "data-id": item.id, class: item.open ? "piece open" : "piece", "fill-rule": "evenodd" });
+  const path = draw("path", { d, "data-id": item.id, class: `piece${item.open ? " open" : ""}${othersOf(item.id).length ? " otherwise" : ""}`, "fill-rule": "evenodd" });
   path.append(draw("title", {}));
-  path.firstChild.textContent = `${item.file}: ${item.placed ? `placed in ${item.placed}` : "not placed"}`;
+  path.firstChild.textContent = [`${item.file}: ${item.placed ? `placed in ${item.placed}` : "not placed"}`, ...othersOf(item.id).map((other) => `⇄ ${other.text}`)].join("\n");
   path.addEventListener("pointerenter", () => light(item.id));
   path.addEventListener("pointerleave", () => light(null));
   return path;
@@ -272,6 +273,48 @@ function toggle(id) {
   say(`${field.chosen.size} chosen to be joined: ${[...field.chosen].map((each) => one(each).file).join(", ")}.`);
 }
 
+// What the cut may be otherwise: each is offered for as long as the pieces stand that it replaces.
+
+const othersOf = (id = null) => (hasField() ? page.sheet.field.others.filter((item) => id === null || item.chromosomes.includes(id)) : []);
+
+function showOthers() {
+  const others = othersOf();
+  $("doubtful").hidden = !others.length;
+  $("others").replaceChildren(...others.map((item) => make("li", { class: item.even ? "note doubt" : "note" },
+    make("span", { text: `⇄ ${item.text}${item.even ? ", nearly even" : ""}` }),
+    make("button", {
+      type: "button", text: "Take the other way", "aria-label": `Take the other way: ${item.text}`, disabled: page.sheet.accepted,
+      onclick: () => takeOther(item), onfocus: () => showOther(item), onblur: () => showOther(null),
+      onpointerenter: () => showOther(item), onpointerleave: () => showOther(null),
+    }))));
+  showOther(null);
+}
+
+// Draws it over the field; nothing where it is none.
+function showOther(item) {
+  if (!$("field-other")) return;
+  const outlined = (lines) => draw("path", { d: lines.map((flat) => pathOf(pairs(flat), true)).join(""), "fill-rule": "evenodd" });
+  $("field-other").replaceChildren(...(item ? item.outlines.map(outlined) : []));
+  for (const node of document.querySelectorAll("#field [data-id], .one")) node.classList.toggle("replaced", Boolean(item && item.chromosomes.includes(Number(node.dataset.id))));
+  if (!item || field.zoom === 1) return;
+  const points = item.outlines.flat().flatMap(pairs);
+  field.middle = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
+  look();
+}
+
+const takeOther = (item) => reshape("other", { other: item.other }, `Taken the other way: ${item.text}.`);
+
+function nextOther() {
+  const buttons = [...document.querySelectorAll("#others button:not(:disabled)")];
+  if (!buttons.length) { say(isClosed() ? "" : "No cut of this cell is doubtful."); return; }
+  leaveMode();
+  if (field.size === "hidden") { field.size = "beside"; showField(); fit(); nextOther(); return; }
+  const next = buttons[(buttons.indexOf(document.activeElement) + 1) % buttons.length];
+  next.focus();
+  next.scrollIntoView({ block: "nearest" });
+  say(`${next.getAttribute("aria-label")}? Enter takes it.`);
+}
+
 // Mouse, pen and finger
 
 function placeOf(event) {
@@ -331,7 +374,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 function fieldKey(name, event) {
   if (!hasField()) return false;
   const commands = {
-    c: () => enterMode("cut"), j: () => enterMode("join"), t: () => enterMode("take"), e: erase, m: nextSize, "+": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4),
+    c: () => enterMode("cut"), j: () => enterMode("join"), t: () => enterMode("take"), e: erase, o: nextOther, m: nextSize, "+": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4),
   };
   if (commands[name]) { commands[name](); return true; }
   if (!field.mode) return false;

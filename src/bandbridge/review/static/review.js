@@ -191,7 +191,7 @@ function take(sheet) {
 
 function show() {
   const sheet = page.sheet;
-  const held = document.activeElement && document.activeElement.closest("#sheet, #detail") !== null;
+  const held = document.activeElement && document.activeElement.closest("#sheet, #detail, #others") !== null;
   for (const id of ["sheet", "panel"]) $(id).hidden = !sheet;
   for (const id of ["previous", "next", "accept", "undo", "redo"]) $(id).disabled = !sheet;
   $("title").textContent = sheet ? sheet.name : "Review";
@@ -350,9 +350,10 @@ function showOne(id) {
   const about = [
     item.placed ? `placed in ${item.placed}` : item.predicted ? `not placed, likeliest ${item.predicted}` : "not placed", percent(item.probability),
     item.open ? `to check: ${item.reasons.join("; ")}` : item.corrected ? "checked by a person" : "", item.file,
+    othersOf(id).length ? `its cut is doubtful: ${othersOf(id)[0].text}` : "",
   ].filter(Boolean).join(", ");
   return make("button", {
-    type: "button", class: `one${item.open ? " open" : ""}${item.corrected ? " by-person" : ""}`, "data-id": id, "aria-label": about,
+    type: "button", class: `one${item.open ? " open" : ""}${item.corrected ? " by-person" : ""}${othersOf(id).length ? " otherwise" : ""}`, "data-id": id, "aria-label": about,
     title: about, tabindex: id === page.picked ? "0" : "-1", "aria-current": id === page.picked ? "true" : null,
     onclick: () => pick(id), onfocus: () => { if (page.picked !== id) pick(id); }, onpointerdown: startDrag,
   }, make("img", { src: item.tile, alt: "", draggable: "false" }), make("span", { class: "sure", "aria-hidden": "true", text: sure }));
@@ -456,7 +457,8 @@ function showDetail() {
     make("h2", { text: item.file }),
     make("p", { class: "placed", text: heading }),
     make("p", { class: "soft", text: blind ? "a cell without proposals" : item.placed === item.suggested ? who : `${who}; the model suggested ${item.suggested || "no place"}` }),
-    make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` }))),
+    make("ul", {}, ...item.reasons.map((text) => make("li", { class: `note ${item.open ? "doubt" : ""}`, text: `⚑ ${text}` })),
+      ...othersOf(item.id).map((other) => make("li", { class: "note", text: `⇄ ${other.text}` }))),
     make("div", { class: "pictures" },
       make("figure", {}, make("div", { class: "hold" }, make("img", { src: item.large, alt: `${item.file}, turned upright` })), make("figcaption", { text: "upright" })),
       ...(blind ? [] : [make("figure", {}, make("div", { class: "hold" }, camPicture(item, shown)), make("figcaption", { text: `speaks for ${shown}` }))])));
