@@ -53,3 +53,14 @@ def test_an_uploaded_archive_brings_its_metaphase_and_its_doubtful_cuts(
     assert field is not None and len(field.pieces) == len(cut.pieces) and len(field.others) == 2
     assert review.store.cell(cell).name == "drawn"
     assert not list(review.store.folder.glob("*incoming*"))
+
+
+def test_a_cell_of_the_same_name_in_another_archive_has_not_its_metaphase(review, hand_in, cut, tmp_path) -> None:
+    packed = type(tmp_path)(shutil.make_archive(str(tmp_path / "packed"), "zip", cut.folder.parent, cut.folder.name))
+    (tmp_path / "in" / "drawn").mkdir(parents=True)
+    Image.fromarray(np.eye(30, dtype=np.uint8) * 200).save(tmp_path / "in" / "drawn" / "01.png")
+    plain = type(tmp_path)(shutil.make_archive(str(tmp_path / "plain"), "zip", tmp_path / "in"))
+    answer = hand_in({"packed.zip": packed.read_bytes(), "plain.zip": plain.read_bytes()}).json()
+    fields = {review.store.cell(cell).name: review.store.field(cell) for cell in answer["cells"]}
+    assert answer["new"] == 2 and fields.keys() == {"packed/drawn", "plain/drawn"}
+    assert fields["packed/drawn"] is not None and fields["plain/drawn"] is None
