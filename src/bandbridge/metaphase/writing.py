@@ -156,7 +156,8 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names)
     except BlankField:
         refuse_arranged(gray, one.name)
         raise
-    if looks_arranged(cut.levelled):
+    # Of a sheet in frames a grid stands out, not what stands upright in it.
+    if not cut.cells or looks_arranged(cut.levelled):
         refuse_arranged(gray, one.name)
     names = named.of_cells(one, len(cut.cells))
     rows: list[dict[str, Any]] = []
