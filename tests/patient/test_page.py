@@ -23,7 +23,7 @@ class Links(HTMLParser):
         self.hrefs += [found["href"]] if "href" in found else []
 
 
-ROW = {"offered": "count", "bands": 9.5, "level": 550, "touching": None, "sharpness": float("nan")}
+ROW = {"offered": "count", "bands": 9.5, "banding": 0.61, "level": 550, "touching": None, "sharpness": float("nan")}
 
 
 def page(verdicts, links=None) -> str:

@@ -167,3 +167,15 @@ def test_infinite_evidence_of_a_cell_does_not_drown_the_others() -> None:
 
     table = _evidence(CountEvidence(np.full(24, np.inf), np.full(24, -np.inf), 3.0))
     assert table[0].tolist() == [MOST_EVIDENCE, -MOST_EVIDENCE] and table[CLASS_INDEX["X"]].tolist() == [3, 3]
+
+
+def test_a_gain_beside_a_loss_in_the_same_cells_may_be_one_chromosome_that_looks_like_another() -> None:
+    """As in a patient of Pki-3, in whose cells a 2 is as short as a 7, a 3 as long as a 2: nothing is gained."""
+    made = [(2, "XX", {"7": 1, "3": -1})]
+    verdict = judge("P", cells(*made), rates(alarms=0, normal=4000))
+    assert verdict.draft.text == "" and verdict.clones[0].name == "7 gained"
+    assert "7 gained and 3 lost in the same 2 cells: one chromosome that looks like another" in verdict.draft.why_none
+    # A person has looked, or other cells have lost it: then it is as it is counted.
+    assert judge("P", cells((3, "XX", {"7": 1, "3": -1})), None, read=True).draft.text == "46,XX,-3,+7[3]"
+    apart = cells((2, "XX", {"7": 1}), (1, "XX", {"3": -1}), (3, "XX", {"7": 1, "3": -1}))
+    assert "looks like another" not in judge("P", apart, rates(alarms=0, normal=4000)).draft.why_none

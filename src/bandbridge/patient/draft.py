@@ -64,6 +64,9 @@ def draft_of(
             why_none=f"{shown} of {counted(len(usable), 'cell')} may be false alarms (more likely than {MOST_CHANCE:g} "
             "by chance): neither a clone nor nothing; look at these cells"
         )
+    exchanged = "" if read else _exchanged(findings)
+    if exchanged:
+        return Draft(why_none=exchanged)
     clones = [one for one in findings if one.kind == "clone"]
     try:
         lines, fitting = _lines(usable, clones)
@@ -77,6 +80,20 @@ def draft_of(
     except NotWritten as why:
         return Draft(why_none=str(why))
     return Draft(text, notes=tuple(_notes(outside, findings, clones, rates is None)))
+
+
+def _exchanged(findings: Sequence[Finding]) -> str:
+    """Why a gain says nothing where the same cells, two or more, lack another chromosome; "" where none is so.
+
+    Two that have exchanged parts have other lengths and bands: one may then be placed as another, in every cell.
+    """
+    for gain in (one for one in findings if one.direction == "gain" and len(one.cells) >= FEWEST_CELLS):
+        for loss in (one for one in findings if one.direction == "loss" and set(one.cells) == set(gain.cells)):
+            return (
+                f"{gain.name} and {loss.name} in the same {counted(len(gain.cells), 'cell')}: one chromosome that "
+                "looks like another, as after an exchange between two, is likelier than both; look at these cells"
+            )
+    return ""
 
 
 def _require_enough(usable: int, rates: CountRates | None) -> None:
