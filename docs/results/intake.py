@@ -9,22 +9,13 @@ page; without --spreads nothing can be measured, for most sources state no licen
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 import intake_sheets
+from marks import put_between
 
 PAGE = Path(__file__).resolve().parent / "intake.md"
-
-
-def write_between(mark: str, lines: list[str]) -> None:
-    """Put ``lines`` between the marks of the part ``mark`` of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    begin, end = f"<!-- {mark}: python docs/results/intake.py {mark} -->", f"<!-- end of {mark} -->"
-    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not found.search(text):
-        raise SystemExit(f"{PAGE} has no marks for {mark}")
-    PAGE.write_text(found.sub("\n".join([begin, "", *lines, "", end]).replace("\\", r"\\"), text), encoding="utf-8")
+_BEGIN, _END = "<!-- sheets: python docs/results/intake.py sheets -->", "<!-- end of sheets -->"
 
 
 def sheets(arguments: argparse.Namespace) -> None:
@@ -39,7 +30,7 @@ def sheets(arguments: argparse.Namespace) -> None:
     lines += ["", f"Most memory of a process: {intake_sheets.peak_memory()} GB."]
     print("\n".join(lines))
     if arguments.half == "both":
-        write_between("sheets", lines)
+        put_between(PAGE, _BEGIN, _END, "\n".join(lines))
 
 
 def main() -> None:

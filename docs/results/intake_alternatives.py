@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from intake_metaphases import PAGE, fields
+from marks import put_between
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from bandbridge.files import write_text
 from bandbridge.metaphase.alternatives import Alternative
 from bandbridge.metaphase.cores import Rules
 from bandbridge.metaphase.field import cut_field
@@ -202,13 +202,7 @@ def outcome(cells: pd.DataFrame) -> list[str]:
 def write_part(part: str, lines: list[str]) -> None:
     """Print ``lines``, and put them between the marks of ``part`` on the page."""
     print("\n".join(lines))
-    begin, end = _BEGIN.format(part=part), _END.format(part=part)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{PAGE} has no marks for {part}")
-    write_text(PAGE, "\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]))
+    put_between(PAGE, _BEGIN.format(part=part), _END.format(part=part), "\n".join(lines))
 
 
 def main() -> None:

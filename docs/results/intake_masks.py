@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from intake_metaphases import PAGE
+from marks import put_between
 from PIL import Image
 
 import bandbridge as bb
@@ -81,9 +82,7 @@ def main() -> None:
         f"{right} of these masks match a chromosome of their class at IoU 0.5, and {other} one of another class."
     )
     print(line)
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    write_text(PAGE, f"{before}{_BEGIN}\n\n{line}\n\n{_END}{rest.partition(_END)[2]}")
+    put_between(PAGE, _BEGIN, _END, line)
 
 
 if __name__ == "__main__":

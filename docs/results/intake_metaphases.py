@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from marks import put_between
 from PIL import Image
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
@@ -249,10 +250,7 @@ def section(rows: pd.DataFrame) -> str:
 
 def write_page(rows: pd.DataFrame) -> None:
     """Put the table between its marks on the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    write_text(PAGE, f"{before}{_BEGIN}\n\n{section(rows)}\n\n{_END}{after}")
+    put_between(PAGE, _BEGIN, _END, section(rows))
 
 
 def main() -> None:

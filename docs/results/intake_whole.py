@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from intake_metaphases import PAGE, fields
+from marks import put_between
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 import bandbridge as bb
-from bandbridge.files import write_text
 from bandbridge.metaphase.crops import crop_of
 from bandbridge.metaphase.field import Cut, cut_field
 from bandbridge.synthetic.spread import Crowd, draw_spread
@@ -133,9 +133,7 @@ def main() -> None:
     judges = [(name, *of_box) for name, of_box in _OF_BOX.items()]
     judges += [("gpm", _OF_PKI3, arguments.pki3)] if arguments.pki3 else []
     rows = [(name, called, *placed(arguments.spreads, name, opened)) for name, called, opened in judges]
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    write_text(PAGE, f"{before}{_BEGIN}\n\n{section(rows, seconds, memory)}\n\n{_END}{rest.partition(_END)[2]}")
+    put_between(PAGE, _BEGIN, _END, section(rows, seconds, memory))
 
 
 if __name__ == "__main__":

@@ -172,13 +172,19 @@ def test_what_was_done_to_pieces_stands_on_the_patients_page_without_a_file_that
     ]
 
 
-def test_a_cell_shown_without_proposals_gets_none_when_it_is_sorted_again(browser, store, cut, act):
+def without_proposals(store, cut) -> int:
+    """The cell of ``cut``, sorted, as a reader study shows it without the proposals."""
     with store.taking_in():
         cells, _ = with_fields(cut.folder, sort_into_cells(read_handed_in(cut.folder), store).cells, store)
         ((cell, _),) = store.add_cells(cells)
     store.begin_reader_study({cell: (1, "without")})
     images = [(file, store.read_image(image)) for file, image in store.images_of(cell)]
     store.save_sheet(cell, SizeAnalyst().sheet("drawn", images), "m")
+    return cell
+
+
+def test_a_cell_shown_without_proposals_gets_none_when_it_is_sorted_again(browser, store, cut, act):
+    cell = without_proposals(store, cut)
     act(cell, "place", chromosome=store.sheet(cell).ids[0], label="5")
     act(cell, "cut", line=cut.line)
     assert {one.placed for one in store.sheet(cell).sheet.chromosomes} == {"5", ""}
@@ -221,12 +227,7 @@ def test_the_other_way_of_a_doubtful_cut_is_offered_taken_taken_back_and_gone(br
 
 
 def test_a_cell_without_proposals_is_offered_no_other_way(browser, store, cut):
-    with store.taking_in():
-        cells, _ = with_fields(cut.folder, sort_into_cells(read_handed_in(cut.folder), store).cells, store)
-        ((cell, _),) = store.add_cells(cells)
-    store.begin_reader_study({cell: (1, "without")})
-    images = [(file, store.read_image(image)) for file, image in store.images_of(cell)]
-    store.save_sheet(cell, SizeAnalyst().sheet("drawn", images), "m")
+    cell = without_proposals(store, cut)
     assert len(store.field(cell).others) == 2
     assert browser.get(f"/api/cells/{cell}").json()["field"]["others"] == []
 
