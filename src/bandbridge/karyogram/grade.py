@@ -118,7 +118,7 @@ def _look(label: str, image: np.ndarray) -> _Seen | None:
 
 
 def _goes_on(mask: np.ndarray, width: float) -> bool:
-    """Whether the chromosome goes on beyond a border of its crop: an end of its own narrows to a border."""
+    """Whether the chromosome goes on beyond a border of its crop: an end of its own would be narrower there."""
     deep = max(1, round(width / 4))
     for side in (mask, mask[::-1], mask.T, mask.T[::-1]):
         at_border, further_in = int(side[0].sum()), max(1, int(side[min(deep, len(side) - 1)].sum()))

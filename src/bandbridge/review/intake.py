@@ -162,7 +162,8 @@ def sort_into_cells(
         for key, file, one in unscaled:
             keep(one, depth, file, key)
     whose = _patients(images, told, lone)
-    names, short = _names(images), _short_names([key.cell for key in images])
+    short = _short_names([key.cell for key in images])
+    names = _names(images, short)
     for key, of_cell in images.items():
         name = names[key] or "cell"
         if len(of_cell) > MOST_IN_CELL:
@@ -183,9 +184,8 @@ def _patients(images: Iterable[_Key], told: set[str], lone: bool) -> dict[_Key, 
     return {key: key.patient or found.get(key, "") for key in images}
 
 
-def _names(images: Iterable[_Key]) -> dict[_Key, str]:
-    """Return what each cell is called: where two archives hold one of the same name, with the archive before it."""
-    short = _short_names([key.cell for key in images])
+def _names(images: Iterable[_Key], short: Mapping[str, str]) -> dict[_Key, str]:
+    """Return what each cell is called: ``short``, with the archive before it where two hold one of the same name."""
     archives: dict[str, set[str]] = defaultdict(set)
     for key in images:
         archives[key.cell].add(key.archive)
