@@ -12,7 +12,8 @@ from PIL import Image
 
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.overview import overview
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 #: Grays of the palette, and by how much the channels of a gray pixel differ at most.
 _GRAYS, _GRAY = 64, 12

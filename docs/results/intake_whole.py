@@ -26,7 +26,8 @@ from scipy.optimize import linear_sum_assignment
 import bandbridge as bb
 from bandbridge.metaphase.crops import crop_of
 from bandbridge.metaphase.field import Cut, cut_field
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 SETS = {"bioq": "Q-band, 20 fields", "gpm": "cleaned G-band, 7 fields"}
 #: Who places the chromosomes of each set: what the page calls it, and what is opened.

@@ -22,7 +22,8 @@ from tests.networks import write_moved
 
 from bandbridge.cli.review import _show
 from bandbridge.karyotype import CLASSES
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 COMMAND = (sys.executable, "-c", "from bandbridge.cli.main import run; run()", "review")
 

@@ -7,7 +7,8 @@ import numpy as np
 from bandbridge.export import joins
 from bandbridge.metaphase.joins import likelihoods
 from bandbridge.metaphase.meetings import FACTS, Core, Meeting
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 #: Long, bent and crossing: a few are cut in two.
 CROSSING = Crowd(share=0.25, crossing=0.5, touching=0.2, nuclei=0, debris=0)

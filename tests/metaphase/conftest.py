@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bandbridge.synthetic.spread import Crowd, Spread, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import Spread, draw_spread
 
 CLEAN = Crowd(share=0.16, crossing=0.0, touching=0.0, bend=1.0, nuclei=0.0, debris=0.0)
 

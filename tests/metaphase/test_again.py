@@ -9,7 +9,8 @@ from PIL import Image
 from bandbridge.metaphase.again import Again, _Search, find_again
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.masks import layers
-from bandbridge.synthetic.spread import Crowd, Spread, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import Spread, draw_spread
 
 CROWD = Crowd(share=0.2, crossing=0.15, touching=0.3, bend=2, nuclei=1, debris=5)
 

@@ -19,7 +19,8 @@ from bandbridge.metaphase.by_hand import (
 )
 from bandbridge.metaphase.maps import pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
-from bandbridge.synthetic.spread import Crowd, Spread, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import Spread, draw_spread
 
 TOUCHING = Crowd(share=0.3, crossing=0.0, touching=0.9, bend=1.5, nuclei=0, debris=0)
 

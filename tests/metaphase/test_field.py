@@ -13,7 +13,8 @@ from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.ground import BlankField
 from bandbridge.metaphase.pieces import CHROMOSOME, DEBRIS, NUCLEUS, Piece, by_stain, with_cells
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 
 def found_of(truth: list[np.ndarray], pieces: list[np.ndarray], least: float = 0.5) -> int:

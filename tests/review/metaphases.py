@@ -20,7 +20,8 @@ from bandbridge.metaphase.record import ALTERNATIVES
 from bandbridge.metaphase.told import as_bits
 from bandbridge.review.field import with_fields
 from bandbridge.review.intake import read_handed_in, sort_into_cells
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 WIDTH = 10.0
 

@@ -254,7 +254,8 @@ def test_crops_are_made_again_as_cut_makes_them(store, tmp_path, clean_field):
 
 @pytest.fixture
 def clean_field(tmp_path):
-    from bandbridge.synthetic.spread import Crowd, draw_spread
+    from bandbridge.synthetic.crowd import Crowd
+    from bandbridge.synthetic.spread import draw_spread
 
     spread = draw_spread("Q", 11, 1, Crowd(share=0.16, crossing=0, touching=0, bend=1, nuclei=0, debris=0))
     (tmp_path / "fields").mkdir()

@@ -12,7 +12,8 @@ from bandbridge.errors import ManyErrors
 from bandbridge.sheets.arranged import how_arranged, is_arranged
 from bandbridge.sheets.importing import import_karyograms
 from bandbridge.sheets.upright import FEWEST_LONG, upright_share
-from bandbridge.synthetic.spread import Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import draw_spread
 
 
 def bar(degrees: float) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bandbridge.errors import UserError
-from bandbridge.synthetic.spread import NOWHERE, Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import NOWHERE, draw_spread
 
 CLEAN = Crowd(share=0.2, crossing=0.0, touching=0.0, bend=1.0, nuclei=0.0, debris=0.0)
 

@@ -8,7 +8,8 @@ import pytest
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.export.separator import main
 from bandbridge.metaphase.lifted import WIDTH, from_bytes
-from bandbridge.synthetic.spread import NOWHERE, Crowd, draw_spread
+from bandbridge.synthetic.crowd import Crowd
+from bandbridge.synthetic.spread import NOWHERE, draw_spread
 from bandbridge.synthetic.spread_files import write_spreads
 from bandbridge.training import separator
 from bandbridge.training.reviewed import axis_of, example_of, keep_reviewed

@@ -10,18 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import binary_dilation, distance_transform_edt
+from scipy.ndimage import distance_transform_edt
 
 from bandbridge.dataset.ideogram import RESOLUTIONS, Stain, check_stain
 from bandbridge.karyotype import CLASS_INDEX
 from bandbridge.synthetic.cells import check_counts, in_crops, karyotype, own_bands
+from bandbridge.synthetic.crowd import Crowd, Piece, draw_crowd, scatter
 from bandbridge.synthetic.layout import STEP, Laid, lay_out
 from bandbridge.synthetic.look import Drawing, Style, draw_style, usual_look
 from bandbridge.synthetic.paint import Sheet, paint
 from bandbridge.synthetic.surroundings import develop_field, dirt
 
-#: Pixels that a drawn chromosome is wide in the middle of the range.
-WIDTH = 10.0
 #: No axis passes here.
 NOWHERE = 255
 #: Steps of half a turn in which the direction of an axis is kept.
@@ -29,7 +28,6 @@ DIRECTIONS = 180
 #: Share of a chromosome's width, from its axis, and of its end, that is its core.
 CORE = 0.5
 _SPREAD = 2  # number of the purpose: see bandbridge.synthetic.cells
-_TRIES = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,53 +53,6 @@ class Spread:
         return [(self.first == k) | (self.second == k) for k in range(1, len(self.labels) + 1)]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One chromosome in its own crop: density, whether it is there, and direction of the axis in its core, [h, w]."""
-
-    density: np.ndarray
-    mask: np.ndarray
-    axis: np.ndarray
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """How a field is filled.
-
-    share: of the cell's disc that chromosomes cover. crossing, touching: odds that one is laid across others, beside
-    one. bend: how much more than in a karyogram they bend. splay: how far the chromatids stand apart, in half widths.
-    nuclei, debris: how many on average. width: of a chromatid pair in pixels. rim: ground around the cell, in widths.
-    filled: how little more two on each other are than the stronger one, 0 to 1.
-    """
-
-    share: float = 0.25
-    crossing: float = 0.25
-    touching: float = 0.3
-    bend: float = 3.0
-    splay: float = 0.0
-    nuclei: float = 1.0
-    debris: float = 12.0
-    width: float = WIDTH
-    rim: float = 5.0
-    filled: float = 0.0
-
-
-def draw_crowd(rng: np.random.Generator) -> Crowd:
-    """Draw how a field is filled: sparse or dense, straight or bent, clean or not."""
-    return Crowd(
-        share=float(rng.uniform(0.12, 0.42)),
-        crossing=float(rng.uniform(0.05, 0.5)),
-        touching=float(rng.uniform(0.1, 0.6)),
-        bend=float(rng.uniform(1, 6)),
-        splay=float(max(0, rng.normal(0, 0.45))),
-        nuclei=float(rng.choice([0, 1, 3])),
-        debris=float(rng.choice([0, 8, 30])),
-        width=float(WIDTH * np.exp(rng.normal(0, 0.17))),
-        rim=float(rng.uniform(1, 9)),
-        filled=float(max(0, rng.uniform(-0.8, 1))),
-    )
-
-
 def draw_spread(stain: Stain, seed: int, number: int, crowd: Crowd | None = None) -> Spread:
     """Draw spread ``number`` (from 0) of ``seed``; the same arguments always give the same pixels.
 
@@ -116,7 +67,7 @@ def draw_spread(stain: Stain, seed: int, number: int, crowd: Crowd | None = None
     named = karyotype(stain, seed, number)
     pieces = _draw_pieces(stain, named, own_bands(stain, seed, number, Drawing()), style, crowd, rng)
     order = rng.permutation(len(pieces))
-    shape, places = _scatter([pieces[k] for k in order], crowd, rng)
+    shape, places = scatter([pieces[k] for k in order], crowd, rng)
     density, densest = np.zeros((2, *shape), np.float32)
     first, second = np.zeros((2, *shape), np.uint16)
     axes = np.full((2, *shape), NOWHERE, np.uint8)
@@ -144,7 +95,7 @@ def _style(stain: Stain, crowd: Crowd, rng: np.random.Generator) -> Style:
     """A cell's style at the width of the crowd, its chromosomes bent, turned anyhow and longer or shorter."""
     style = draw_style(usual_look(stain), Drawing(), rng)
     scale = crowd.width / style.width
-    longer = scale * float(np.exp(rng.normal(0.1, 0.2)))
+    longer = scale * float(np.exp(rng.normal(0.1, 0.2) - crowd.condensed))
     return replace(
         style,
         length=style.length * longer,
@@ -180,7 +131,8 @@ def _draw_pieces(
         float(rng.uniform(0, 1)),
     )
     laid = _turned(laid, rng.uniform(0, 2 * np.pi, len(classes)))
-    pale = replace(laid, dye=(laid.dye ** float(rng.uniform(0.4, 1.0))).astype(np.float32))
+    evened = float(rng.uniform(0.4, 1.0)) * (1 - crowd.plain)
+    pale = _spotted(replace(laid, dye=(laid.dye**evened).astype(np.float32)), crowd, rng)
     halves = _splayed(pale, style, crowd.splay, rng)
     both = halves[0].beside(halves[1])
     wide, sheet = in_crops(_wider(laid, style, crowd.splay), style, replace(Drawing(), variation=0), rng)
@@ -198,6 +150,20 @@ def _turned(laid: Laid, angle: np.ndarray) -> Laid:
     cosine, sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     turn = np.stack([np.stack([cosine, sine], axis=1), np.stack([-sine, cosine], axis=1)], axis=1)
     return replace(laid, axis=laid.axis @ turn, direction=laid.direction @ turn)
+
+
+def _spotted(laid: Laid, crowd: Crowd, rng: np.random.Generator) -> Laid:
+    """Some chromosomes with a block that takes far more of the dye, as heterochromatin does, and each its own dye."""
+    n = len(laid.length)
+    dye = laid.dye
+    if crowd.unlike:
+        dye = dye * np.exp(crowd.unlike * rng.standard_normal((n, 1, 1)))
+    if crowd.spots:
+        at = (np.arange(dye.shape[1]) + 0.5) * STEP / laid.length[:, None]
+        off = np.abs(at - rng.uniform(0, 1, (n, 1))) / rng.uniform(0.04, 0.15, (n, 1))
+        more = np.where(rng.random((n, 1)) < crowd.spots, np.expm1(rng.uniform(0.4, 1.6, (n, 1))), 0.0)
+        dye = dye * (1 + more / (1 + off**4))[..., None]
+    return replace(laid, dye=dye.astype(np.float32))
 
 
 def _wider(laid: Laid, style: Style, splay: float) -> Laid:
@@ -245,7 +211,9 @@ def _piece(laid: Laid, k: int, sheet: Sheet, density: np.ndarray, solid: np.ndar
     angle[y, x] = np.rint(np.degrees(np.arctan2(toward[:, 1], toward[:, 0]))) % DIRECTIONS
     distance, (row, column) = distance_transform_edt(angle == NOWHERE, return_indices=True)
     core = (distance < max(1.2, CORE * 0.5 * width)) & mask
-    return Piece(sheet.crop(density, k), mask, np.where(core, angle[row, column], np.uint8(NOWHERE)))
+    ends = laid.axis[k, [0, samples - 1], ::-1], laid.direction[k, [0, samples - 1], ::-1] * np.array([[-1], [1]])
+    axis = np.where(core, angle[row, column], np.uint8(NOWHERE))
+    return Piece(sheet.crop(density, k), mask, axis, np.concatenate(ends, axis=1))
 
 
 def _closed(mask: np.ndarray, reach: int) -> np.ndarray:
@@ -254,60 +222,3 @@ def _closed(mask: np.ndarray, reach: int) -> np.ndarray:
     closed = distance_transform_edt(grown) > reach
     inner = np.s_[reach + 1 : -reach - 1, reach + 1 : -reach - 1]
     return closed[inner] | mask
-
-
-def _scatter(
-    pieces: list[Piece], crowd: Crowd, rng: np.random.Generator
-) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Lay the pieces in a field: its shape, and (top, left) of each."""
-    area = sum(int(piece.mask.sum()) for piece in pieces)
-    radius = float(np.sqrt(area / crowd.share / np.pi))
-    rim = int(crowd.rim * crowd.width)
-    tallest = max(max(piece.mask.shape) for piece in pieces)
-    aspect = float(np.exp(rng.normal(0, 0.12)))
-    height, width = (int(2 * radius * each) + tallest + 2 * rim for each in (aspect, 1 / aspect))
-    taken, near = np.zeros((2, height, width), bool)
-    places = []
-    for piece in pieces:
-        drawn = rng.random()
-        wish = "cross" if drawn < crowd.crossing else "touch" if drawn < crowd.crossing + crowd.touching else "free"
-        place = _find_place(piece, taken, near, wish, (rim, tallest), rng)
-        box = np.s_[place[0] : place[0] + piece.mask.shape[0], place[1] : place[1] + piece.mask.shape[1]]
-        taken[box] |= piece.mask
-        padded = np.s_[max(0, place[0] - 3) : box[0].stop + 3, max(0, place[1] - 3) : box[1].stop + 3]
-        near[padded] = binary_dilation(taken[padded], iterations=2) | near[padded]
-        places.append(place)
-    return (height, width), places
-
-
-def _find_place(
-    piece: Piece,
-    taken: np.ndarray,
-    near: np.ndarray,
-    wish: str,
-    bounds: tuple[int, int],
-    rng: np.random.Generator,
-) -> tuple[int, int]:
-    rim, tallest = bounds
-    height, width = taken.shape
-    area, best, best_cost = piece.mask.sum(), (0, 0), np.inf
-    for _ in range(_TRIES):
-        turn, far = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-        y = height / 2 + far * (height / 2 - rim - tallest / 2) * np.sin(turn) - piece.mask.shape[0] / 2
-        x = width / 2 + far * (width / 2 - rim - tallest / 2) * np.cos(turn) - piece.mask.shape[1] / 2
-        top = int(np.clip(y, 0, height - piece.mask.shape[0]))
-        left = int(np.clip(x, 0, width - piece.mask.shape[1]))
-        box = np.s_[top : top + piece.mask.shape[0], left : left + piece.mask.shape[1]]
-        over = (taken[box] & piece.mask).sum() / area
-        beside = (near[box] & piece.mask).sum() / area
-        if wish == "free":
-            cost = over * 3 + beside
-        elif wish == "touch":
-            cost = over * 5 + (beside == 0) * 0.5
-        else:
-            cost = abs(over - 0.15) + 2 * max(0, over - 0.4)
-        if cost < best_cost:
-            best, best_cost = (top, left), cost
-            if cost == 0 or (wish == "cross" and cost < 0.07):
-                break
-    return best
