@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.ground import BlankField
-from bandbridge.metaphase.pieces import CHROMOSOME, DEBRIS, NUCLEUS, Piece, by_stain, with_cells
+from bandbridge.metaphase.pieces import CHROMOSOME, DEBRIS, FEWEST, NUCLEUS, Piece, by_stain, with_cells
 from bandbridge.synthetic.crowd import Crowd
 from bandbridge.synthetic.spread import draw_spread
 
@@ -58,7 +59,7 @@ def test_where_every_second_one_crosses_more_than_twice_as_many_are_found_as_han
 
 def test_nuclei_alone_are_no_cell_and_a_blank_field_is_said_to_be_one(nuclei_alone) -> None:
     cut = cut_field(nuclei_alone)
-    assert cut.cells == () and cut.nuclei + len(cut.pieces) > 0
+    assert cut.cells == () and len(cut.chromosomes()) < FEWEST
     with pytest.raises(BlankField):
         cut_field(np.full((200, 300), 128, np.uint8))
 
@@ -122,3 +123,26 @@ def test_what_is_stained_far_more_than_the_rest_is_a_nucleus() -> None:
     assert kinds.count(CHROMOSOME) == 10 and kinds[3] == NUCLEUS and kinds[5] == DEBRIS
     crossing = [replace(piece, overlap=10) for piece in pieces]
     assert by_stain(crossing, contrast)[3].kind == CHROMOSOME
+
+
+def test_what_is_stained_as_those_about_it_is_a_chromosome_where_the_stain_is_uneven() -> None:
+    """Bright ones at one side of the cell are chromosomes; strewn over it they are none."""
+    rows = [(40 * (k // 6), 40 * (k % 6)) for k in range(36)]
+    pieces = pieces_at(rows)
+    for bright, kind in (([k for k in range(36) if k % 6 < 2], CHROMOSOME), ([0, 3, 11, 18, 22, 29, 32], NUCLEUS)):
+        contrast = np.ones((300, 300), np.float32)
+        for k in bright:
+            contrast[pieces[k].box] = 4
+        kinds = [piece.kind for piece in by_stain(pieces, contrast)]
+        assert {kinds[k] for k in bright} == {kind}
+        assert kinds.count(CHROMOSOME) == 36 - (kind == NUCLEUS) * len(bright)
+
+
+def test_chromosomes_in_haze_are_no_nucleus(clean_q, nuclei_alone) -> None:
+    """The ground between them is as bright as the palest of them: all is thick, and is cut all the same."""
+    gray = clean_q.gray.astype(float)
+    cell = binary_dilation(clean_q.first > 0, iterations=12)
+    hazy = np.where(cell, np.maximum(gray, 0.35 * np.median(gray[clean_q.first > 0])), gray)
+    cut = cut_field(np.clip(gaussian_filter(hazy, 0.7), 0, 255).astype(np.uint8))
+    assert cut.nuclei == 0 and len(cut.chromosomes()) > 40
+    assert cut_field(nuclei_alone).cells == ()

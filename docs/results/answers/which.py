@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: How tasks end whose intermediate set was changed in a way that the one line tells of.
+_TOLD = ("-shuffled", "-inverted")
+
+
 @dataclass(frozen=True)
 class _Via:
     """What the detour over one intermediate set gains, points of accuracy; NaN for an interval that is not given.
@@ -77,13 +81,13 @@ def answer_which(evidence: Sequence[Evidence], question: Question, missing: str)
 
 
 def _short_of_which(evidence: Sequence[Evidence], vias: Mapping[str, Sequence[_Via]]) -> str:
-    """One line: the best and the worst set of each target, and what is left of a gain without its labels."""
+    """One line: the best and the worst set of each target, and what is left of a gain without labels or polarity."""
     parts = []
     for one in evidence:
         found = vias[one.pack.facts.study]
         sets = [via for via in found if not via.control]
         told = [f"{via.title} {via.told}" for via in dict.fromkeys([*sets[:1], *sets[-1:]])]
-        told += [f"{via.title} {via.told}" for via in found if via.name.endswith("-shuffled")]
+        told += [f"{via.title} {via.told}" for via in found if via.name.endswith(_TOLD)]
         parts.append(f"{one.titled}: {', '.join(told) or 'nothing to compare yet'}")
     told = "; ".join(parts)
     return f"**In short:** gains over ImageNet alone in points of accuracy, the best and the worst set. {told}."

@@ -1,6 +1,6 @@
 """The separator from its drawing to the graph that the package holds, in one command.
 
-    python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
+    python -m bandbridge.export.separator FOLDER --spreads 2000 --minutes 80 --bfloat16
 
 FOLDER keeps the examples and the state of the training: the same command goes on where it was stopped. With
 ``--reviewed EXPORT`` it learns from the metaphases of a review's export, too, or of ``data synth --spreads``.
@@ -54,9 +54,9 @@ def main(words: Sequence[str] | None = None) -> None:
     """Draw, train and write ``separator.onnx``."""
     parser = argparse.ArgumentParser(description="Train the separator of touching and crossing chromosomes.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--spreads", type=int, default=1000)
-    parser.add_argument("--minutes", type=float, default=45.0)
-    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--spreads", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=80.0)
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--reviewed", type=Path, nargs="+", default=[], metavar="EXPORT")
     parser.add_argument("--bfloat16", action="store_true", help="Faster where the processor multiplies it by itself.")
     arguments = parser.parse_args(words)

@@ -12,7 +12,7 @@ from bandbridge.metaphase.alternatives import Alternative, alternatives
 from bandbridge.metaphase.cores import Rules
 from bandbridge.metaphase.decided import decide, pieces_by
 from bandbridge.metaphase.ground import BlankField, Levelled, level
-from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate
+from bandbridge.metaphase.lifted import WIDTH, Said, resized, separate, separate_mirrored
 from bandbridge.metaphase.pieces import CHROMOSOME, Piece, with_cells
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
@@ -25,8 +25,9 @@ _NARROW = 3.0
 _MEASURED, _OFF = 9.5, 0.3
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
 _THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
-#: So thick nothing but a nucleus is; and how little of the thick part the separator takes for cores, if it is one.
-_VERY_THICK, _NO_CORE = 2.6, 0.2
+#: How little of the thick part the separator takes for cores, if it is a nucleus, and for chromosomes where it is not
+#: as thick, in widths, as few clusters of them are.
+_NO_CORE, _NOT_THERE, _THICKER = 0.2, 0.2, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,16 +139,14 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
             "Give the field as the microscope took it.",
         )
     scored: dict[float, float] = {}
-    best, found = 1.0, None
+    best = 1.0
     for step in range(len(_FACTORS) + 2):
         # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
         factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
-        said = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
-        scored[factor] = clearness(said)
-        if found is None or scored[factor] > scored[best]:
-            best, found = factor, said
-    assert found is not None
-    return levelled, found, scale * best
+        scored[factor] = clearness(separate(_at_scale(levelled, gray.shape, scale * factor), graph))
+        best = max(scored, key=lambda each: scored[each])
+    said = separate_mirrored(_at_scale(levelled, gray.shape, scale * best), graph)
+    return levelled, said, scale * best
 
 
 def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:
@@ -177,7 +176,7 @@ def width_of(said: Said) -> float:
 def thick(levelled: Levelled, said: Said) -> np.ndarray:
     """Return where nuclei are, bool, at the separator's scale: thick, and no chromosomes to the separator's eye.
 
-    What is very thick is one in any case: no chromosomes lie so close.
+    How thick does not tell: with haze between them, chromosomes of a dense cell are as thick as any nucleus.
     """
     stained = resized(levelled.contrast, said.there.shape) > _STAINED * levelled.threshold
     stained = ndimage.binary_closing(stained)
@@ -187,8 +186,8 @@ def thick(levelled: Levelled, said: Said) -> np.ndarray:
         return middles > 0
     numbers = np.arange(1, count + 1)
     deepest = np.asarray(ndimage.maximum(depth, middles, numbers))
-    doubted = np.asarray(ndimage.mean(said.core.max(axis=0), middles, numbers))
-    is_nucleus = np.concatenate([[False], (deepest > _VERY_THICK * WIDTH) | (doubted < _NO_CORE)])
+    cores, there = (np.asarray(ndimage.mean(each, middles, numbers)) for each in (said.core.max(axis=0), said.there))
+    is_nucleus = np.concatenate([[False], (cores < _NO_CORE) & ((there < _NOT_THERE) | (deepest > _THICKER * WIDTH))])
     kept = is_nucleus[middles]
     if not kept.any():
         return kept

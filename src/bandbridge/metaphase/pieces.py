@@ -20,8 +20,11 @@ _THICKEST, _THINNEST, _SMALLEST = 2.1, 0.4, 0.3
 _LEAST_THERE = 0.62
 #: Chromosomes of a cell at least, and of a second one in the field; how far apart two cells are, in widths.
 FEWEST, _SECOND, _APART = 8, 25, 9.0
-#: How much more, and how much less, than the cell's chromosomes a chromosome is stained.
-_BRIGHTEST, _PALEST = 2.3, 0.28
+#: How much more, and how much less, than the cell's chromosomes a chromosome is stained; how many of those about it
+#: tell whether it is so by its place.
+_BRIGHTEST, _PALEST, _ABOUT = 2.3, 0.28, 6
+#: How much less, where its shape and its axis leave no doubt.
+_PALEST_CLEAR = 0.14
 #: A piece is doubtful below this.
 SURE = 0.75
 
@@ -92,17 +95,23 @@ def by_stain(pieces: list[Piece], contrast: np.ndarray) -> list[Piece]:
     """Return the pieces, those stained much more than the cell's chromosomes as nuclei, much less as debris.
 
     contrast: float32 [H, W], of the map they were found in. Where chromosomes lie on each other they are twice as dark.
+    What is stained much more than the cell but as those about it is a chromosome where the light or the stain is
+    uneven.
     """
     stained = np.array([float(np.median(contrast[piece.box][piece.mask])) for piece in pieces])
     chosen = np.array([piece.kind == CHROMOSOME for piece in pieces], bool)
     if not chosen.any():
         return pieces
     usual = float(np.median(stained[chosen]))
+    middles = np.array([piece.middle for piece in pieces])
     found = []
-    for piece, value in zip(pieces, stained, strict=True):
+    for k, (piece, value) in enumerate(zip(pieces, stained, strict=True)):
         if piece.kind == CHROMOSOME and value > _BRIGHTEST * usual and piece.overlap == 0:
-            piece = replace(piece, kind=NUCLEUS)
-        elif piece.kind == CHROMOSOME and value < _PALEST * usual:
+            others = chosen & (np.arange(len(pieces)) != k)
+            about = np.argsort(np.linalg.norm(middles[others] - middles[k], axis=1))[:_ABOUT]
+            if not len(about) or value > _BRIGHTEST * float(np.median(stained[others][about])):
+                piece = replace(piece, kind=NUCLEUS)
+        elif piece.kind == CHROMOSOME and value < (_PALEST if piece.sure < SURE else _PALEST_CLEAR) * usual:
             piece = replace(piece, kind=DEBRIS)
         found.append(piece)
     return found

@@ -41,7 +41,7 @@ from bandbridge.metaphase.told import own_text, told, write_masks
 from bandbridge.progress import note, track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)

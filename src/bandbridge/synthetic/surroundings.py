@@ -105,8 +105,8 @@ def develop_field(
     ground; G: optical densities add under a bright light. Now and then the ground is cleaned to pure white or black.
     """
     total = density + other
-    if rng.random() < 0.4:  # the stain itself may fade over the cell
-        total = total * np.exp(float(rng.uniform(0.1, 0.5)) * clouds(rng, total.shape, 0.4 * max(total.shape)))
+    if rng.random() < 0.4:  # the stain itself may fade over the cell, to a third on one side of it
+        total = total * np.exp(float(rng.uniform(0.1, 0.8)) * clouds(rng, total.shape, 0.4 * max(total.shape)))
     if style.speckle:
         total = total * np.maximum(1 + 0.5 * style.speckle * rng.standard_normal(total.shape, dtype=np.float32), 0.2)
     blur = max(0.3, style.blur) * float(rng.uniform(0.8, 2.5))

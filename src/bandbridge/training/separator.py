@@ -1,6 +1,6 @@
 """The training of the separator: a small network that tells crossing and touching chromosomes apart.
 
-    python -m bandbridge.export.separator FOLDER --spreads 1000 --minutes 45
+    python -m bandbridge.export.separator FOLDER --spreads 2000 --minutes 80 --bfloat16
 
 The one of the package learns from drawn spreads alone (:mod:`bandbridge.synthetic.spread`), so that its rights are
 clear; whoever has reviewed metaphases adds them (:mod:`bandbridge.training.reviewed`). For each pixel it
