@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
 
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
@@ -15,8 +14,6 @@ from bandbridge.sheets.ink import Ink
 from bandbridge.sheets.numbers import Number, read_at
 from bandbridge.sheets.pieces import Piece
 
-#: Frames of a sheet have each this share of its area, and there are at least so many.
-_SMALLEST_FRAME, _LARGEST_FRAME, _FEWEST_FRAMES = 0.003, 0.2, 12
 #: How near its side what is drawn in a frame stands, as a share of it.
 _RIM = 0.12
 #: What it costs that a group has no, one, two, three, four pieces: autosomes, X, Y.
@@ -54,24 +51,6 @@ def copies_cost(label: str, count: int) -> float:
     """What it costs, in units of a doubt, that ``count`` pieces stand under ``label``."""
     table = {"X": _X_COPIES, "Y": _Y_COPIES}.get(label, _COPIES)
     return table[count] if count < len(table) else table[-1] + 2.0 * (count - len(table) + 1)
-
-
-def find_frames(lines: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Return the boxes (top, left, bottom, right) that ``lines``, bool [h, w], enclose, in reading order."""
-    side = max(lines.shape)
-    closed = ndimage.binary_dilation(lines, iterations=max(2, side // 400))
-    labels, _ = ndimage.label(~closed)
-    boxes = []
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        top, left, bottom, right = box[0].start, box[1].start, box[0].stop, box[1].stop
-        area = (bottom - top) * (right - left)
-        touches = top == 0 or left == 0 or bottom == lines.shape[0] or right == lines.shape[1]
-        filled = float((labels[box] == number).mean())
-        if not touches and _SMALLEST_FRAME <= area / lines.size <= _LARGEST_FRAME and filled > 0.8:
-            boxes.append((top, left, bottom, right))
-    if len(boxes) < _FEWEST_FRAMES:
-        return []
-    return [boxes[place] for row in in_rows(boxes) for place in row]
 
 
 def in_rows(boxes: Sequence[tuple[int, int, int, int]], share: float = 0.5) -> list[list[int]]:

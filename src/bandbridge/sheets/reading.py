@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.counting import area_scale, length_scale, settle
-from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, find_frames, in_rows
+from bandbridge.sheets.frames import Frame, find_ticks, frames_of
+from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, in_rows
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
@@ -40,6 +41,9 @@ _WIDE, _EASY = 1.5, 0.3
 CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
 #: What stands beside all groups is told of from this share of a chromosome 21 on.
 _LEAST_ASIDE = 0.4
+
+#: How many classes most laboratories arrange in each row.
+_USUAL_ROWS = (5, 7, 6, 6)
 
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
 
@@ -114,14 +118,17 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
         if upright_share(piece.mask.T for piece in pieces.pieces) >= ARRANGED:
             raise LyingSheet
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
-    grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
-    blocked = lines | print_ink | ink.coloured
+    frames = frames_of(ink)
+    ticks = find_ticks(frames, ink)
+    blocked = lines | print_ink | ink.coloured | ticks.mask
+    whole = [piece for piece in pieces.pieces if not ticks.hold(piece)]
+    grouped = _grouped(whole, pieces.unit, frames, printed.numbers, named, expected, ink)
     reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)
     if grouped.by == "gaps" and reading.doubts:
         # Without numbers and frames nothing tells that a piece is two, but that all adds up then.
         parts = _cut_where_easy(pieces.pieces, ink, pieces.unit)
         if len(parts) > len(pieces.pieces):
-            again = _grouped(parts, pieces.unit, lines, printed.numbers, named, expected, ink)
+            again = _grouped(parts, pieces.unit, frames, printed.numbers, named, expected, ink)
             other = _read_grouped(again, named, ink, blocked, pieces.unit, expected)
             reading = other if not other.doubts else reading
     if grouped.by != "frames" and len([one for one in reading.found if one.label]) < _FEWEST:
@@ -150,20 +157,22 @@ def _cut_where_easy(pieces: Sequence[Piece], ink: Ink, unit: float) -> list[Piec
 def _grouped(
     pieces: Sequence[Piece],
     unit: float,
-    lines: np.ndarray,
+    frames: Sequence[Frame],
     numbers: Sequence,
     named: Named,
     expected: Expected,
     ink: Ink,
 ) -> Grouped:
     """Divide the pieces by the best that the sheet offers."""
-    frames = find_frames(lines)
     if frames:
         framed = by_frames(pieces, frames, numbers, ink)
-        labels = name_frames(framed.groups, expected.order)
-        return replace(
-            framed, groups=tuple(replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True))
-        )
+        rows = expected.rows or (_USUAL_ROWS if expected.order == CLASSES else ())
+        labels = name_frames(framed.groups, expected.order, rows)
+        groups = [replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True)]
+        # Between the frames of classes is no place for chromosomes: what stands there counts if it could be one.
+        kept = tuple(one for one in groups if one.label or one.number)
+        beside = tuple(piece for one in groups if not (one.label or one.number) for piece in one.pieces)
+        return replace(framed, groups=kept, aside=framed.aside + beside)
     if named.witnesses >= _FEWEST_WITNESSES:
         return by_numbers(pieces, named.numbers, unit)
     return by_gaps(pieces, expected.order, unit, expected.rows or _usual_rows(pieces, expected))
@@ -173,7 +182,7 @@ def _usual_rows(pieces: Sequence[Piece], expected: Expected) -> tuple[int, ...]:
     """The rows that most laboratories arrange a karyogram in, where the sheet has as many."""
     if expected.order != CLASSES or len(in_rows([piece.box for piece in pieces])) != 4:
         return ()
-    return (5, 7, 6, 6)
+    return _USUAL_ROWS
 
 
 def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected) -> Grouped:
