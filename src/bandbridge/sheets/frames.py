@@ -27,6 +27,8 @@ _THICK, _LONG, _HOLE = 0.015, 0.06, 0.022
 _WEAK = (0.3, 0.2, 0.1)
 #: A frame with one wall missing has so much of those over and under it, within so many pixels.
 _SUPPORTED, _OFF = 0.9, 3
+#: The soft rim of a wall within its frame, working pixels.
+_RIM = 3
 #: Where ticks are looked for, as shares of a frame: from its side inward, and of its height not; share of the sides
 #: that have one; how far they reach inward at most.
 _STRIP, _CORNER, _AGREE, _DEEPEST = (0.015, 0.045), 0.2, 0.6, 0.25
@@ -94,10 +96,11 @@ def find_frames(walls: np.ndarray) -> list[Frame]:
 
 
 def _whole_row(row: Sequence[Frame], closed: np.ndarray) -> list[Frame]:
-    """A row of frames, with those divided that lost the wall between them, and those put in that lost an outer one."""
+    """A row of frames, whole: those divided that lost the wall between them, those put in that lost an outer one."""
     if len(row) < 3:
         return list(row)
     top, bottom = (round(float(np.median([box[side] for box in row]))) for side in (0, 2))
+    row = _without_bars(row, top, bottom)
     width = round(float(np.median([box[3] - box[1] for box in row])))
     apart = [after[1] - box[3] for box, after in zip(row, row[1:], strict=False)]
     between = max(0, min([gap for gap in apart if gap < 0.2 * width], default=2))
@@ -118,6 +121,19 @@ def _whole_row(row: Sequence[Frame], closed: np.ndarray) -> list[Frame]:
     return sorted(parts, key=lambda each: each[1])
 
 
+def _without_bars(row: Sequence[Frame], top: int, bottom: int) -> list[Frame]:
+    """The frames of a row from ``top`` to ``bottom``, those put together that a tick and what it meets divided."""
+    parts = list(row)
+    for upper in row:
+        for lower in row:
+            level = abs(upper[0] - top) <= _OFF and abs(lower[2] - bottom) <= _OFF and upper[2] <= lower[0]
+            same = max(abs(upper[side] - lower[side]) for side in (1, 3)) <= 3 * _OFF
+            if level and same and lower[0] - upper[2] < 0.2 * (bottom - top):
+                parts = [one for one in parts if one not in (upper, lower)]
+                parts.append((upper[0], min(upper[1], lower[1]), lower[2], max(upper[3], lower[3])))
+    return sorted(parts, key=lambda each: each[1])
+
+
 def _is_free(box: Frame, others: Sequence[Frame], width: int) -> bool:
     inside = box[1] >= 0 and box[3] <= width
     return inside and all(box[3] <= other[1] + _OFF or box[1] >= other[3] - _OFF for other in others)
@@ -132,6 +148,25 @@ def _is_supported(box: Frame, closed: np.ndarray) -> bool:
     return all(
         wall.any(axis=0).mean() > _SUPPORTED and free.any(axis=0).mean() < 1 - _SUPPORTED for wall, free in (over, under)
     )
+
+
+def around(frames: Sequence[Frame], shape: tuple[int, ...]) -> np.ndarray:
+    """Return bool [h, w]: the walls of ``frames`` and what lies just outside of them, where no chromosome stands."""
+    outside, inside = np.zeros(shape, bool), np.zeros(shape, bool)
+    reach = round(_THICK * max(shape)) + 2 * _RIM
+    for top, left, bottom, right in frames:
+        outside[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach] = True
+        inside[top + _RIM : bottom - _RIM, left + _RIM : right - _RIM] = True
+    return outside & ~inside
+
+
+def middles(frames: Sequence[Frame], shape: tuple[int, ...]) -> np.ndarray:
+    """Return bool [h, w]: the middles of ``frames``, where chromosomes stand and no number does."""
+    middle = np.zeros(shape, bool)
+    for top, left, bottom, right in frames:
+        aside = round(_CORNER * (bottom - top))
+        middle[top + aside : bottom - aside, left:right] = True
+    return middle
 
 
 @dataclass(frozen=True, eq=False)

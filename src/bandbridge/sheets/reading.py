@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.counting import area_scale, length_scale, settle
-from bandbridge.sheets.frames import Frame, find_ticks, frames_of
+from bandbridge.sheets.frames import Frame, around, find_ticks, frames_of, middles
 from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, in_rows
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
@@ -107,28 +107,32 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     """
     expected = expected or Expected()
     ink = find_ink(gray, colour)
+    frames = frames_of(ink)
+    # Two small upright chromosomes look like 11.
+    middle = middles(frames, ink.mask.shape)
     printed = find_print(ink)
-    named = name_numbers(printed.numbers, expected.order)
-    print_ink = printed.ink([number for number, _ in named.numbers])
-    pieces = find_pieces(ink, print_ink)
-    lines = all_lines(ink, pieces.rules)
+    numbers = [one for one in printed.numbers if not middle[round(one.y), round(one.x)]]
+    named = name_numbers(numbers, expected.order)
+    print_ink = printed.ink([number for number, _ in named.numbers]) & ~middle
+    ticks = find_ticks(frames, ink)
+    walls = around(frames, ink.mask.shape) | ticks.mask
+    pieces = find_pieces(replace(ink, mask=ink.mask & ~walls) if frames else ink, print_ink)
+    lines = all_lines(ink, pieces.rules) | walls
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
     if upright_share(piece.mask for piece in pieces.pieces) < LYING:
         if upright_share(piece.mask.T for piece in pieces.pieces) >= ARRANGED:
             raise LyingSheet
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
-    frames = frames_of(ink)
-    ticks = find_ticks(frames, ink)
-    blocked = lines | print_ink | ink.coloured | ticks.mask
+    blocked = lines | print_ink | ink.coloured
     whole = [piece for piece in pieces.pieces if not ticks.hold(piece)]
-    grouped = _grouped(whole, pieces.unit, frames, printed.numbers, named, expected, ink)
+    grouped = _grouped(whole, pieces.unit, frames, numbers, named, expected, ink)
     reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)
     if grouped.by == "gaps" and reading.doubts:
         # Without numbers and frames nothing tells that a piece is two, but that all adds up then.
         parts = _cut_where_easy(pieces.pieces, ink, pieces.unit)
         if len(parts) > len(pieces.pieces):
-            again = _grouped(parts, pieces.unit, frames, printed.numbers, named, expected, ink)
+            again = _grouped(parts, pieces.unit, frames, numbers, named, expected, ink)
             other = _read_grouped(again, named, ink, blocked, pieces.unit, expected)
             reading = other if not other.doubts else reading
     if grouped.by != "frames" and len([one for one in reading.found if one.label]) < _FEWEST:
