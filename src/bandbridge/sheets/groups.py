@@ -20,6 +20,8 @@ _RIM = 0.12
 _COPIES = (3.0, 1.2, 0.0, 1.6, 4.0)
 _X_COPIES = (3.0, 0.2, 0.0, 1.6, 4.0)
 _Y_COPIES = (0.2, 0.0, 2.0, 4.0, 6.0)
+#: What is so many times as high as numbers at most, level with so many of them, is one of them.
+_AS_LOW, _LINE = 1.4, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +305,30 @@ def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout:
         row = row_of[first] if last > first else (row_of[min(first, len(row_of) - 1)] if row_of else 0)
         groups.append(Group(labels[part], row, float(np.mean([one.x for one in own])) if own else 0.0, own))
     return Grouped(tuple(groups), (), "gaps")
+
+
+def with_numbers(grouped: Grouped, numbers: Sequence[Number], unit: float) -> Grouped:
+    """Return ``grouped`` with the number that stands next under or over the middle of each group's pieces, if any."""
+    groups = []
+    for group in grouped.groups:
+        near = [one for one in numbers if group.pieces and _away(one, group) < 3 * unit and abs(one.x - group.x) < unit]
+        groups.append(replace(group, number=min(near, key=lambda one: _away(one, group), default=None)))
+    return replace(grouped, groups=tuple(groups))
+
+
+def _away(number: Number, group: Group) -> float:
+    """How far a number is from the pieces of a group, down or up; infinite beside them."""
+    top, bottom = min(piece.box[0] for piece in group.pieces), max(piece.box[2] for piece in group.pieces)
+    return min((gap for gap in (number.y - bottom, top - number.y) if gap > 0), default=np.inf)
+
+
+def beside_numbers(piece: Piece, numbers: Sequence[Number]) -> bool:
+    """Whether ``piece`` stands on a line of numbers and is as low as they are: print that did not read as such."""
+    height = float(np.median([one.box[2] - one.box[0] for one in numbers])) if numbers else 0.0
+    if not height or piece.height > _AS_LOW * height:
+        return False
+    level = [one for one in numbers if abs(one.y - piece.y) < 0.5 * height]
+    return len(level) >= _LINE
 
 
 def _gap(ordered: Sequence[Piece], place: int) -> float:

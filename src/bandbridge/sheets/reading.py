@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.counting import area_scale, length_scale, settle
 from bandbridge.sheets.frames import Frame, around, find_ticks, frames_of, middles
-from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, in_rows
+from bandbridge.sheets.groups import Group, Grouped, all_lines, beside_numbers, by_frames, by_gaps, by_numbers, in_rows, with_numbers
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
@@ -36,6 +37,9 @@ _XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 
 #: A piece so many chromosomes wide may be two, where a seam with no more than this share of full ink divides it.
 _WIDE, _EASY = 1.5, 0.3
+
+#: By so much odder a reading by numbers is left for one by order.
+_CLEARLY = 2
 
 #: What is to be done with a metaphase.
 CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
@@ -126,6 +130,8 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
     blocked = lines | print_ink | ink.coloured
     whole = [piece for piece in pieces.pieces if not ticks.hold(piece)]
+    if not frames and named.witnesses >= _FEWEST_WITNESSES:
+        whole = [piece for piece in whole if not beside_numbers(piece, [number for number, _ in named.numbers])]
     grouped = _grouped(whole, pieces.unit, frames, numbers, named, expected, ink)
     reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)
     if grouped.by == "gaps" and reading.doubts:
@@ -135,6 +141,13 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
             again = _grouped(parts, pieces.unit, frames, numbers, named, expected, ink)
             other = _read_grouped(again, named, ink, blocked, pieces.unit, expected)
             reading = other if not other.doubts else reading
+    if grouped.by == "numbers" and reading.doubts:
+        # Where numbers are lost, or misread, what stands under them goes to others: then order and gaps are asked.
+        rows = expected.rows or _usual_rows(whole, expected)
+        by_order = with_numbers(by_gaps(whole, expected.order, pieces.unit, rows), numbers, pieces.unit)
+        with suppress(NoSheet):
+            other = _read_grouped(by_order, named, ink, blocked, pieces.unit, expected)
+            reading = other if _oddness(other, expected) <= _oddness(reading, expected) - _CLEARLY else reading
     if grouped.by != "frames" and len([one for one in reading.found if one.label]) < _FEWEST:
         raise NoSheet(f"no karyogram of one cell: {len(reading.found)} pieces")
     return reading
@@ -147,6 +160,14 @@ def _read_grouped(
     settled = replace(settled, groups=tuple(_sexes(settled, expected)))
     _require_a_sheet(settled, named)
     return _judged(settled, named, ink, blocked, unit, expected)
+
+
+def _oddness(reading: Reading, expected: Expected) -> int:
+    """How many classes have not as many chromosomes as is usual, or as is expected, and chromosomes have a doubt."""
+    many, told = reading.counts, expected.counts or {}
+    odd = sum(many[label] != told.get(label, 2) for label in CLASSES[:22])
+    odd += (many["X"], many["Y"]) not in ((2, 0), (1, 1), (1, 0), (told.get("X", 2), told.get("Y", 0)))
+    return odd + sum(one.sure == DOUBTFUL for one in reading.found)
 
 
 def _cut_where_easy(pieces: Sequence[Piece], ink: Ink, unit: float) -> list[Piece]:
