@@ -41,6 +41,9 @@ _WIDE, _EASY = 1.5, 0.3
 #: By so much odder a reading by numbers is left for one by order.
 _CLEARLY = 2
 
+#: Areas of one X that two have which touch.
+_TOUCHING = 1.6
+
 #: What is to be done with a metaphase.
 CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
 #: What stands beside all groups is told of from this share of a chromosome 21 on.
@@ -217,10 +220,20 @@ def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expec
         groups = []
         for group in grouped.groups:
             many = _copies(group.label, len(group.pieces), grouped, expected)
+            many = 2 if many == 1 and group.label == "X" and _are_two_x(group, grouped, expected, scale, unit) else many
             groups.append(settle(group, ink, blocked, unit, scale, many) if _may_hold(group) else group)
         settled = replace(grouped, groups=tuple(groups))
         scale = area_scale(settled.groups)
     return settled
+
+
+def _are_two_x(group: Group, grouped: Grouped, expected: Expected, scale: float, unit: float) -> bool:
+    """Whether what stands as one X is as large and wide as two that touch, where there is no Y."""
+    if len(group.pieces) != 1 or expected.counts is not None:
+        return False
+    with_y = any(one.label in ("Y", "XY") and one.pieces for one in grouped.groups)
+    piece, area = group.pieces[0], scale * chromosome_length("X")
+    return not with_y and 0 < _TOUCHING * area < piece.area and piece.width > _WIDE * unit
 
 
 def _may_hold(group: Group) -> bool:
