@@ -41,6 +41,12 @@ _WIDE, _EASY = 1.5, 0.3
 #: By so much odder a reading by numbers is left for one by order.
 _CLEARLY = 2
 
+#: Agreement of sizes with the order below which a sheet stands upside down.
+_UPSIDE_DOWN = -0.5
+#: What stands out by no more than so many times what is told from noise is doubtful; so are two of a pair whose middles
+#: are no further apart than so many times their usual width: parts of both may have been put together.
+_HARDLY, _OVER = 2.5, 0.6
+
 #: Areas of one X that two have which touch.
 _TOUCHING = 1.6
 
@@ -278,9 +284,11 @@ def _require_a_sheet(grouped: Grouped, named: Named) -> None:
     held = [(group.label, piece) for group in grouped.groups for piece in group.pieces if group.label in CLASSES]
     if not _FEWEST <= len(held) <= _MOST:
         raise NoSheet(f"no karyogram of one cell: {len(held)} pieces in {len(grouped.groups)} groups")
+    order = _agreement(held)
+    if order < _UPSIDE_DOWN:
+        raise NoSheet("a sheet that stands upside down", "Turn the picture by half, so that chromosomes 1 come first.")
     if named.witnesses >= _FEWEST_WITNESSES + 4 or grouped.by == "frames":
         return
-    order = _agreement(held)
     if order < _LEAST_ORDER:
         raise NoSheet(f"no karyogram: {len(held)} pieces that stand in no order of their sizes")
 
@@ -304,6 +312,8 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit:
                 rows.append((piece, "", DOUBTFUL, what))
                 continue
             sure, why = _sureness(piece, group, grouped, numbered, scale)
+            if doubt := _seen_badly(piece, group, ink):
+                sure, why = DOUBTFUL, doubt
             rows.append((piece, group.label, sure, why))
     least = max(0.5 * unit**2, _LEAST_ASIDE * scale[0] * chromosome_length("21"))
     aside = [piece for piece in grouped.aside if piece.area > least]
@@ -353,6 +363,18 @@ def _sureness(
     if numbered and not printed:
         return FAIR, "order and size; its number does not read by itself"
     return (SURE if len(reasons) > 2 else FAIR), said
+
+
+def _seen_badly(piece: Piece, group: Group, ink: Ink) -> str:
+    """What of the picture itself speaks against one piece, "" for nothing."""
+    top, left, bottom, right = piece.box
+    if float(np.quantile(ink.contrast[top:bottom, left:right][piece.mask], 0.9)) < _HARDLY * ink.faint:
+        return "it hardly stands out of the ground"
+    if len(group.pieces) == 2 and group.label in CLASSES[:22]:
+        first, second = (one.box[1] + float(np.nonzero(one.mask)[1].mean()) for one in group.pieces)
+        if abs(first - second) < _OVER * float(np.median([one.width for one in group.pieces])):
+            return "it may hold a part of the other"
+    return ""
 
 
 def _count_doubts(found: Sequence[Found], expected: Expected) -> list[str]:
