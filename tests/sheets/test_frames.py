@@ -13,7 +13,7 @@ from tests.sheets.drawn import USUAL, Drawn, Style, draw_sheet
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.frames import find_frames, find_ticks, frames_of
-from bandbridge.sheets.ink import find_ink
+from bandbridge.sheets.ink import NoSheet, find_ink
 from bandbridge.sheets.reading import read_sheet
 
 FRAMED = Style(stain="Q", ground=0, ink=255, frames=True, numbers="corner", seed=8)
@@ -142,3 +142,31 @@ def test_a_frame_that_is_not_there_moves_no_label_of_another_row(missing: str) -
     faults = wrong(drawn, squeezed(picture))
     moved = [fault for fault in faults if " called " in fault and fault.split()[0] not in row]
     assert not moved and any("no chromosome" in fault for fault in faults), faults
+
+
+def test_two_x_that_touch_are_two_and_one_x_stays_one() -> None:
+    drawn = draw_sheet(FRAMED)
+    boxes = [box for label, box in drawn.truth if label == "X"]
+    assert len(boxes) == 1, "the drawn cell is XY"
+    top, left, bottom, right = boxes[0]
+    y = next(box for label, box in drawn.truth if label == "Y")
+    picture = drawn.picture.copy()
+    picture[y[0] : y[2], y[1] : y[3]] = 0
+    assert read_sheet(picture).counts["X"] == 1
+    picture[top:bottom, right - 1 : 2 * right - left - 1] = picture[top:bottom, left:right]
+    reading = read_sheet(picture)
+    assert reading.counts["X"] == 2 and reading.doubts == ()
+
+
+def test_what_hardly_stands_out_is_doubted() -> None:
+    drawn = draw_sheet(FRAMED)
+    picture = drawn.picture.copy()
+    for label, (top, left, bottom, right) in drawn.truth:
+        if label == "22":
+            picture[top:bottom, left:right] = np.rint(picture[top:bottom, left:right] * 0.02)
+    assert any("22" in one or "hardly stands out" in one for one in read_sheet(picture).doubts)
+
+
+def test_a_sheet_upside_down_is_called_that() -> None:
+    with pytest.raises(NoSheet, match="upside down"):
+        read_sheet(np.ascontiguousarray(np.rot90(draw_sheet(FRAMED).gray, 2)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -102,7 +103,7 @@ def _whole_row(row: Sequence[Frame], closed: np.ndarray) -> list[Frame]:
     top, bottom = (round(float(np.median([box[side] for box in row]))) for side in (0, 2))
     row = _without_bars(row, top, bottom)
     width = round(float(np.median([box[3] - box[1] for box in row])))
-    apart = [after[1] - box[3] for box, after in zip(row, row[1:], strict=False)]
+    apart = [after[1] - box[3] for box, after in pairwise(row)]
     between = max(0, min([gap for gap in apart if gap < 0.2 * width], default=2))
     parts: list[Frame] = []
     for box in row:
@@ -112,7 +113,7 @@ def _whole_row(row: Sequence[Frame], closed: np.ndarray) -> list[Frame]:
             parts.append(box)
             continue
         edges = np.linspace(box[1], box[3] + between, many + 1)
-        parts += [(box[0], round(left), box[2], round(right) - between) for left, right in zip(edges, edges[1:], strict=False)]
+        parts += [(box[0], round(left), box[2], round(right) - between) for left, right in pairwise(edges)]
     for box in list(parts):
         for left in (box[3] + between, box[1] - between - width):
             new = (top, left, bottom, left + width)
@@ -146,7 +147,8 @@ def _is_supported(box: Frame, closed: np.ndarray) -> bool:
     over = closed[max(0, top - _OFF) : top, inner], closed[top + _OFF : top + 2 * _OFF, inner]
     under = closed[bottom : bottom + _OFF, inner], closed[bottom - 2 * _OFF : bottom - _OFF, inner]
     return all(
-        wall.any(axis=0).mean() > _SUPPORTED and free.any(axis=0).mean() < 1 - _SUPPORTED for wall, free in (over, under)
+        wall.any(axis=0).mean() > _SUPPORTED and free.any(axis=0).mean() < 1 - _SUPPORTED
+        for wall, free in (over, under)
     )
 
 
@@ -171,8 +173,8 @@ def middles(frames: Sequence[Frame], shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Ticks:
-    """Marks at the sides of frames that all of a row have at one height. mask: bool [h, w], working pixels. zones: where
-    they and what a compressed picture has around them are, (top, left, bottom, right) each."""
+    """Marks at the sides of frames that all of a row have at one height. mask: bool [h, w], working pixels. zones:
+    (top, left, bottom, right) each, where they are and what a compressed picture has around them."""
 
     mask: np.ndarray
     zones: tuple[Frame, ...]
@@ -183,7 +185,11 @@ class Ticks:
         if float(self.mask[top:bottom, left:right][piece.mask].mean()) > 0.5:
             return True
         return any(
-            zone[1] <= left and right <= zone[3] and zone[0] < bottom and top < zone[2] and bottom - top < 2 * (zone[2] - zone[0])
+            zone[1] <= left
+            and right <= zone[3]
+            and zone[0] < bottom
+            and top < zone[2]
+            and bottom - top < 2 * (zone[2] - zone[0])
             for zone in self.zones
         )
 
@@ -198,7 +204,9 @@ def find_ticks(frames: Sequence[Frame], ink: Ink) -> Ticks:
         sides = [side for box in own for side in _sides(box, ink.contrast, height)]
         profiles = []
         for side in sides:
-            near = side[:, round(_STRIP[0] * side.shape[1] / _DEEPEST) : round(_STRIP[1] * side.shape[1] / _DEEPEST) + 1]
+            near = side[
+                :, round(_STRIP[0] * side.shape[1] / _DEEPEST) : round(_STRIP[1] * side.shape[1] / _DEEPEST) + 1
+            ]
             profile = near.mean(axis=1)
             profiles.append(profile - np.median(profile))
         middle = np.median(profiles, axis=0)
@@ -227,7 +235,10 @@ def _sides(box: Frame, contrast: np.ndarray, height: int) -> list[np.ndarray]:
     """The left and the right part of a frame, each from its wall inward."""
     top, left, _, right = box
     deep = round(_DEEPEST * (right - left))
-    return [contrast[top : top + height, left : left + deep], contrast[top : top + height, right - deep : right][:, ::-1]]
+    return [
+        contrast[top : top + height, left : left + deep],
+        contrast[top : top + height, right - deep : right][:, ::-1],
+    ]
 
 
 def _around(above: np.ndarray, at: int) -> slice:

@@ -18,7 +18,17 @@ from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.counting import area_scale, length_scale, settle
 from bandbridge.sheets.frames import Frame, around, find_ticks, frames_of, middles
-from bandbridge.sheets.groups import Group, Grouped, all_lines, beside_numbers, by_frames, by_gaps, by_numbers, in_rows, with_numbers
+from bandbridge.sheets.groups import (
+    Group,
+    Grouped,
+    all_lines,
+    beside_numbers,
+    by_frames,
+    by_gaps,
+    by_numbers,
+    in_rows,
+    with_numbers,
+)
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
