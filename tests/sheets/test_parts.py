@@ -11,7 +11,8 @@ from tests.sheets.drawn import Style, _font, draw_sheet, overlap
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.crops import cut_crop
-from bandbridge.sheets.groups import _divide, find_frames, in_rows
+from bandbridge.sheets.frames import find_frames
+from bandbridge.sheets.groups import _divide, in_rows
 from bandbridge.sheets.ink import find_ink
 from bandbridge.sheets.naming import align, contradicts, is_witness, name_numbers
 from bandbridge.sheets.numbers import Number, find_print, read

@@ -134,9 +134,9 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     # Two small upright chromosomes look like 11.
     middle = middles(frames, ink.mask.shape)
     printed = find_print(ink)
-    numbers = [one for one in printed.numbers if not middle[round(one.y), round(one.x)]]
+    numbers = [one for one in printed.numbers if not _is_within(one.box, middle)]
     named = name_numbers(numbers, expected.order)
-    print_ink = printed.ink([number for number, _ in named.numbers]) & ~middle
+    print_ink = printed.ink([number for number, _ in named.numbers]) & ~(printed.ink([]) & middle)
     ticks = find_ticks(frames, ink)
     walls = around(frames, ink.mask.shape) | ticks.mask
     pieces = find_pieces(replace(ink, mask=ink.mask & ~walls) if frames else ink, print_ink)
@@ -241,6 +241,10 @@ def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expec
         settled = replace(grouped, groups=tuple(groups))
         scale = area_scale(settled.groups)
     return settled
+
+
+def _is_within(box: tuple[int, int, int, int], region: np.ndarray) -> bool:
+    return bool(region[box[0] : box[2], box[1] : box[3]].all())
 
 
 def _are_two_x(group: Group, grouped: Grouped, expected: Expected, scale: float, unit: float) -> bool:
