@@ -120,7 +120,9 @@ def test_frames_are_boxes_all_around_and_many() -> None:
     found = find_frames(lines)
     assert len(found) == 18 and all(abs(box[2] - box[0] - 95) <= 3 for box in found)
     assert [box[1] for box in found[:6]] == sorted(box[1] for box in found[:6])
-    lines[20:60, 20] = False  # one that is open is none
+    lines[20:60, 20] = False  # a side is made good by those above and below
+    assert len(find_frames(lines)) == 18
+    lines[20, 20:110] = False  # one that is open above, too, is none
     assert len(find_frames(lines)) == 17
 
 
