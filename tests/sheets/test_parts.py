@@ -11,7 +11,8 @@ from tests.sheets.drawn import Style, _font, draw_sheet, overlap
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.crops import cut_crop
-from bandbridge.sheets.groups import _divide, find_frames, in_rows
+from bandbridge.sheets.frames import find_frames
+from bandbridge.sheets.groups import _divide, in_rows
 from bandbridge.sheets.ink import find_ink
 from bandbridge.sheets.naming import align, contradicts, is_witness, name_numbers
 from bandbridge.sheets.numbers import Number, find_print, read
@@ -119,7 +120,9 @@ def test_frames_are_boxes_all_around_and_many() -> None:
     found = find_frames(lines)
     assert len(found) == 18 and all(abs(box[2] - box[0] - 95) <= 3 for box in found)
     assert [box[1] for box in found[:6]] == sorted(box[1] for box in found[:6])
-    lines[20:60, 20] = False  # one that is open is none
+    lines[20:60, 20] = False  # a side is made good by those above and below
+    assert len(find_frames(lines)) == 18
+    lines[20, 20:110] = False  # one that is open above, too, is none
     assert len(find_frames(lines)) == 17
 
 

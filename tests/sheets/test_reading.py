@@ -108,6 +108,24 @@ def test_numbers_that_contradict_the_sizes_are_doubted() -> None:
     assert any("the number reads" in doubt or "doubtful" in doubt for doubt in reading.doubts), reading.doubts
 
 
+def test_lost_numbers_hand_no_chromosomes_to_their_neighbours() -> None:
+    """Of small scans numbers are lost, or read as others: then the order and the gaps tell, and what is left of the
+    numbers is no piece."""
+    drawn = draw_sheet(Style(size=22))
+    blank = draw_sheet(Style(numbers=""))
+    picture = drawn.picture.copy()
+    # The numbers 4, 6 and 8 are away, those of 18 and 19 are blots.
+    columns = {label: (box[1] + box[3]) // 2 for label, box in drawn.truth}
+    floors = {label: box[2] for label, box in drawn.truth}
+    for label in ("4", "6", "8", "18", "19"):
+        spot = np.s_[floors[label] + 6 : floors[label] + 40, columns[label] - 40 : columns[label] + 40]
+        picture[spot] = blank.picture[spot]
+        if label in ("18", "19"):
+            picture[floors[label] + 12 : floors[label] + 30, columns[label] - 12 : columns[label] + 12] = 60
+    reading = read_sheet(picture)
+    assert not wrong(drawn, reading) and sum(reading.counts.values()) == 46
+
+
 def scattered(seed: int) -> np.ndarray:
     """The chromosomes of a cell strewn over a field, as on a metaphase."""
     drawn = draw_sheet(Style(numbers=""))

@@ -61,7 +61,10 @@ def settle(group: Group, ink: Ink, blocked: np.ndarray, unit: float, scale: floa
     if len(best) != expected or (area and best and max(one.area for one in best) > 2.2 * area):
         near = _window(best or pieces, group, unit)
         if near is not None and (best or area):
-            best = _looked_at_again(best, near, ink, blocked, unit, area, expected) or best
+            again = _looked_at_again(best, near, ink, blocked, unit, area, expected)
+            if again is None and group.frame is not None:
+                again = _looked_at_again(best, near, ink, blocked, unit, area, expected, smooth=True)
+            best = again or best
     if area and len(best) > expected:
         best = [piece for piece in best if piece.area >= _SPECK * area] or best
     best = [_to_its_own_contrast(piece, best, ink, blocked, unit) for piece in best]
@@ -82,7 +85,7 @@ def _to_its_own_contrast(piece: Piece, group: Sequence[Piece], ink: Ink, blocked
         (own if one is piece else others)[one.box[0] : one.box[2], one.box[1] : one.box[3]] |= one.mask
     near = ndimage.binary_dilation(own[window], iterations=reach)
     near &= ~ndimage.binary_dilation(others[window], iterations=2)
-    grown = near & (ink.contrast[window] > max(ink.faint, _OWN * strong)) | own[window]
+    grown = near & (ink.smooth[window] > max(ink.dim, _OWN * strong)) | own[window]
     labels, _ = ndimage.label(grown, structure=np.ones((3, 3)))
     kept = np.isin(labels, np.unique(labels[own[window]]))
     rows, columns = np.flatnonzero(kept.any(axis=1)), np.flatnonzero(kept.any(axis=0))
@@ -169,11 +172,17 @@ def _looked_at_again(
     unit: float,
     area: float,
     expected: int,
+    *,
+    smooth: bool = False,
 ) -> list[Piece] | None:
-    """Look at the box ``near`` at other contrasts; return what adds up best, None where nothing does."""
+    """Look at the box ``near`` at other contrasts; return what adds up best, None where nothing does.
+
+    smooth: whether without the noise of single pixels, by which the faintest are seen.
+    """
     top, left, bottom, right = near
     window = np.s_[top:bottom, left:right]
-    contrast = np.where(blocked[window], 0, ink.contrast[window])
+    contrast = np.where(blocked[window], 0, (ink.smooth if smooth else ink.contrast)[window])
+    least = ink.dim if smooth else ink.faint
     own = np.zeros(ink.mask.shape, bool)
     for piece in pieces:
         own[piece.box[0] : piece.box[2], piece.box[1] : piece.box[3]] |= piece.mask
@@ -181,7 +190,7 @@ def _looked_at_again(
     strong = float(np.quantile(contrast[own], 0.9)) if own.any() else float(np.quantile(contrast, 0.99))
     best: tuple[float, list[Piece]] | None = None
     for share in _LADDER:
-        found = _pieces_of(contrast > max(ink.faint, share * strong), (top, left))
+        found = _pieces_of(contrast > max(least, share * strong), (top, left))
         found = [piece for piece in found if piece.area >= 0.08 * unit**2]
         found = _joined(found, expected, area, unit)
         found = [piece for piece in found if piece.area >= _LEAST * (unit**2 if not area else min(unit**2, area))]

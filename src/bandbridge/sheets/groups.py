@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
 
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
@@ -15,14 +14,14 @@ from bandbridge.sheets.ink import Ink
 from bandbridge.sheets.numbers import Number, read_at
 from bandbridge.sheets.pieces import Piece
 
-#: Frames of a sheet have each this share of its area, and there are at least so many.
-_SMALLEST_FRAME, _LARGEST_FRAME, _FEWEST_FRAMES = 0.003, 0.2, 12
 #: How near its side what is drawn in a frame stands, as a share of it.
 _RIM = 0.12
 #: What it costs that a group has no, one, two, three, four pieces: autosomes, X, Y.
 _COPIES = (3.0, 1.2, 0.0, 1.6, 4.0)
 _X_COPIES = (3.0, 0.2, 0.0, 1.6, 4.0)
 _Y_COPIES = (0.2, 0.0, 2.0, 4.0, 6.0)
+#: What is so many times as high as numbers at most, level with so many of them, is one of them.
+_AS_LOW, _LINE = 1.4, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,24 +53,6 @@ def copies_cost(label: str, count: int) -> float:
     """What it costs, in units of a doubt, that ``count`` pieces stand under ``label``."""
     table = {"X": _X_COPIES, "Y": _Y_COPIES}.get(label, _COPIES)
     return table[count] if count < len(table) else table[-1] + 2.0 * (count - len(table) + 1)
-
-
-def find_frames(lines: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Return the boxes (top, left, bottom, right) that ``lines``, bool [h, w], enclose, in reading order."""
-    side = max(lines.shape)
-    closed = ndimage.binary_dilation(lines, iterations=max(2, side // 400))
-    labels, _ = ndimage.label(~closed)
-    boxes = []
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        top, left, bottom, right = box[0].start, box[1].start, box[0].stop, box[1].stop
-        area = (bottom - top) * (right - left)
-        touches = top == 0 or left == 0 or bottom == lines.shape[0] or right == lines.shape[1]
-        filled = float((labels[box] == number).mean())
-        if not touches and _SMALLEST_FRAME <= area / lines.size <= _LARGEST_FRAME and filled > 0.8:
-            boxes.append((top, left, bottom, right))
-    if len(boxes) < _FEWEST_FRAMES:
-        return []
-    return [boxes[place] for row in in_rows(boxes) for place in row]
 
 
 def in_rows(boxes: Sequence[tuple[int, int, int, int]], share: float = 0.5) -> list[list[int]]:
@@ -324,6 +305,30 @@ def by_gaps(pieces: Sequence[Piece], labels: Sequence[str], unit: float, layout:
         row = row_of[first] if last > first else (row_of[min(first, len(row_of) - 1)] if row_of else 0)
         groups.append(Group(labels[part], row, float(np.mean([one.x for one in own])) if own else 0.0, own))
     return Grouped(tuple(groups), (), "gaps")
+
+
+def with_numbers(grouped: Grouped, numbers: Sequence[Number], unit: float) -> Grouped:
+    """Return ``grouped`` with the number that stands next under or over the middle of each group's pieces, if any."""
+    groups = []
+    for group in grouped.groups:
+        near = [one for one in numbers if group.pieces and _away(one, group) < 3 * unit and abs(one.x - group.x) < unit]
+        groups.append(replace(group, number=min(near, key=lambda one: _away(one, group), default=None)))
+    return replace(grouped, groups=tuple(groups))
+
+
+def _away(number: Number, group: Group) -> float:
+    """How far a number is from the pieces of a group, down or up; infinite beside them."""
+    top, bottom = min(piece.box[0] for piece in group.pieces), max(piece.box[2] for piece in group.pieces)
+    return min((gap for gap in (number.y - bottom, top - number.y) if gap > 0), default=np.inf)
+
+
+def beside_numbers(piece: Piece, numbers: Sequence[Number]) -> bool:
+    """Whether ``piece`` stands on a line of numbers and is as low as they are: print that did not read as such."""
+    height = float(np.median([one.box[2] - one.box[0] for one in numbers])) if numbers else 0.0
+    if not height or piece.height > _AS_LOW * height:
+        return False
+    level = [one for one in numbers if abs(one.y - piece.y) < 0.5 * height]
+    return len(level) >= _LINE
 
 
 def _gap(ordered: Sequence[Piece], place: int) -> float:

@@ -7,6 +7,7 @@ scans of 400 and of 10,000 pixels are the same to them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -26,6 +27,8 @@ _LONG_ACROSS, _LONG_DOWN, _THICK = 0.035, 0.07, 0.005
 _LONG, _LONGEST = 0.14, 0.25
 #: Shares of the picture that the ground takes at least, of a sheet.
 _LEAST_GROUND = 0.35
+#: What smooths noise away, pixels of the file, and which share is left of the contrast that stands out of it.
+_SMOOTH, _DIM = 0.8, 0.45
 #: The ground is read in windows of this share of the longest side.
 _WINDOW = 0.12
 
@@ -72,6 +75,16 @@ class Ink:
     faint: float
     bright: bool
     ground: int
+
+    @cached_property
+    def smooth(self) -> np.ndarray:
+        """The contrast with the noise of single pixels of the file taken out, float32 [h, w]."""
+        return np.asarray(ndimage.gaussian_filter(self.contrast, _SMOOTH * self.zoom))
+
+    @property
+    def dim(self) -> float:
+        """The contrast that is told from the ground in :attr:`smooth`."""
+        return _DIM * self.faint
 
     @property
     def side(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.groups import Group, in_rows
 from bandbridge.sheets.numbers import MARKS, Number
@@ -20,6 +21,8 @@ _WITNESS = 0.55
 _NEXT = 0.12
 #: By how much another order has to read better than the usual one to be believed.
 _OTHER_ORDER = 1.2
+#: What it is worth that a frame stands in the row that its class has, and what pieces cost that are e times too long.
+_IN_ITS_ROW, _TOO_LONG = 0.3, 0.3
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,11 @@ def align(gain: np.ndarray, follow: float = _NEXT) -> list[int | None]:
     return chosen[::-1]
 
 
-def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list[str]:
-    """Return the label of each frame, "" for none: by the number in it and by their order."""
+def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES, rows: Sequence[int] = ()) -> list[str]:
+    """Return the label of each frame, "" for none: by the number in it, by their order and by what stands in it.
+
+    rows: how many of ``order`` stand in each row, where that is known.
+    """
     labels = list(order)
     gain = np.zeros((len(groups), len(labels)))
     for place, group in enumerate(groups):
@@ -122,6 +128,10 @@ def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list
         if not group.pieces and group.number is None:
             # Only a Y is often missing; what frames enclose may be none itself.
             gain[place] -= [0.0 if label == "Y" else 0.3 if label == "X" else 0.6 for label in labels]
+    gain -= _misfit(groups, labels)
+    if len(rows) == 1 + max((group.row for group in groups), default=0) and sum(rows) == len(labels):
+        row_of = np.repeat(np.arange(len(rows)), rows)
+        gain += _IN_ITS_ROW * (np.array([group.row for group in groups])[:, None] == row_of)
     chosen = align(gain, follow=0.25)
     if len(groups) == len(labels):
         # As many frames as classes: each has its own, unless the numbers clearly say otherwise.
@@ -132,3 +142,14 @@ def name_frames(groups: Sequence[Group], order: Sequence[str] = CLASSES) -> list
         if ways[0] - ways[1] < _OTHER_ORDER:
             chosen = list(range(len(labels)))
     return [labels[label] if label is not None else "" for label in chosen]
+
+
+def _misfit(groups: Sequence[Group], labels: Sequence[str]) -> np.ndarray:
+    """What the lengths of the pieces say against each label, float [groups, labels]: from 0 up to ``_TOO_LONG``."""
+    lengths = np.array([chromosome_length(label) if label in CLASSES else np.nan for label in labels])
+    found = np.array([max((max(one.height, one.width) for one in group.pieces), default=np.nan) for group in groups])
+    if np.isfinite(found).sum() < len(labels) // 2:
+        return np.zeros((len(groups), len(labels)))
+    scale = np.nanmedian(found) / np.nanmedian(lengths)
+    away = np.abs(np.log(found[:, None] / (scale * lengths)))
+    return _TOO_LONG * np.minimum(np.nan_to_num(away), 1.0)

@@ -149,7 +149,9 @@ def cut_in_two(piece: Piece, ink: Ink, through: float = _THROUGH) -> tuple[tuple
     none with up to ``through`` of it.
     """
     top, left, bottom, right = piece.box
-    contrast = np.where(piece.mask, ink.contrast[top:bottom, left:right], 0) / ink.strong
+    contrast = np.where(piece.mask, ink.contrast[top:bottom, left:right], 0)
+    # Of two that are brighter than most, the seam is, too.
+    contrast = contrast / max(ink.strong, float(np.quantile(contrast[piece.mask], 0.9)))
     cost = np.minimum(contrast, 1) + 0.02
     margin = max(1, round(_ASIDE * piece.width))
     cost[:, :margin] = cost[:, -margin:] = 10.0  # a way around the piece would divide nothing

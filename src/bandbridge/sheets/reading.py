@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,18 @@ from scipy.stats import spearmanr
 from bandbridge.dataset.ideogram import chromosome_length
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.counting import area_scale, length_scale, settle
-from bandbridge.sheets.groups import Group, Grouped, all_lines, by_frames, by_gaps, by_numbers, find_frames, in_rows
+from bandbridge.sheets.frames import Frame, around, find_ticks, frames_of, middles
+from bandbridge.sheets.groups import (
+    Group,
+    Grouped,
+    all_lines,
+    beside_numbers,
+    by_frames,
+    by_gaps,
+    by_numbers,
+    in_rows,
+    with_numbers,
+)
 from bandbridge.sheets.ink import Ink, NoSheet, find_ink
 from bandbridge.sheets.naming import Named, contradicts, is_witness, name_frames, name_numbers
 from bandbridge.sheets.numbers import find_print
@@ -36,10 +48,25 @@ _XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 #: A piece so many chromosomes wide may be two, where a seam with no more than this share of full ink divides it.
 _WIDE, _EASY = 1.5, 0.3
 
+#: By so much odder a reading by numbers is left for one by order.
+_CLEARLY = 2
+
+#: Agreement of sizes with the order below which a sheet stands upside down.
+_UPSIDE_DOWN = -0.5
+#: What stands out by no more than so many times what is told from noise is doubtful; so are two of a pair whose middles
+#: are no further apart than so many times their usual width: parts of both may have been put together.
+_HARDLY, _OVER = 2.5, 0.6
+
+#: Areas of one X that two have which touch.
+_TOUCHING = 1.6
+
 #: What is to be done with a metaphase.
 CUT_IT = "Metaphases are cut first: bandbridge cut METAPHASES DEST"
 #: What stands beside all groups is told of from this share of a chromosome 21 on.
 _LEAST_ASIDE = 0.4
+
+#: How many classes most laboratories arrange in each row.
+_USUAL_ROWS = (5, 7, 6, 6)
 
 SURE, FAIR, DOUBTFUL = "sure", "fair", "doubtful"
 
@@ -103,27 +130,43 @@ def read_sheet(gray: np.ndarray, colour: np.ndarray | None = None, expected: Exp
     """
     expected = expected or Expected()
     ink = find_ink(gray, colour)
+    frames = frames_of(ink)
+    # Two small upright chromosomes look like 11.
+    middle = middles(frames, ink.mask.shape)
     printed = find_print(ink)
-    named = name_numbers(printed.numbers, expected.order)
-    print_ink = printed.ink([number for number, _ in named.numbers])
-    pieces = find_pieces(ink, print_ink)
-    lines = all_lines(ink, pieces.rules)
+    numbers = [one for one in printed.numbers if not _is_within(one.box, middle)]
+    named = name_numbers(numbers, expected.order)
+    print_ink = printed.ink([number for number, _ in named.numbers]) & ~(printed.ink([]) & middle)
+    ticks = find_ticks(frames, ink)
+    walls = around(frames, ink.mask.shape) | ticks.mask
+    pieces = find_pieces(replace(ink, mask=ink.mask & ~walls) if frames else ink, print_ink)
+    lines = all_lines(ink, pieces.rules) | walls
     if len(pieces.pieces) < _FEWEST // 2 or len(pieces.pieces) > 4 * _MOST:
         raise NoSheet(f"no karyogram: {len(pieces.pieces)} pieces that could be chromosomes")
     if upright_share(piece.mask for piece in pieces.pieces) < LYING:
         if upright_share(piece.mask.T for piece in pieces.pieces) >= ARRANGED:
             raise LyingSheet
         raise NoSheet("a metaphase: its chromosomes lie in all directions", f"{CUT_IT}.")
-    grouped = _grouped(pieces.pieces, pieces.unit, lines, printed.numbers, named, expected, ink)
     blocked = lines | print_ink | ink.coloured
+    whole = [piece for piece in pieces.pieces if not ticks.hold(piece)]
+    if not frames and named.witnesses >= _FEWEST_WITNESSES:
+        whole = [piece for piece in whole if not beside_numbers(piece, [number for number, _ in named.numbers])]
+    grouped = _grouped(whole, pieces.unit, frames, numbers, named, expected, ink)
     reading = _read_grouped(grouped, named, ink, blocked, pieces.unit, expected)
     if grouped.by == "gaps" and reading.doubts:
         # Without numbers and frames nothing tells that a piece is two, but that all adds up then.
         parts = _cut_where_easy(pieces.pieces, ink, pieces.unit)
         if len(parts) > len(pieces.pieces):
-            again = _grouped(parts, pieces.unit, lines, printed.numbers, named, expected, ink)
+            again = _grouped(parts, pieces.unit, frames, numbers, named, expected, ink)
             other = _read_grouped(again, named, ink, blocked, pieces.unit, expected)
             reading = other if not other.doubts else reading
+    if grouped.by == "numbers" and reading.doubts:
+        # Where numbers are lost, or misread, what stands under them goes to others: then order and gaps are asked.
+        rows = expected.rows or _usual_rows(whole, expected)
+        by_order = with_numbers(by_gaps(whole, expected.order, pieces.unit, rows), numbers, pieces.unit)
+        with suppress(NoSheet):
+            other = _read_grouped(by_order, named, ink, blocked, pieces.unit, expected)
+            reading = other if _oddness(other, expected) <= _oddness(reading, expected) - _CLEARLY else reading
     if grouped.by != "frames" and len([one for one in reading.found if one.label]) < _FEWEST:
         raise NoSheet(f"no karyogram of one cell: {len(reading.found)} pieces")
     return reading
@@ -138,6 +181,14 @@ def _read_grouped(
     return _judged(settled, named, ink, blocked, unit, expected)
 
 
+def _oddness(reading: Reading, expected: Expected) -> int:
+    """How many classes have not as many chromosomes as is usual, or as is expected, and chromosomes have a doubt."""
+    many, told = reading.counts, expected.counts or {}
+    odd = sum(many[label] != told.get(label, 2) for label in CLASSES[:22])
+    odd += (many["X"], many["Y"]) not in ((2, 0), (1, 1), (1, 0), (told.get("X", 2), told.get("Y", 0)))
+    return odd + sum(one.sure == DOUBTFUL for one in reading.found)
+
+
 def _cut_where_easy(pieces: Sequence[Piece], ink: Ink, unit: float) -> list[Piece]:
     """The pieces, those cut that are wide and fall in two halves of a size along a pale seam."""
     parts: list[Piece] = []
@@ -150,20 +201,22 @@ def _cut_where_easy(pieces: Sequence[Piece], ink: Ink, unit: float) -> list[Piec
 def _grouped(
     pieces: Sequence[Piece],
     unit: float,
-    lines: np.ndarray,
+    frames: Sequence[Frame],
     numbers: Sequence,
     named: Named,
     expected: Expected,
     ink: Ink,
 ) -> Grouped:
     """Divide the pieces by the best that the sheet offers."""
-    frames = find_frames(lines)
     if frames:
         framed = by_frames(pieces, frames, numbers, ink)
-        labels = name_frames(framed.groups, expected.order)
-        return replace(
-            framed, groups=tuple(replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True))
-        )
+        rows = expected.rows or (_USUAL_ROWS if expected.order == CLASSES else ())
+        labels = name_frames(framed.groups, expected.order, rows)
+        groups = [replace(one, label=text) for one, text in zip(framed.groups, labels, strict=True)]
+        # Between the frames of classes is no place for chromosomes: what stands there counts if it could be one.
+        kept = tuple(one for one in groups if one.label or one.number)
+        beside = tuple(piece for one in groups if not (one.label or one.number) for piece in one.pieces)
+        return replace(framed, groups=kept, aside=framed.aside + beside)
     if named.witnesses >= _FEWEST_WITNESSES:
         return by_numbers(pieces, named.numbers, unit)
     return by_gaps(pieces, expected.order, unit, expected.rows or _usual_rows(pieces, expected))
@@ -173,7 +226,7 @@ def _usual_rows(pieces: Sequence[Piece], expected: Expected) -> tuple[int, ...]:
     """The rows that most laboratories arrange a karyogram in, where the sheet has as many."""
     if expected.order != CLASSES or len(in_rows([piece.box for piece in pieces])) != 4:
         return ()
-    return (5, 7, 6, 6)
+    return _USUAL_ROWS
 
 
 def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected) -> Grouped:
@@ -183,10 +236,24 @@ def _settled(grouped: Grouped, ink: Ink, blocked: np.ndarray, unit: float, expec
         groups = []
         for group in grouped.groups:
             many = _copies(group.label, len(group.pieces), grouped, expected)
+            many = 2 if many == 1 and group.label == "X" and _are_two_x(group, grouped, expected, scale, unit) else many
             groups.append(settle(group, ink, blocked, unit, scale, many) if _may_hold(group) else group)
         settled = replace(grouped, groups=tuple(groups))
         scale = area_scale(settled.groups)
     return settled
+
+
+def _is_within(box: tuple[int, int, int, int], region: np.ndarray) -> bool:
+    return bool(region[box[0] : box[2], box[1] : box[3]].all())
+
+
+def _are_two_x(group: Group, grouped: Grouped, expected: Expected, scale: float, unit: float) -> bool:
+    """Whether what stands as one X is as large and wide as two that touch, where there is no Y."""
+    if len(group.pieces) != 1 or expected.counts is not None:
+        return False
+    with_y = any(one.label in ("Y", "XY") and one.pieces for one in grouped.groups)
+    piece, area = group.pieces[0], scale * chromosome_length("X")
+    return not with_y and 0 < _TOUCHING * area < piece.area and piece.width > _WIDE * unit
 
 
 def _may_hold(group: Group) -> bool:
@@ -231,9 +298,11 @@ def _require_a_sheet(grouped: Grouped, named: Named) -> None:
     held = [(group.label, piece) for group in grouped.groups for piece in group.pieces if group.label in CLASSES]
     if not _FEWEST <= len(held) <= _MOST:
         raise NoSheet(f"no karyogram of one cell: {len(held)} pieces in {len(grouped.groups)} groups")
+    order = _agreement(held)
+    if order < _UPSIDE_DOWN:
+        raise NoSheet("a sheet that stands upside down", "Turn the picture by half, so that chromosomes 1 come first.")
     if named.witnesses >= _FEWEST_WITNESSES + 4 or grouped.by == "frames":
         return
-    order = _agreement(held)
     if order < _LEAST_ORDER:
         raise NoSheet(f"no karyogram: {len(held)} pieces that stand in no order of their sizes")
 
@@ -257,6 +326,8 @@ def _judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit:
                 rows.append((piece, "", DOUBTFUL, what))
                 continue
             sure, why = _sureness(piece, group, grouped, numbered, scale)
+            if doubt := _seen_badly(piece, group, ink):
+                sure, why = DOUBTFUL, doubt
             rows.append((piece, group.label, sure, why))
     least = max(0.5 * unit**2, _LEAST_ASIDE * scale[0] * chromosome_length("21"))
     aside = [piece for piece in grouped.aside if piece.area > least]
@@ -306,6 +377,18 @@ def _sureness(
     if numbered and not printed:
         return FAIR, "order and size; its number does not read by itself"
     return (SURE if len(reasons) > 2 else FAIR), said
+
+
+def _seen_badly(piece: Piece, group: Group, ink: Ink) -> str:
+    """What of the picture itself speaks against one piece, "" for nothing."""
+    top, left, bottom, right = piece.box
+    if float(np.quantile(ink.contrast[top:bottom, left:right][piece.mask], 0.9)) < _HARDLY * ink.faint:
+        return "it hardly stands out of the ground"
+    if len(group.pieces) == 2 and group.label in CLASSES[:22]:
+        first, second = (one.box[1] + float(np.nonzero(one.mask)[1].mean()) for one in group.pieces)
+        if abs(first - second) < _OVER * float(np.median([one.width for one in group.pieces])):
+            return "it may hold a part of the other"
+    return ""
 
 
 def _count_doubts(found: Sequence[Found], expected: Expected) -> list[str]:
