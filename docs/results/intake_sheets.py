@@ -18,9 +18,10 @@ import pandas as pd
 from bandbridge.errors import UserError
 from bandbridge.karyotype import AUTOSOMES, CLASSES
 from bandbridge.machine import usable_cores
+from bandbridge.sheets.judging import Expected, Reading
 from bandbridge.sheets.overview import draw_overview
 from bandbridge.sheets.pages import Page, decode_page
-from bandbridge.sheets.reading import Expected, Reading, read_sheet
+from bandbridge.sheets.reading import read_sheet
 from bandbridge.workers import Workers
 
 SETS = ("gs", "qs", "wk", "gpk")
@@ -47,8 +48,10 @@ class Sheet:
 
     @property
     def is_usual(self) -> bool:
-        """Whether its cell has 46 chromosomes, two of each class."""
-        return self.counts is not None and all(self.counts[label] == 2 for label in AUTOSOMES)
+        """Whether its cell has 46 chromosomes, two of each autosome and two X or one X and one Y."""
+        if self.counts is None or any(self.counts[label] != 2 for label in AUTOSOMES):
+            return False
+        return (self.counts["X"], self.counts["Y"]) in ((2, 0), (1, 1))
 
 
 def find_sheets(spreads: Path, sets: Sequence[str] = SETS) -> list[Sheet]:

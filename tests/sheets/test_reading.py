@@ -12,7 +12,8 @@ from tests.sheets.drawn import TALL, USUAL, WIDE, Drawn, Style, boxes_right, dra
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.ink import NoSheet
-from bandbridge.sheets.reading import DOUBTFUL, FAIR, SURE, Expected, Reading, read_sheet
+from bandbridge.sheets.judging import DOUBTFUL, FAIR, SURE, Expected, Reading
+from bandbridge.sheets.reading import read_sheet
 from bandbridge.sheets.tables import counts_of
 
 XY_TOGETHER = (*USUAL[:3], ("19", "20", "", "21", "22", "", "XY"))

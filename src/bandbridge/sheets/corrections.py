@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bandbridge.sheets.judging import Found, Reading
 from bandbridge.sheets.pieces import Piece, cut_in_two, join
-from bandbridge.sheets.reading import Found, Reading
 from bandbridge.sheets.tables import AS_READ, ASIDE, LEAVE_OUT
 
 BY_HAND = "by hand"

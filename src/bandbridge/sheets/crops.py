@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from bandbridge.sheets.reading import Found, Reading
+from bandbridge.sheets.judging import Found, Reading
 
 #: Ground around a crop, and how far its soft rim reaches beyond its outline, in pixels of the file; the rim at least so
 #: many working pixels.

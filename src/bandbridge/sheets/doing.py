@@ -16,9 +16,10 @@ from bandbridge.filenames import safe_name
 from bandbridge.files import make_folder, replacing
 from bandbridge.sheets.corrections import corrected
 from bandbridge.sheets.crops import box_in_file, cut_crop
+from bandbridge.sheets.judging import Expected, Reading
 from bandbridge.sheets.overview import draw_overview
 from bandbridge.sheets.pages import Page, decode_page
-from bandbridge.sheets.reading import CUT_IT, Expected, Reading, read_sheet
+from bandbridge.sheets.reading import CUT_IT, read_sheet
 from bandbridge.sheets.records import Crop, Record, read_record, write_record
 from bandbridge.sheets.tables import ByHand
 

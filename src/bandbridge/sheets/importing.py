@@ -22,8 +22,8 @@ from bandbridge.files import content_hash, file_stems, write_json
 from bandbridge.machine import usable_cores
 from bandbridge.progress import note, track
 from bandbridge.sheets.doing import Job, do_sheet, known_record
+from bandbridge.sheets.judging import Expected
 from bandbridge.sheets.pages import Page, read_pages
-from bandbridge.sheets.reading import Expected
 from bandbridge.sheets.records import Record
 from bandbridge.sheets.reporting import LABELS, write_dataset, write_review
 from bandbridge.sheets.tables import ByHand, counts_of, matching, read_karyotypes, read_labels, read_layout

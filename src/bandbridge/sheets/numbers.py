@@ -2,7 +2,7 @@
 
 A whole number is compared at once, "12" as "12": digits of small scans touch. What it reads as is left open, with a
 score for every class: the order in which the numbers stand settles what one of them alone does not
-(:mod:`bandbridge.sheets.reading`).
+(:mod:`bandbridge.sheets.judging`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bandbridge.sheets.reading import DOUBTFUL, FAIR, SURE, Reading
+from bandbridge.sheets.judging import DOUBTFUL, FAIR, SURE, Reading
 from bandbridge.sheets.records import Record
 from bandbridge.templates import page_templates
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.files import read_regular, unguard_formula
 from bandbridge.karyotype import AUTOSOMES, CLASSES, parse_label
-from bandbridge.sheets.reading import Expected
+from bandbridge.sheets.judging import Expected
 
 #: What a label set by hand may be besides a class: left out, kept aside, all as read.
 LEAVE_OUT, ASIDE, AS_READ = "-", "mar", "ok"
