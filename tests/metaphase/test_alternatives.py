@@ -58,7 +58,7 @@ def in_line(chance: float, monkeypatch) -> tuple[list, Rules]:
     """Two bars of one line, whose meeting has that chance; the alternatives of their cut."""
     said, _ = said_of([(50, 22, 34, 0), (50, 62, 34, 0)])
     monkeypatch.setattr("bandbridge.metaphase.decided.likelihoods", lambda found: np.full(len(found), chance))
-    rules = Rules(nearly=2.0)
+    rules = Rules(nearly=2.0, join=0.35)
     tangled, joined = decide(said, said.there, rules)
     pieces = pieces_by(joined.cores(), said, said.there, rules)
     return alternatives(tangled, joined, pieces, said, said.there, rules), pieces
@@ -96,8 +96,8 @@ def test_a_margin_is_the_difference_of_log_odds_beyond_the_rules(monkeypatch) ->
 
     joined = Joined(parts, found, chances, chosen(found, chances, 0.35))
     assert joined.made == [0] and len(joined.cores()) == 2 == len(strung(parts, found, [1]))
-    assert margin(joined, [1], Rules()) == pytest.approx(logit(0.6) - logit(0.5))
-    assert margin(joined, [], Rules()) == pytest.approx(logit(0.6) - logit(0.35))
+    assert margin(joined, [1], Rules(join=0.35)) == pytest.approx(logit(0.6) - logit(0.5))
+    assert margin(joined, [], Rules(join=0.35)) == pytest.approx(logit(0.6) - logit(0.35))
     # The runner-up of a join that stands against another is that other.
     assert chosen(found, chances, 0.35, never=0) == [1]
 
