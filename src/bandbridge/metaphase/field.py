@@ -23,6 +23,8 @@ _FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
 _NARROW = 3.0
 #: What that width is where the separator sees best, and what another costs of the share of core.
 _MEASURED, _OFF = 9.5, 0.3
+#: Down to this share of what it takes for chromosomes at the measured scale, another scale loses nothing; then so much.
+_COVERED, _LOST = 0.5, 0.5
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
 _THICK, _RIM, _STAINED = 1.35, 0.3, 0.7
 #: The mean probability of a chromosome over a nucleus, rim and all, at most: on real fields it was 0 to 0.23, and 0.5
@@ -139,11 +141,16 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
             "Give the field as the microscope took it.",
         )
     scored: dict[float, float] = {}
-    best = 1.0
+    best, covered = 1.0, 0.0
     for step in range(len(_FACTORS) + 2):
         # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
         factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
-        scored[factor] = clearness(separate(_at_scale(levelled, gray.shape, scale * factor), graph))
+        said = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
+        area = float((said.there > 0.5).sum()) / factor**2
+        covered = covered or area
+        # The little that is seen at a wrong scale may be all the clearer.
+        missed = np.log(_COVERED * covered / area) if 0 < area < _COVERED * covered else 0.0
+        scored[factor] = clearness(said) - _LOST * float(missed)
         best = max(scored, key=lambda each: scored[each])
     said = separate_mirrored(_at_scale(levelled, gray.shape, scale * best), graph)
     return levelled, said, scale * best
