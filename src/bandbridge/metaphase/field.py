@@ -141,7 +141,7 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
             "Give the field as the microscope took it.",
         )
     scored: dict[float, float] = {}
-    best, covered = 1.0, 0.0
+    best, covered, found = 1.0, 0.0, None
     for step in range(len(_FACTORS) + 2):
         # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
         factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
@@ -151,9 +151,10 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
         # The little that is seen at a wrong scale may be all the clearer.
         missed = np.log(_COVERED * covered / area) if 0 < area < _COVERED * covered else 0.0
         scored[factor] = clearness(said) - _LOST * float(missed)
-        best = max(scored, key=lambda each: scored[each])
-    said = separate_mirrored(_at_scale(levelled, gray.shape, scale * best), graph)
-    return levelled, said, scale * best
+        if found is None or scored[factor] > scored[best]:
+            best, found = factor, said
+    contrast = _at_scale(levelled, gray.shape, scale * best)
+    return levelled, separate_mirrored(contrast, graph, found), scale * best
 
 
 def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:

@@ -78,15 +78,16 @@ def separate(contrast: np.ndarray, graph: Path | None = None) -> Said:
     return Said(found[0], found[1], found[2:])
 
 
-def separate_mirrored(contrast: np.ndarray, graph: Path | None = None) -> Said:
+def separate_mirrored(contrast: np.ndarray, graph: Path | None = None, straight: Said | None = None) -> Said:
     """Say as :func:`separate` does, the mean over ``contrast`` and its three mirror images: the doubtful less surely.
 
-    A mirror turns a direction k into -k.
+    A mirror turns a direction k into -k. straight: what is said of ``contrast`` as it is, where that is known.
     """
     back = -np.arange(BINS) % BINS
     sums: list[np.ndarray] = []
     for flip in (np.s_[:, :], np.s_[:, ::-1], np.s_[::-1, :], np.s_[::-1, ::-1]):
-        said = separate(np.ascontiguousarray(contrast[flip]), graph)
+        known = straight if not sums else None
+        said = known or separate(np.ascontiguousarray(contrast[flip]), graph)
         turned = said.core if flip[0].step == flip[1].step else said.core[back]
         each = [said.there[flip], said.two[flip], turned[:, flip[0], flip[1]]]
         sums = [one + other for one, other in zip(sums, each, strict=True)] if sums else each
