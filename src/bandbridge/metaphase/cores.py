@@ -200,9 +200,8 @@ def _with_lonely(first: np.ndarray, inside: np.ndarray, count: int, rules: Rules
     pieces, number = ndimage.label(inside)
     if not number:
         return first
-    held = ndimage.maximum(first, pieces, np.arange(number + 1))
-    sizes = np.bincount(pieces.ravel(), minlength=number + 1)
-    lonely = (np.asarray(held) == 0) & (sizes >= rules.lonely * WIDTH**2)
+    held, sizes = (np.bincount(pieces.ravel(), each, minlength=number + 1) for each in ((first > 0).ravel(), None))
+    lonely = (held == 0) & (sizes >= rules.lonely * WIDTH**2)
     lonely[0] = False
     fresh = np.zeros(number + 1, np.int32)
     fresh[lonely] = count + 1 + np.arange(lonely.sum())
