@@ -11,7 +11,11 @@ from bandbridge.evaluation.cluster_intervals import Estimate
 from bandbridge.report.figures.styles import APPROACH_STYLES, LABEL, TITLE, panel_grid
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+#: Letters of a row's name from which panels stand one below the other.
+_LONG = 30
 
 
 def as_svg(figure: Figure, name: str) -> bytes:
@@ -24,11 +28,28 @@ def as_svg(figure: Figure, name: str) -> bytes:
     return drawn.getvalue()
 
 
+def panels_of(counts: Sequence[int], columns: int, each: float) -> tuple[Figure, list[tuple[Axes, int]]]:
+    """Return a figure with a panel for each of ``counts`` lines, ``each`` inches high, and the panels with theirs.
+
+    Panels are as high as the fullest of their own row, not of all.
+    """
+    figure, grid = panel_grid(len(counts), columns, 1.0)
+    lines = [max(counts[k : k + columns]) for k in range(0, len(counts), columns)]
+    heights = [each * many + 0.7 for many in lines]
+    layout = grid[0].get_gridspec()
+    assert layout is not None
+    layout.set_height_ratios(heights)
+    figure.set_figheight(sum(heights) + 0.4)
+    return figure, [(axes, lines[k // columns]) for k, axes in enumerate(grid)]
+
+
 def draw_shares(panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, ...]]]]], label: str) -> Figure:
     """A panel for each title: a row for each named pair of shares, with their intervals."""
-    rows = max(len(found) for _, found in panels)
-    figure, grid = panel_grid(len(panels), min(2, len(panels)), 0.3 * rows + 0.7)
-    for axes, (title, found) in zip(grid, panels, strict=True):
+    # Beside long names there is no room for another panel.
+    longest = max(len(name) for _, found in panels for name, _ in found)
+    columns = min(2, len(panels)) if longest < _LONG else 1
+    figure, grid = panels_of([len(found) for _, found in panels], columns, 0.3)
+    for (axes, rows), (title, found) in zip(grid, panels, strict=True):
         for place, (_, shares) in enumerate(found):
             for share, name in zip(shares, ("imagenet", "two-step"), strict=True):
                 if math.isnan(share.value):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from answers.drawing import as_svg
+from answers.drawing import as_svg, panels_of
 from answers.evidence import FOLDER, Evidence, Question, headed
 from bandbridge.report.contrasts import interval_text
-from bandbridge.report.figures.styles import APPROACH_STYLES, GREY, LABEL, TITLE, panel_grid
+from bandbridge.report.figures.styles import APPROACH_STYLES, GREY, LABEL, TITLE
 from bandbridge.report.rendering import MISSING, Column, Table, signed, to_markdown
 
 if TYPE_CHECKING:
@@ -154,9 +154,8 @@ def _table_of_which(evidence: Sequence[Evidence], vias: Mapping[str, Sequence[_V
 
 def _draw_which(panels: Sequence[tuple[str, Sequence[_Via]]]) -> Figure:
     """A panel for each target: a row for each intermediate set, its gain with the interval."""
-    rows = max(len(found) for _, found in panels)
-    figure, grid = panel_grid(len(panels), min(3, len(panels)), 0.24 * rows + 0.7)
-    for axes, (title, found) in zip(grid, panels, strict=True):
+    figure, grid = panels_of([len(found) for _, found in panels], min(3, len(panels)), 0.24)
+    for (axes, rows), (title, found) in zip(grid, panels, strict=True):
         axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
         for place, via in enumerate(found):
             style = APPROACH_STYLES["boxed" if via.drawn else "two-step"]
