@@ -83,14 +83,14 @@ def separate_mirrored(contrast: np.ndarray, graph: Path | None = None, straight:
 
     A mirror turns a direction k into -k. straight: what is said of ``contrast`` as it is, where that is known.
     """
+    straight = straight or separate(contrast, graph)
+    sums = [straight.there, straight.two, straight.core]
     back = -np.arange(BINS) % BINS
-    sums: list[np.ndarray] = []
-    for flip in (np.s_[:, :], np.s_[:, ::-1], np.s_[::-1, :], np.s_[::-1, ::-1]):
-        known = straight if not sums else None
-        said = known or separate(np.ascontiguousarray(contrast[flip]), graph)
-        turned = said.core if flip[0].step == flip[1].step else said.core[back]
-        each = [said.there[flip], said.two[flip], turned[:, flip[0], flip[1]]]
-        sums = [one + other for one, other in zip(sums, each, strict=True)] if sums else each
+    for flip in (np.s_[:, ::-1], np.s_[::-1, :], np.s_[::-1, ::-1]):
+        said = separate(np.ascontiguousarray(contrast[flip]), graph)
+        core = said.core if flip[0].step == flip[1].step else said.core[back]
+        mirrored = (said.there[flip], said.two[flip], core[:, flip[0], flip[1]])
+        sums = [one + other for one, other in zip(sums, mirrored, strict=True)]
     return Said(*(total / np.float32(4) for total in sums))
 
 

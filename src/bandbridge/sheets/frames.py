@@ -141,7 +141,7 @@ def _is_free(box: Frame, others: Sequence[Frame], width: int) -> bool:
 
 
 def _is_supported(box: Frame, closed: np.ndarray) -> bool:
-    """Whether there are walls over and under ``box`` and at one of its sides, just where its neighbours have them."""
+    """Whether there are walls over and under ``box``, just where its neighbours have them."""
     top, left, bottom, right = box
     inner = np.s_[left + _OFF : right - _OFF]
     over = closed[max(0, top - _OFF) : top, inner], closed[top + _OFF : top + 2 * _OFF, inner]
