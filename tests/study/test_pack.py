@@ -94,17 +94,48 @@ def test_an_unfinished_study_grows_and_loses_nothing(made_up, tmp_path, bandbrid
     facts = read_pack(out).facts
     assert not facts.complete and len(facts.run_ids) == 10 and facts.planned == 12
     assert bandbridge(*command).code == 0 and out.read_bytes() == before, "nothing new, nothing changed"
-    gone = next(run for run in study.runs if run.name.startswith("Q/test_resnet/scratch/fold0"))
-    folder = gone.folder(runs)
-    shutil.move(folder, tmp_path / "aside")
-    lost = bandbridge(*command)
-    assert lost.code == 2 and f"holds 1 finished run that would be lost: {gone.id}" in lost.err
-    assert out.read_bytes() == before
-    shutil.move(tmp_path / "aside", folder)
     shutil.rmtree(tmp_path / "q"), shutil.rmtree(tmp_path / "g"), study.path.unlink()
     whole = made_up()
     assert pack_study(whole.study, whole.runs, out).runs == 12
     assert facts.run_ids < read_pack(out).facts.run_ids
+
+
+def test_a_study_trained_in_parts_is_packed_by_turns_as_if_it_were_trained_in_one_place(made_up, tmp_path, bandbridge):
+    """Half of the runs are in one folder, half in another; the last pack is byte for byte that of all of them."""
+    study, runs = made_up()
+    whole, parts = tmp_path / "whole.zip", tmp_path / "parts.zip"
+    pack_study(study, runs, whole)
+    elsewhere = tmp_path / "elsewhere"
+    for run in study.runs[::2]:
+        target = elsewhere / run.folder(runs).relative_to(runs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(run.folder(runs), target)
+    command = ("study", "pack", study.path, "--out", parts, "--runs")
+    first, second = bandbridge(*command, runs), bandbridge(*command, elsewhere)
+    assert first.code == second.code == 0 and f"{parts}: 6 of 12 runs, " in first.out and "kept" not in first.out
+    assert f"{parts}: 12 of 12 runs, 6 of them kept from the pack that was there, " in second.out
+    assert parts.read_bytes() == whole.read_bytes()
+    refused = bandbridge(*command, elsewhere, "--report")
+    assert refused.code == 2 and f"6 runs of {parts} are not in {elsewhere}" in refused.err
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("changed", ["another recipe", "codes"])
+def test_runs_of_another_study_or_under_other_names_are_not_kept_and_not_lost(made_up, tmp_path, changed):
+    study, runs = made_up()
+    out = tmp_path / "p.zip"
+    pack_study(study, runs, out)
+    before = out.read_bytes()
+    if changed == "another recipe":
+        shutil.rmtree(tmp_path / "q"), shutil.rmtree(tmp_path / "g"), study.path.unlink()
+        study, runs = made_up(recipe={"base": "fast", "epochs": 3})
+        count = 12
+    else:
+        shutil.rmtree(next(run for run in study.runs if run.name == "Q/test_resnet/scratch/fold0").folder(runs))
+        count = 1
+    with pytest.raises(UserError, match=rf"holds {count} runs? that would be lost"):
+        pack_study(study, runs, out, codes=Codes(bytes(32)) if changed == "codes" else None)
+    assert out.read_bytes() == before
 
 
 def test_what_is_no_pack_is_not_written_over(made_up, tmp_path):

@@ -88,6 +88,26 @@ def told_of(crowd: Crowd) -> tuple[float, float]:
     return float(np.mean(unlike)), float(np.mean(spotted))
 
 
+def test_packed_chromosomes_lie_side_by_side() -> None:
+    """Bars that are packed lie along each other more than those that touch, and hardly lie on each other."""
+    pieces = [bar(True) for _ in range(5)]
+    beside, over = [], []
+    for wish in ({"touching": 1.0}, {"touching": 0.0, "packed": 1.0}):
+        near, on = 0, 0
+        for seed in range(20):
+            shape, places = scatter(pieces, Crowd(share=0.15, crossing=0, **wish), np.random.default_rng(seed))
+            taken = np.zeros((len(pieces), *shape), bool)
+            for one, piece, (top, left) in zip(taken, pieces, places, strict=True):
+                one[top : top + 30, left : left + 8] = piece.mask
+            for k, one in enumerate(taken):
+                others = np.delete(taken, k, axis=0).any(axis=0)
+                near += (binary_dilation(others, iterations=2) & one & ~others).sum()
+                on += (others & one).sum()
+        beside.append(near), over.append(on / (20 * len(pieces) * 240))
+    assert beside[1] > 1.25 * beside[0]
+    assert over[1] < 0.12
+
+
 def test_chromosomes_are_as_unlike_as_is_asked_for() -> None:
     assert told_of(replace(EVEN, unlike=0.5))[0] > 1.15 * told_of(EVEN)[0]
 

@@ -399,22 +399,23 @@ def pack(
 
     It is an RO-Crate: ro-crate-metadata.json tells other programs what it is.
 
-    A pack that is there already is written over by one that holds all its runs.
+    The runs of a pack that is there already are kept: a study may be trained in parts, in several places.
     """
     from bandbridge.codes import kept_codes
     from bandbridge.study.pack import pack_study
     from bandbridge.study.plan import open_study
 
-    kept = codes_apart(out.with_suffix(""), de_identify, codes)
-    if kept is not None and report:
+    key = codes_apart(out.with_suffix(""), de_identify, codes)
+    if key is not None and report:
         raise UserError("a report may name cells and patients", "Leave out --report, or --de-identify.")
     study = open_study(study_file, data_dir)
     page = _page(study_file, data_dir, runs) if report else None
-    with kept_codes(kept) if kept else nullcontext() as known:
+    with kept_codes(key) if key else nullcontext() as known:
         packed = pack_study(study, runs, out, page, known)
-    if kept is not None:
-        note(f"what each code stands for is in {kept}: do not pass it on")
-    say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}, {packed.size / 1000:,.0f} kB")
+    if key is not None:
+        note(f"what each code stands for is in {key}: do not pass it on")
+    kept = f", {packed.kept} of them kept from the pack that was there" if packed.kept else ""
+    say(f"{out}: {packed.runs} of {counted(packed.planned, 'run')}{kept}, {packed.size / 1000:,.0f} kB")
 
 
 def _page(study_file: Path, data_dir: Path | None, runs: Path) -> bytes:

@@ -56,8 +56,8 @@ def _finding(
 
 
 def counted(number: int, unit: str) -> str:
-    """Return ``"1 pair"`` or ``"1,204 pairs"``; ``unit`` may hold more words: ``"pair of cells"``."""
-    first, _, rest = unit.partition(" ")
+    """Return ``"1 pair"`` or ``"1,204 pairs"``; ``unit`` may be more words: ``"late pair of cells"``."""
+    what, of, rest = unit.partition(" of ")
     if number != 1:
-        first += "es" if first.endswith(("s", "x", "ch", "sh")) else "s"
-    return f"{number:,} {first} {rest}".rstrip()
+        what += "es" if what.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{number:,} {what}{of}{rest}"

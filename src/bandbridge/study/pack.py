@@ -37,11 +37,15 @@ from bandbridge.study.written import MAX_BYTES
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written: how many trainings of how many, and the bytes of the file."""
+    """What was written: how many trainings of how many, and the bytes of the file.
+
+    kept: how many of the trainings are those of the pack that was there, and of no run folder.
+    """
 
     runs: int
     planned: int
     size: int
+    kept: int = 0
 
 
 class _Environment(BaseModel):
@@ -56,38 +60,65 @@ def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None
     """Write what the finished runs of ``study`` under ``root`` are and predict to ``path``: see :class:`Pack`.
 
     Packed are the predictions of the checkpoint that the protocol reports. Everything is read with its seal compared;
-    the datasets must be at hand. report: a page of HTML to put in. codes: stand in the place of the names of images,
-    cells and patients. Raises :class:`UserError` where no run is finished,
-    a run is damaged or predicts other images than its fold holds, or ``path`` is a pack of finished runs that this one
-    would not hold, or no pack.
+    the datasets must be at hand. Runs of a pack at ``path`` that are not under ``root`` are kept in it, so that a study
+    may be trained in parts, in several places. report: a page of HTML to put in. codes: stand in the place of the names
+    of images, cells and patients. Raises :class:`UserError` where no run is finished, a run is damaged or predicts
+    other images than its fold holds, or ``path`` is no pack, one of finished runs that this study does not have, or of
+    other images or names.
     """
     before = _packed_before(path)
     ledger = Ledger(root)
     facts = _facts(study, ledger)
     if not facts.runs:
         raise UserError(f"no run of {study.path} is finished in {root}", "Name the folder of its runs with --runs.")
-    lost = sorted(before - facts.run_ids)
-    if lost:
-        raise UserError(
-            f"{path} holds {counted(len(lost), 'finished run')} that would be lost: {first_few(lost)}",
-            "Name the folder that has these runs with --runs, or another file with --out.",
-        )
     logits = _logits(study, ledger, facts)
     if codes is not None:
         facts = facts.model_copy(update={"tasks": tuple(_coded(task, codes) for task in facts.tasks)})
-    size = write_pack(path, Pack(facts, logits), report)
-    return Packed(len(facts.run_ids), facts.planned, size)
+    whole = _with_kept(Pack(facts, logits), before, study)
+    lost = sorted(before.facts.run_ids - whole.facts.run_ids) if before else []
+    if lost:
+        raise UserError(
+            f"{path} holds {counted(len(lost), 'run')} that would be lost: {first_few(lost)}",
+            "Name the folder that has these runs with --runs, or another file with --out.",
+        )
+    kept = len(whole.facts.run_ids - facts.run_ids)
+    if kept and report is not None:
+        raise UserError(
+            f"{counted(kept, 'run')} of {path} are not in {root}, and a report would be without them",
+            "Leave out --report, or name the folder that has all runs with --runs.",
+        )
+    size = write_pack(path, whole, report)
+    return Packed(len(whole.facts.run_ids), facts.planned, size, kept)
 
 
-def _packed_before(path: Path) -> frozenset[str]:
-    """The runs of the pack that is to be written over; none where there is no file."""
+def _packed_before(path: Path) -> Pack | None:
+    """The pack that is to be written over; None where there is no file."""
     if not is_present(path):
-        return frozenset()
+        return None
     try:
-        return read_pack(path).facts.run_ids
+        return read_pack(path)
     except UserError as fault:
         remedy = f"Name another file with --out, or move {path} away."
         raise UserError(f"what is there would be written over: {fault.message}", remedy) from fault
+
+
+def _with_kept(fresh: Pack, before: Pack | None, study: Study) -> Pack:
+    """``fresh`` with the runs of ``before`` that the study plans, on the same images, and that are not in it."""
+    if before is None:
+        return fresh
+    same = {task.name for task in fresh.facts.tasks if task in before.facts.tasks}
+    old = {(run.id, *_place(run).values()): run for run in before.facts.runs}
+    new = {(run.id, *_place(run).values()): run for run in fresh.facts.runs}
+    runs, logits = [], dict(fresh.logits)
+    for planned in study.runs:
+        place = (planned.id, *_place(planned).values())
+        run = new.get(place) or old.get(place)
+        if run is None or (place not in new and run.checkpoints and run.task not in same):
+            continue
+        runs.append(run)
+        for member in () if place in new else map(run.member, run.checkpoints):
+            logits[member] = before.logits[member]
+    return Pack(fresh.facts.model_copy(update={"runs": tuple(runs)}), logits)
 
 
 def _facts(study: Study, ledger: Ledger) -> PackFacts:
@@ -163,7 +194,7 @@ def _runs(study: Study, ledger: Ledger, targets: set[str]) -> Iterator[PackedRun
         )
 
 
-def _place(run: PlannedRun) -> dict[str, Any]:
+def _place(run: PlannedRun | PackedRun) -> dict[str, Any]:
     names = ("task", "architecture", "approach", "intermediate", "fold")
     return {name: getattr(run, name) for name in names}
 

@@ -31,19 +31,21 @@ class Piece:
 class Crowd:
     """How a field is filled.
 
-    share: of the cell's disc that chromosomes cover. crossing, touching, ends: odds that one is laid across others,
-    beside one, end to end with one. bend: how much more than in a karyogram they bend. condensed: by how much they are
-    shorter for their width, in logarithms. splay: how far the chromatids stand apart, in half widths. plain: how even
-    their bands are, 0 to 1. spots: share of them that have a block of far more dye. unlike: SD of their dye's
-    logarithm from one to the next, beyond the usual. nuclei, debris: how many on average. width: of a chromatid pair
-    in pixels. rim: ground around the cell, in widths. filled: how little more two on each other are than the stronger
-    one, 0 to 1.
+    share: of the cell's disc that chromosomes cover. crossing, touching, ends, packed: odds that one is laid across
+    others, beside one, end to end with one, side by side with others. bend: how much more than in a karyogram they
+    bend. condensed: by how much they are shorter for their width, in logarithms. splay: how far the chromatids stand
+    apart, in half widths. plain: how even their bands are, 0 to 1. spots: share of them that have a block of far more
+    dye. unlike: SD of their dye's logarithm from one to the next, beyond the usual. nuclei, debris: how many on
+    average. width: of a chromatid pair in pixels. rim: ground around the cell, in widths. filled: how little more two
+    on each other are than the stronger one, 0 to 1. haze: share of the light of fluorescence that comes from out of
+    focus; spread: how far that is spread, in widths.
     """
 
     share: float = 0.25
     crossing: float = 0.25
     touching: float = 0.3
     ends: float = 0.0
+    packed: float = 0.0
     bend: float = 3.0
     condensed: float = 0.0
     splay: float = 0.0
@@ -55,6 +57,8 @@ class Crowd:
     width: float = WIDTH
     rim: float = 5.0
     filled: float = 0.0
+    haze: float = 0.0
+    spread: float = 2.0
 
 
 def draw_crowd(rng: np.random.Generator) -> Crowd:
@@ -64,6 +68,7 @@ def draw_crowd(rng: np.random.Generator) -> Crowd:
         crossing=float(rng.uniform(0.05, 0.5)),
         touching=float(rng.uniform(0.1, 0.5)),
         ends=float(rng.uniform(0, 0.35)),
+        packed=float(max(0, rng.uniform(-0.3, 0.5))),
         bend=float(rng.uniform(1, 6)),
         condensed=float(max(0, rng.uniform(-0.7, 0.75))),
         splay=float(max(0, rng.normal(0, 0.45))),
@@ -75,6 +80,8 @@ def draw_crowd(rng: np.random.Generator) -> Crowd:
         width=float(WIDTH * np.exp(rng.normal(0, 0.17))),
         rim=float(rng.uniform(1, 9)),
         filled=float(max(0, rng.uniform(-0.8, 1))),
+        haze=float(max(0, rng.uniform(-0.35, 0.5))),
+        spread=float(np.exp(rng.uniform(np.log(0.8), np.log(4)))),
     )
 
 
@@ -97,8 +104,7 @@ def scatter(
         if crowd.crossing + crowd.touching <= drawn < crowd.crossing + crowd.touching + crowd.ends:
             place = _end_to_end(piece, tips, taken, rng)
         if place is None:
-            wish = "cross" if drawn < crowd.crossing else "touch" if drawn < crowd.crossing + crowd.touching else "free"
-            place = _find_place(piece, taken, near, wish, (rim, tallest), rng)
+            place = _find_place(piece, taken, near, _wish(crowd, drawn), (rim, tallest), rng)
         box = np.s_[place[0] : place[0] + piece.mask.shape[0], place[1] : place[1] + piece.mask.shape[1]]
         taken[box] |= piece.mask
         padded = np.s_[max(0, place[0] - 3) : box[0].stop + 3, max(0, place[1] - 3) : box[1].stop + 3]
@@ -106,6 +112,15 @@ def scatter(
         tips = np.concatenate([tips, piece.tips + np.array([*place, 0, 0])])
         places.append(place)
     return (height, width), places
+
+
+def _wish(crowd: Crowd, drawn: float) -> str:
+    """How a chromosome is to lie, by a number ``drawn`` from 0 to 1; what was to lie end to end and cannot is free."""
+    if drawn < crowd.crossing:
+        return "cross"
+    if drawn < crowd.crossing + crowd.touching:
+        return "touch"
+    return "pack" if 0 <= drawn - crowd.crossing - crowd.touching - crowd.ends < crowd.packed else "free"
 
 
 def _end_to_end(piece: Piece, tips: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
@@ -152,6 +167,8 @@ def _find_place(
             cost = over * 3 + beside
         elif wish == "touch":
             cost = over * 5 + (beside == 0) * 0.5
+        elif wish == "pack":  # as much of it beside others as may be
+            cost = max(0.0, over - 0.03) * 5 + 1 - beside
         else:
             cost = abs(over - 0.15) + 2 * max(0, over - 0.4)
         if cost < best_cost:

@@ -86,7 +86,7 @@ def draw_spread(stain: Stain, seed: int, number: int, crowd: Crowd | None = None
     # A film, a gamma, a full well of the camera: two on each other may be hardly brighter than one.
     density += np.float32(crowd.filled) * (densest - density)
     other = dirt(density, first > 0, crowd.nuclei, crowd.debris, style.width, rng)
-    gray = develop_field(density, other, stain, style, rng)
+    gray = develop_field(density, other, stain, style, rng, (crowd.haze, crowd.spread))
     labels = tuple(named[k][0] for k in order)
     return Spread(gray, first, second, axes, labels, style.width, stain == "Q")
 

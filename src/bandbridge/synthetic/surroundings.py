@@ -96,13 +96,35 @@ def blob(
     into[low[0] : high[0], low[1] : high[1]] += (strength * inside * grain).astype(np.float32)
 
 
+def hazy(total: np.ndarray, haze: float, reach: float) -> np.ndarray:
+    """Return float32 ``total`` [H, W], of which the share ``haze`` is spread over ``reach`` pixels, as out of focus.
+
+    A microscope sees what lies above and below its plane as well: between chromosomes that lie close it is not dark.
+    """
+    if haze <= 0:
+        return total
+    # On a coarse grid: no detail of it is finer than its reach.
+    by = max(1, int(reach / 3))
+    padded = np.pad(total, [(0, -size % by) for size in total.shape], mode="edge")
+    coarse = padded.reshape(padded.shape[0] // by, by, -1, by).mean(axis=(1, 3))
+    spread = zoom(gaussian_filter(coarse, reach / by), by, order=1, grid_mode=True, mode="nearest")
+    found: np.ndarray = ((1 - haze) * total + haze * spread[: total.shape[0], : total.shape[1]]).astype(np.float32)
+    return found
+
+
 def develop_field(
-    density: np.ndarray, other: np.ndarray, stain: Stain, style: Style, rng: np.random.Generator
+    density: np.ndarray,
+    other: np.ndarray,
+    stain: Stain,
+    style: Style,
+    rng: np.random.Generator,
+    unfocused: tuple[float, float] = (0.0, 1.0),
 ) -> np.ndarray:
     """Return the field's gray image, uint8 [H, W]: blur, glow or haze, uneven light, noise, sometimes JPEG.
 
     density, other: float32 [H, W], dyed chromatin of the chromosomes and of all else. Q: intensities add on a dark
     ground; G: optical densities add under a bright light. Now and then the ground is cleaned to pure white or black.
+    unfocused: the share of the light that is out of focus, in fluorescence, and how far it is spread, in widths.
     """
     total = density + other
     if rng.random() < 0.4:  # the stain itself may fade over the cell, to a third on one side of it
@@ -117,6 +139,7 @@ def develop_field(
         noise = gaussian_filter(noise, 0.6) * 1.8
     clean = rng.random() < 0.15
     if stain == "Q":
+        total = hazy(total, unfocused[0], unfocused[1] * style.width)
         glow = float(rng.uniform(0, 0.12)) * gaussian_filter(total, 1.5 * style.width)
         ground = float(rng.choice([0, rng.uniform(2, 60)]))
         level = float(rng.uniform(0.35, 1.2)) * style.strength
