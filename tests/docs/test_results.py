@@ -180,7 +180,10 @@ def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, f
             names = ("scratch", "imagenet", "self-supervised", "boxed", "two-step", "boxed-two-step")
             gains.append(share["self-supervised"] - share["imagenet"])
         assert told == pytest.approx([*(share[name] for name in names), *gains], abs=0.006)
-        assert f"{gains[0]:+.1f}" in section.partition("labelled cells.")[0]
+        short = section.partition("**In short:**")[2].partition("\n")[0]
+        assert f"{gains[0]:+.1f}" in short.partition("labelled cells.")[0]
+        assert ("without labels" in short) == unlabelled
+        assert not unlabelled or f"{gains[2]:+.1f}" in short.partition("labelled cells.")[2]
     assert "No pack of 3-curve-g or 3-curve-p is there yet." in section
     drawn = (folder / "images" / "question-3.svg").read_text(encoding="utf-8")
     assert drawn.count("labelled cells") == 1

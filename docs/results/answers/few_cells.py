@@ -17,8 +17,6 @@ from bandbridge.report.rendering import MISSING, Column, Table, signed, to_markd
 
 #: The comparisons of the table.
 _BOXED = {"approach": "boxed", "reference": "imagenet"}
-
-
 _BOXED_DETOUR = {"approach": "boxed-two-step", "reference": "two-step"}
 _UNLABELLED = {"approach": "self-supervised", "reference": "imagenet"}
 _FEW_CELLS = ("scratch", "imagenet", "self-supervised", "boxed", "two-step", "boxed-two-step")
@@ -38,14 +36,22 @@ def answer_few_cells(evidence: Sequence[Evidence], question: Question, missing: 
 
 def _short_of_few(evidence: Sequence[Evidence]) -> str:
     """One line: what the box gains over ImageNet with the fewest and with the most labelled cells of each set."""
+    text = f"**In short:** the box in place of ImageNet alone gains, in points of accuracy, {_ends(evidence, _BOXED)}."
+    with_unlabelled = [one for one in evidence if any(arm.approach == "self-supervised" for arm in one.context.arms)]
+    if with_unlabelled:
+        text += f" Training on all images without labels first gains {_ends(with_unlabelled, _UNLABELLED)}."
+    return text
+
+
+def _ends(evidence: Sequence[Evidence], compared: Mapping[str, str]) -> str:
+    """The gain of each set with the fewest and with the most labelled cells, in words."""
     parts = []
     for one in evidence:
-        gains = {one.cells[row["task"]]: row for row in one.gains(_BOXED) if row["task"] in one.cells}
+        gains = {one.cells[row["task"]]: row for row in one.gains(compared) if row["task"] in one.cells}
         known = sorted(cells for cells, row in gains.items() if not math.isnan(row["accuracy_pooled_pp"]))
         told = [f"{_gained(gains[n])} with {n}" for n in dict.fromkeys([*known[:1], *known[-1:]])]
         parts.append(f"{one.titled}: {' and '.join(told) or 'nothing to compare yet'}")
-    told = "; ".join(parts)
-    return f"**In short:** the box in place of ImageNet alone gains, in points of accuracy, {told} labelled cells."
+    return f"{'; '.join(parts)} labelled cells"
 
 
 def _gained(row: Mapping[str, Any]) -> str:

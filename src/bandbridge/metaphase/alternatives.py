@@ -24,7 +24,7 @@ Decision = Literal["join", "path", "outline"]
 #: Pieces that share so much of both, and differ in area by less than so much, are the same piece.
 _SAME, _DIFFERS = 0.9, 0.1
 #: A meeting that is less likely than this is none, whatever it stands against.
-_UNLIKELY = 0.1
+_UNLIKELY = 0.03
 #: Pieces that an alternative gives, at most: each is a bit where they are kept.
 MOST_GIVEN = 8
 

@@ -43,7 +43,7 @@ class Rules:
     reach: float = 0.7
     ribbon: float = 0.3
     lonely: float = 0.5
-    join: float = 0.27
+    join: float = 0.1
     solid: float = 0.88
     slim: float = 1.25
     nearly: float = 0.75
