@@ -70,7 +70,7 @@ def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeyp
     assert first.dtype == np.uint16 and set(table["number"]) == set(np.unique(first)) - {0}
     at = {(label, first[spot]) for label, spot in places if first[spot]}
     right = sum((row["class"], row["number"]) in at for row in table.to_dict("records"))
-    assert len(table) >= 40 and right >= 0.9 * len(table)
+    assert len(table) >= 40 and right >= 0.85 * len(table)
     assert all((tmp_path / "set" / name).is_file() for name in table["file_name"])
     assert "cell 1.png" not in json.dumps((cell / "masks.json").read_text())
     monkeypatch.setattr(masks, "cut_field", lambda *_: pytest.fail("done again"))

@@ -22,7 +22,7 @@ _FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
 #: A chromosome this narrow, pixels, shows nothing; noise alone looks so.
 _NARROW = 3.0
 #: What that width is where the separator sees best, and what another costs of the share of core.
-_MEASURED, _OFF = 9.5, 0.45
+_MEASURED, _OFF = 9.5, 0.3
 #: Down to this share of what it takes for chromosomes at the measured scale, another scale loses nothing; then so much.
 _COVERED, _LOST = 0.5, 0.5
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
