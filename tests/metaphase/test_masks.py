@@ -12,6 +12,7 @@ from tests.sheets.drawn import Style, draw_sheet
 
 from bandbridge.errors import ManyErrors, UserError
 from bandbridge.metaphase import masks
+from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.intake import FieldFile
 from bandbridge.metaphase.masks import pair_up
 from bandbridge.sheets.records import Record
@@ -56,6 +57,15 @@ def laid_out(style: Style) -> tuple[np.ndarray, np.ndarray, list[tuple[str, tupl
     return drawn.picture, field, places
 
 
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_where_chromosomes_lie_far_apart_the_small_ones_are_found_too(seed) -> None:
+    """Each of them in a piece of its own: a scale too small by three tenths leaves out a quarter to a half of them."""
+    _, field, places = laid_out(Style(seed=seed))
+    pieces = cut_field(field).masks()
+    alone = [mask for mask in pieces if sum(bool(mask[spot]) for _, spot in places) == 1]
+    assert len(alone) >= 42 and len(pieces) <= 47
+
+
 def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeypatch) -> None:
     sheet, field, places = laid_out(Style())
     for folder, picture in (("sheets", sheet), ("fields", field)):
@@ -70,7 +80,7 @@ def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeyp
     assert first.dtype == np.uint16 and set(table["number"]) == set(np.unique(first)) - {0}
     at = {(label, first[spot]) for label, spot in places if first[spot]}
     right = sum((row["class"], row["number"]) in at for row in table.to_dict("records"))
-    assert len(table) >= 40 and right >= 0.85 * len(table)
+    assert len(table) >= 40 and right >= 0.9 * len(table)
     assert all((tmp_path / "set" / name).is_file() for name in table["file_name"])
     assert "cell 1.png" not in json.dumps((cell / "masks.json").read_text())
     monkeypatch.setattr(masks, "cut_field", lambda *_: pytest.fail("done again"))

@@ -28,7 +28,7 @@ _SIZE, _LENGTH = 1.5, 1.0
 #: Likeness from which a piece is a crop's, and from which one looked for is.
 LIKE, FOUND = 0.78, 0.9
 #: Share of the crops that are pieces of the cut, and how like they are in the middle, if the field is of their cell.
-_SHARE, _SAME_CELL = 0.25, 0.86
+_SHARE, _SAME_CELL = 0.25, 0.84
 #: Degrees between directions that are tried; ground around a crop that is compared, pixels.
 _TURN, _RING = 5, 2
 #: A mask that is found lies in owned pixels by no more than this share.
