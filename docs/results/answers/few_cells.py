@@ -39,7 +39,8 @@ def _short_of_few(evidence: Sequence[Evidence]) -> str:
     text = f"**In short:** the box in place of ImageNet alone gains, in points of accuracy, {_ends(evidence, _BOXED)}."
     with_unlabelled = [one for one in evidence if any(arm.approach == "self-supervised" for arm in one.context.arms)]
     if with_unlabelled:
-        text += f" Training without labels on all images first gains, over ImageNet alone, {_ends(with_unlabelled, _UNLABELLED)}."
+        gained = _ends(with_unlabelled, _UNLABELLED)
+        text += f" Training without labels on all images first gains, over ImageNet alone, {gained}."
     return text
 
 
