@@ -21,9 +21,9 @@ _SIDE = 1100
 _FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
 #: A chromosome this narrow, pixels, shows nothing; noise alone looks so.
 _NARROW = 3.0
-#: What that width is where the separator sees best, and what another costs of the share of core. The fewer pixels a
-#: chromosome has, the more of it is core, until the smallest are nothing: what a smaller scale than measured costs.
-_MEASURED, _OFF, _SMALLER = 9.5, 0.3, 0.15
+#: What that width is where the separator sees best, and what being wider, and narrower, costs of the share of core. The
+#: fewer pixels a chromosome has, the more of it is core, until the smallest are nothing: that counts for more.
+_MEASURED, _WIDER, _NARROWER = 9.5, 0.3, 0.4
 #: Down to this share of what it takes for chromosomes at the measured scale, another scale loses nothing; then so much.
 _COVERED, _LOST = 0.5, 0.5
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
@@ -151,7 +151,7 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
         covered = covered or area
         # The little that is seen at a wrong scale may be all the clearer.
         missed = np.log(_COVERED * covered / area) if 0 < area < _COVERED * covered else 0.0
-        scored[factor] = clearness(said) - _LOST * float(missed) - _SMALLER * max(0.0, -float(np.log(factor)))
+        scored[factor] = clearness(said) - _LOST * float(missed)
         if found is None or scored[factor] > scored[best]:
             best, found = factor, said
     contrast = _at_scale(levelled, gray.shape, scale * best)
@@ -169,8 +169,8 @@ def clearness(said: Said) -> float:
     if not there.any():
         return 0.0
     width = width_of(said)
-    off = abs(float(np.log(width / _MEASURED))) if width else 1.0
-    return float(core.sum() / there.sum()) - _OFF * off
+    off = float(np.log(width / _MEASURED)) if width else 1.0
+    return float(core.sum() / there.sum()) - max(_WIDER * off, -_NARROWER * off)
 
 
 def width_of(said: Said) -> float:
