@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import bandbridge as bb
+from bandbridge.api.study import time_limit
 
 SPEC = {
     "name": "sizes",
@@ -78,3 +79,9 @@ def test_whoever_calls_is_asked_before_a_changed_set_is_trained_on_anew(tmp_path
     capsys.readouterr()
     assert len(run(None)) == 1 and len(asked) == 2
     assert len(list((tmp_path / "runs").rglob("done.json"))) == 3
+
+
+def test_a_time_limit_is_told_as_it_is():
+    told = [line for limit in (3, 90, 540, 5400, 100.5) for line in time_limit(limit)]
+    limits = [line.partition(" is ")[2].partition(":")[0] for line in told]
+    assert limits == ["3 s", "90 s", "9 min", "1 h 30 min", "100.5 s"] and not time_limit(None)

@@ -138,6 +138,18 @@ def test_runs_of_another_study_or_under_other_names_are_not_kept_and_not_lost(ma
     assert out.read_bytes() == before
 
 
+def test_the_pack_of_another_study_is_named_and_not_written_over(made_up, tmp_path):
+    study, runs = made_up(name="first")
+    out = tmp_path / "p.zip"
+    pack_study(study, runs, out)
+    before = out.read_bytes()
+    shutil.rmtree(tmp_path / "q"), shutil.rmtree(tmp_path / "g"), study.path.unlink()
+    study, runs = made_up(name="second", recipe={"base": "fast", "epochs": 3})
+    with pytest.raises(UserError, match=r"is the pack of another study, first") as caught:
+        pack_study(study, runs, out)
+    assert caught.value.remedy == "Name another file with --out." and out.read_bytes() == before
+
+
 def test_what_is_no_pack_is_not_written_over(made_up, tmp_path):
     study, runs = made_up()
     out = tmp_path / "notes.zip"

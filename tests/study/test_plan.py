@@ -86,6 +86,13 @@ def test_folds_of_the_strict_protocol_keep_cells_together(study_file):
     assert open_study(study_file(split={"folds": 2}, protocol="paper")).tasks["Q"].split.scheme == "image"
 
 
+def test_a_task_that_cannot_be_divided_is_named(study_file):
+    path = study_file(split={"folds": 9, "scheme": "cell"})
+    with pytest.raises(UserError, match=r"\.yaml: task [QG]: 9 folds need at least 9 cells; there are 4") as caught:
+        open_study(path)
+    assert caught.value.remedy == "Use 4 folds or fewer."
+
+
 def test_fewer_cells_are_some_of_more_and_what_is_held_out_stays(study_file):
     """As many as asked for, whole, the same for all approaches; without the setting ids are what they were."""
     plain = open_study(study_file())

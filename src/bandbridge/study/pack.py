@@ -76,6 +76,8 @@ def pack_study(study: Study, root: Path, path: Path, report: bytes | None = None
         facts = facts.model_copy(update={"tasks": tuple(_coded(task, codes) for task in facts.tasks)})
     whole = _with_kept(Pack(facts, logits), before, study)
     lost = sorted(before.facts.run_ids - whole.facts.run_ids) if before else []
+    if lost and before and before.facts.study != facts.study:
+        raise UserError(f"{path} is the pack of another study, {before.facts.study}", "Name another file with --out.")
     if lost:
         raise UserError(
             f"{path} holds {counted(len(lost), 'run')} that would be lost: {first_few(lost)}",

@@ -151,7 +151,7 @@ def _open_tasks(spec: StudySpec, path: Path, data_dir: Path | None, need_data: b
             dataset = sets[0] if len(sets) == 1 else join(dict(zip(_short_names(task.datasets), sets, strict=True)))
             opened[key] = dataset, contents_of(dataset)
         dataset, contents = opened[key]
-        split = _require_two_to_train_on(_split_of(task, dataset, spec, path), name)
+        split = _require_two_to_train_on(_split_of(name, task, dataset, spec, path), name)
         _require_cells(task, split, dataset, f"{path}: task {name}")
         tasks[name] = TaskData(name, task, preparation, dataset, contents.fingerprint, split, contents)
     if problems and need_data:
@@ -200,7 +200,7 @@ def _preparation_of(name: str, spec: StudySpec, path: Path) -> Preparation:
         raise UserError(f"{path}: the preparation of task {name} does not fit together: {reason}", remedy) from fault
 
 
-def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path) -> Split:
+def _split_of(name: str, task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path) -> Split:
     if task.split_file is not None:
         split = read_split(path.parent / task.split_file, dataset.samples)
         if split.folds != spec.split.folds:
@@ -217,7 +217,10 @@ def _split_of(task: TaskSpec, dataset: ImageFolder, spec: StudySpec, path: Path)
         grouped = (dataset.samples[["cell", "patient"]] != "").all().any()
         loose = spec.protocol == "paper" or not (task.target or grouped)
         scheme = "image" if loose else strictest_scheme(dataset.samples)
-    return make_split(dataset.samples, scheme, spec.split.folds, spec.split.seed)
+    try:
+        return make_split(dataset.samples, scheme, spec.split.folds, spec.split.seed)
+    except UserError as error:
+        raise UserError(f"{path}: task {name}: {error.message}", error.remedy) from error
 
 
 def _require_two_to_train_on(split: Split, name: str) -> Split:

@@ -273,7 +273,13 @@ def read_study(path: Path) -> StudySpec:
     try:
         spec = StudySpec.model_validate(value)
     except ValidationError as fault:
-        errors = fault.errors()
+        # Of a list whose items are all wrong pydantic says besides that it is empty.
+        at = [error["loc"] for error in fault.errors()]
+        errors = [
+            error
+            for error in fault.errors()
+            if error["type"] != "too_short" or sum(loc[: len(error["loc"])] == error["loc"] for loc in at) == 1
+        ]
         problems += [problem for error in errors[:_EXPLAINED] for problem in _explain(error, path, root)]
         problems += [".".join(map(str, error["loc"])) for error in errors[_EXPLAINED:]]
     if problems:
