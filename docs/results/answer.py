@@ -17,8 +17,9 @@ from pathlib import Path
 from answers.best import answer_best
 from answers.detour import answer_detour
 from answers.drawn import answer_flags, answer_unseen
-from answers.evidence import FOLDER, Evidence, Question, computing, read_packs
+from answers.evidence import FOLDER, Evidence, Question, read_packs
 from answers.few_cells import answer_few_cells
+from answers.setup import computing, trained
 from answers.which import answer_which
 
 from bandbridge.errors import UserError
@@ -62,7 +63,7 @@ QUESTIONS = (
         {
             "5-parts-q": "BioImLab, fold 0, on which parts were chosen",
             "5-best-q": "BioImLab, folds 1 to 4",
-            "5-best-q-paper": "BioImLab, protocol paper",
+            "5-best-q-paper": "BioImLab, protocol paper (optimistic: cells on both sides, best epoch)",
             "5-best-g": "65 cells",
             "5-best-p": "Pki-3",
         },
@@ -98,6 +99,7 @@ def answers(packs: Mapping[str, Pack]) -> tuple[str, dict[str, bytes]]:
         short = f"No pack of {' or '.join(missing)} is there yet." if missing else ""
         told, drawn = _OF_STUDIES[question.kind](there, question, short)
         parts += told
+        parts.append(trained(there))
         if question.kind != "detour":  # its tables have a column of it
             parts.append(computing(there))
         if drawn:

@@ -12,6 +12,8 @@ from scipy.stats import ttest_1samp
 from tests.made_up import images
 from tests.scripts import load_script
 
+from bandbridge.evaluation.cluster_intervals import Estimate
+from bandbridge.evaluation.pack import read_pack
 from bandbridge.evaluation.predictions import read_predictions
 from bandbridge.report.study import study_material
 from bandbridge.study.pack import pack_study
@@ -94,10 +96,18 @@ def test_answers_of_a_finished_study(made_up, folder):
         assert float(found[1]) == pytest.approx(p, abs=6e-4)
         gain = effects.loc[(task, "imagenet"), "mean_pp"]
         stated = re.search(rf"\| {STATED[task]}.*", page)[0].split("|")
-        assert float(stated[3]) == pytest.approx(gain, rel=0.01) and stated[4].strip() in ("met", "missed")
+        assert float(stated[3].split()[0]) == pytest.approx(gain, rel=0.01) and stated[4].strip() in ("met", "missed")
+        row = effects.loc[(task, "imagenet")]
+        assert f"({row['moderated_low_pp']:+.2f} to {row['moderated_high_pp']:+.2f})" in stated[3]
         low, high = map(float, stated[2].split(" to "))
         assert (stated[4].strip() == "met") == (low <= round(gain, 1) <= high)
     assert (folder / "images" / "question-1.svg").read_text(encoding="utf-8").count("Q-band, images prepared") == 1
+    # As the study file says it, for the recipe takes its 16 epochs and its batches of 32 where nothing else is written.
+    (line,) = (line for line in page.partition("## 2. ")[0].splitlines() if line.startswith("Trained: "))
+    assert line.startswith(
+        "Trained: test_resnet, 32 px; images prepared by the cell; recipe `fast` (16 epochs, 32 images"
+    )
+    assert "folds 0 to 3 of 4 by patient; seed 0: one training a number and fold" in line
 
 
 def test_what_was_not_told_apart_is_not_called_the_same(made_up, folder):
@@ -184,6 +194,7 @@ def test_what_the_box_gains_is_told_over_the_number_of_labelled_cells(made_up, f
         assert f"{gains[0]:+.1f}" in short.partition("labelled cells.")[0]
         assert ("without labels" in short) == unlabelled
         assert not unlabelled or f"{gains[2]:+.1f}" in short.partition("labelled cells.")[2]
+    assert "one fold and one training" not in section, "three folds were trained"
     assert "No pack of 3-curve-g or 3-curve-p is there yet." in section
     drawn = (folder / "images" / "question-3.svg").read_text(encoding="utf-8")
     assert drawn.count("labelled cells") == 1
@@ -249,6 +260,19 @@ def test_which_set_gains_what_is_told_with_what_was_changed_in_it_apart(made_up,
     assert gains["G"] != gains["P"]
     agrees = (values["G"] < values["P"]) == (gains["G"] > gains["P"])
     assert f"MMD² {int(agrees)} of 1" in section
+    # Of one pair each order is as likely, and some measure of 14 is right, or none: both sides of a coin.
+    assert (
+        "have half of them right, 0.5, and 1 or more in 50 of 100 draws; the best of 14 such orders has that in 100"
+        in section
+    )
+    first, last = sorted(("G", "P"), key=lambda name: -gains[name])
+    shown = {"G": "sixty-five", "P": "Pki"}
+    (short,) = (line for line in section.splitlines() if line.startswith("- *BioImLab (Q-band), 10 labelled cells.*"))
+    assert (
+        f"Best: {shown[first]} {gains[first]:+.1f} (" in short
+        and f"; worst: {shown[last]} {gains[last]:+.1f} (" in short
+    )
+    assert f"with its labels shuffled: Pki {gains['P-shuffled']:+.1f} (" in short
     assert (folder / "images" / "question-4.svg").read_text(encoding="utf-8").count("Pki shuffled") == 1
 
 
@@ -275,6 +299,42 @@ def test_what_models_make_of_real_cells_that_saw_drawn_ones_alone_is_counted(fol
             (line,) = (line for line in sixth.splitlines() if line.startswith(f"| {model}, {name}"))
             told = [float(cell.split()[0]) for cell in line.strip("| ").split("|")[2:]]
             assert told == pytest.approx([100 * share for share in shares], abs=0.006)
+            promised = {"box:G": 2, "box:Q": 5}[model]  # on their cards
+            left = 100 * shares[1]
+            kept = "kept" if left <= promised else f"missed by {left - promised:.2f}"
+            (line,) = (line for line in sixth.splitlines() if line.startswith(f"- *{model}, {name}:*"))
+            assert f"at most {promised}% promised: {kept}" in line and f"{left:.2f}% (" in line
+    assert "box:G, Pki-3:*" in sixth and "missed by 2.84" in sixth.partition("box:G, Pki-3:*")[2].splitlines()[0]
+
+
+def test_the_sets_of_the_page_are_those_of_the_packs():
+    """The table before the answers, against the images that packs list."""
+    page = (ANSWER.FOLDER / "README.md").read_text(encoding="utf-8")
+    for study in ("5-best-q", "5-best-g", "5-best-p"):
+        task = read_pack(ANSWER.FOLDER / "packs" / f"{study}.zip").facts.tasks[0]
+        (row,) = (
+            line.split("|") for line in page.splitlines() if line.startswith("| ") and f"`{task.dataset}`" in line
+        )
+        patients = set(task.patients) - {""}
+        counts = [f"{len(task.images):,}", str(len(set(task.cells))), str(len(patients)) if patients else "not stated"]
+        assert [cell.strip() for cell in row[3:6]] == counts
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "at_most", "told"),
+    [
+        (0.98467, 98.5, False, "missed by 0.03"),
+        (0.985, 98.5, False, "met"),
+        (0.98499, 98.5, False, "missed by 0.001"),
+        (0.0484, 2.0, True, "missed by 2.84"),
+        (0.0195, 2.0, True, "met"),
+        (float("nan"), 2.0, True, "not known"),
+    ],
+)
+def test_what_is_wanted_is_met_or_missed_by_so_much(value, wanted, at_most, told):
+    from answers.evidence import met
+
+    assert met(Estimate(value), wanted, at_most=at_most) == told
 
 
 def test_the_best_models_are_counted_alone_and_together(made_up, folder):
@@ -310,5 +370,10 @@ def test_the_best_models_are_counted_alone_and_together(made_up, folder):
     expected = [100 * np.concatenate(parts).mean() for parts in (right["boxed"], right["boxed-two-step"], together)]
     assert [float(row[3].split()[0]) for row in rows] == pytest.approx(expected, abs=0.006)
     assert rows[2][0] == "all 2 together" and expected[2] != expected[1]
-    assert f"wanted by itself more than 95.24: missed by {95.24 - expected[2]:.2f}" in section
+    worst = 95.24 - min(expected[:2])
+    mean = 95.24 - expected[2]
+    told = f"met by 0 of 2 models (missed by {worst:.2f} by the worst), missed by {mean:.2f} by all together"
+    assert f"wanted by itself more than 95.24: {told}" in section
+    low, high = sorted(expected[:2])
+    assert f"each of 2 models {low:.2f} to {high:.2f}% by itself" in section
     assert (folder / "images" / "question-5.svg").is_file()

@@ -15,6 +15,7 @@ from answers.drawing import as_svg
 from answers.evidence import (
     APPROACHES,
     DETOUR,
+    FEW_GROUPS,
     FOLDER,
     MODERATED,
     Evidence,
@@ -27,6 +28,7 @@ from answers.evidence import (
 from bandbridge.evaluation.comparison import equivalence_p, folds_for_equivalence
 from bandbridge.progress import format_duration
 from bandbridge.report.context import APPROACH_TITLES, Arm
+from bandbridge.report.contrasts import interval_text
 from bandbridge.report.figures.forest import Gain, draw_forest
 from bandbridge.report.figures.styles import APPROACH_STYLES
 from bandbridge.report.rendering import MISSING, Cell, Column, Row, Table, signed, to_markdown
@@ -99,15 +101,20 @@ def _published_table(evidence: Sequence[Evidence]) -> Table:
     rows = []
     for claim in read_published(FOLDER / "published.yaml"):
         low, high = claim.range
-        found = [(claim.measured, claim.by)] if claim.measured is not None else list(_measured(claim, evidence))
+        found = [(claim.measured, "", claim.by)] if claim.measured is not None else list(_measured(claim, evidence))
         stated = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        for value, by in found:
-            met = low <= round(value, 1 if low != high else 3) <= high
-            rows.append(Row(tuple(map(Cell, [claim.says, stated, f"{value:.3g}", "met" if met else "missed", by]))))
+        for value, span, by in found:
+            within = low <= round(value, 1 if low != high else 3) <= high
+            cells = [claim.says, stated, f"{value:.3g}{span}", "met" if within else "missed", by]
+            rows.append(Row(tuple(map(Cell, cells))))
     return Table(
         name="published",
         title="What the publication states",
-        sentence="Every number of its text (Scientific Reports 16:7572) that can be held against these studies.",
+        sentence=(
+            "Every number of its text (Scientific Reports 16:7572) that can be held against these studies. Met: ours, "
+            "rounded as its own are, lies in what it states; missed: it does not. Neither says whether the two differ "
+            "by more than chance; gains have our 95% interval for new trainings (moderated t) with them."
+        ),
         columns=(
             Column("Statement", align="left"),
             *(Column(name) for name in ("Published", "Here", "")),
@@ -119,8 +126,8 @@ def _published_table(evidence: Sequence[Evidence]) -> Table:
     )
 
 
-def _measured(claim: Published, evidence: Sequence[Evidence]) -> Iterator[tuple[float, str]]:
-    """The number of each study that answers ``claim``, and where it is from; of unfinished ones there is none."""
+def _measured(claim: Published, evidence: Sequence[Evidence]) -> Iterator[tuple[float, str, str]]:
+    """The number of each study that answers ``claim``, its interval, and whence; of unfinished ones there is none."""
     for one in evidence:
         table = one.scores.loc[one.scores["checkpoint"] == one.context.checkpoint]
         for architecture in one.context.architecture_names():
@@ -136,7 +143,19 @@ def _measured(claim: Published, evidence: Sequence[Evidence]) -> Iterator[tuple[
             if any(len(scores) < len(one.context.folds) for scores in by_fold):
                 continue
             value = 100 * float(by_fold[0].mean() - (by_fold[1].mean() if claim.reference is not None else 0))
-            yield value, f"{architecture}, {one.varied}"
+            yield value, _gain_span(one, claim, architecture), f"{architecture}, {one.varied}"
+
+
+def _gain_span(one: Evidence, claim: Published, architecture: str) -> str:
+    """The interval for new trainings of the gain that ``claim`` is of, in brackets; "" for a score, and for none."""
+    if claim.reference is None:
+        return ""
+    compared = {"approach": claim.approach, "reference": claim.reference, "task": claim.task}
+    for row in one.gains({**compared, "architecture": architecture}):
+        low, high = trainings(row, MODERATED)
+        if not math.isnan(low):
+            return f" ({interval_text(low, high, 2)})"
+    return ""
 
 
 def _short(evidence: Sequence[Evidence]) -> str:
@@ -197,14 +216,14 @@ def _table(evidence: Sequence[Evidence], question: Question) -> Table:
             "Accuracy over the pooled held-out images in percent, with its 95% interval by whole cells, or patients "
             "where every image names one. Gains are two-step minus ImageNet in percentage points, with 95% intervals: "
             "for new cells with the models as trained, and for new trainings by the corrected resampled t and by the "
-            "moderated t, over folds."
+            "moderated t, over folds. The answer goes by the moderated t."
         ),
         columns=tuple(columns),
         rows=tuple(rows),
         data=pd.DataFrame(),
         notes=(
-            "Gains are given once every planned fold is in; (3/5) is 3 of 5 folds. Of fewer than 20 patients or cells "
-            "there is no interval for new ones, only a p value.",
+            "Gains are given once every planned fold is in; (3/5) is 3 of 5 folds.",
+            FEW_GROUPS,
             "Trainings and computing are those of the row's task; the intermediate models of one task are trainings of "
             "the other.",
         ),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bandbridge.evaluation.cluster_intervals import Estimate
-from bandbridge.report.figures.styles import APPROACH_STYLES, LABEL, TITLE, panel_grid
+from bandbridge.report.figures.styles import APPROACH_STYLES, GREY, LABEL, TITLE, panel_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,8 +43,13 @@ def panels_of(counts: Sequence[int], columns: int, each: float) -> tuple[Figure,
     return figure, [(axes, lines[k // columns]) for k, axes in enumerate(grid)]
 
 
-def draw_shares(panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, ...]]]]], label: str) -> Figure:
-    """A panel for each title: a row for each named pair of shares, with their intervals."""
+def draw_shares(
+    panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, ...]]]]], label: str, promised: Sequence[float] = ()
+) -> Figure:
+    """A panel for each title: a row for each named pair of shares, with their intervals.
+
+    promised: percent, a thin upright line in each row of the first panel.
+    """
     # Beside long names there is no room for another panel.
     longest = max(len(name) for _, found in panels for name, _ in found)
     columns = min(2, len(panels)) if longest < _LONG else 1
@@ -58,6 +63,8 @@ def draw_shares(panels: Sequence[tuple[str, Sequence[tuple[str, tuple[Estimate, 
                 if share.bounded:
                     axes.plot([100 * share.low, 100 * share.high], [place] * 2, color=style.colour, linewidth=1.2)
                 axes.plot(100 * share.value, place, style.marker, color=style.colour, markersize=5)
+        for place, limit in enumerate(promised if axes is grid[0][0] else ()):
+            axes.plot([limit, limit], [place - 0.35, place + 0.35], color=GREY, linewidth=1.0, zorder=1)
         axes.set_yticks(range(len(found)), [name for name, _ in found])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

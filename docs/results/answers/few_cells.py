@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from answers.drawing import as_svg
-from answers.evidence import Evidence, Question, accuracies, gain_cells, headed
+from answers.evidence import FEW_GROUPS, FITTED, Evidence, Question, accuracies, gain_cells, headed
 from bandbridge.report.context import APPROACH_TITLES
 from bandbridge.report.contrasts import interval_text
 from bandbridge.report.figures.few_cells import Panel, draw_few_cells, shares_by_cells
@@ -91,7 +91,7 @@ def _table_of_few(evidence: Sequence[Evidence], question: Question) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         data=pd.DataFrame(),
-        notes=("Of fewer than 20 patients or cells there is no interval for new ones, only a p value.",),
+        notes=(FEW_GROUPS, FITTED),
     )
 
 
