@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from bandbridge.metaphase.pieces import CHROMOSOME, Piece, with_cells
 
 #: Pixels of the field at which width and ground are looked for; larger fields are looked at smaller.
 _SIDE = 1100
-#: Scales that are tried, in parts of the measured one, and then how near to the best of them.
-_FACTORS, _NEARER = (1.0, 0.5, 0.71, 1.41), 1.19
+#: From one scale that is tried to the next; scales smaller and larger than the measured one that are always tried, and
+#: how many are if they are better and better; how near to the best is looked at last; pixels of the largest picture.
+_STEP, _ALWAYS, _AT_MOST, _NEARER, _MOST_PIXELS = 1.41, (2, 1), 3, 1.19, 12e6
 #: A chromosome this narrow, pixels, shows nothing; noise alone looks so.
 _NARROW = 3.0
-#: What that width is where the separator sees best, and what being wider, and narrower, costs of the share of core. The
-#: fewer pixels a chromosome has, the more of it is core, until the smallest are nothing: that counts for more.
-_MEASURED, _WIDER, _NARROWER = 9.5, 0.3, 0.4
+#: How clear a scale is: how sure the separator is of cores, so much of the share of core in chromosomes, less so much
+#: of the logarithm of how far their width is from this one, pixels.
+_SHARE, _OFF, _MEASURED = 0.25, 0.15, 9.0
 #: Down to this share of what it takes for chromosomes at the measured scale, another scale loses nothing; then so much.
 _COVERED, _LOST = 0.5, 0.5
 #: A nucleus is thicker than this from its middle, in widths; its rim, in widths; contrast of it, in thresholds.
@@ -143,9 +145,10 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
         )
     scored: dict[float, float] = {}
     best, covered, found = 1.0, 0.0, None
-    for step in range(len(_FACTORS) + 2):
-        # First far and wide: bands and chromatids may be taken for chromosomes, and nuclei too. Then near the best.
-        factor = _FACTORS[step] if step < len(_FACTORS) else best * (_NEARER if step == len(_FACTORS) else 1 / _NEARER)
+    for factor in _scales_to_try(scored):
+        if factor > 1 and gray.size * (scale * factor) ** 2 > _MOST_PIXELS:
+            scored[factor] = -np.inf
+            continue
         said = separate(_at_scale(levelled, gray.shape, scale * factor), graph)
         area = float((said.there > 0.5).sum()) / factor**2
         covered = covered or area
@@ -158,19 +161,40 @@ def look(gray: np.ndarray, graph: Path | None = None) -> tuple[Levelled, Said, f
     return levelled, separate_mirrored(contrast, graph, found), scale * best
 
 
+def _scales_to_try(scored: dict[float, float]) -> Iterator[float]:
+    """Yield scales, in parts of the measured one: first far and wide, then near to the best of ``scored``.
+
+    Bands and chromatids may have been taken for chromosomes, and nuclei too. scored: what was found at those yielded.
+    """
+    yield 1.0
+    for towards, always in zip((1 / _STEP, _STEP), _ALWAYS, strict=True):
+        for steps in range(1, _AT_MOST + 1):
+            before = max(scored.values())
+            yield towards**steps
+            if steps >= always and scored[towards**steps] <= before:
+                break
+    best = max(scored, key=lambda factor: scored[factor])
+    yield from (best / _NEARER, best * _NEARER)
+
+
 def _at_scale(levelled: Levelled, shape: tuple[int, ...], scale: float) -> np.ndarray:
     wanted = (max(32, round(shape[0] * scale)), max(32, round(shape[1] * scale)))
     return resized(levelled.contrast, wanted)
 
 
 def clearness(said: Said) -> float:
-    """Return how well a scale suits: what share of the chromosomes is core, less for another width than known."""
-    there, core = said.there > 0.5, said.core.max(axis=0) > 0.5
-    if not there.any():
+    """Return how well a scale suits; 0 where there are no chromosomes.
+
+    Bands, chromatids and nuclei that a wrong scale shows as chromosomes have doubtful cores. At scales that are larger
+    than need be the separator is hardly less sure; at smaller ones more of a chromosome is core, but the smallest of
+    them are nothing: so all three count.
+    """
+    there, core = said.there > 0.5, said.core.max(axis=0)
+    sure, width = core[core > 0.5], width_of(said)
+    if not there.any() or not sure.size:
         return 0.0
-    width = width_of(said)
-    off = float(np.log(width / _MEASURED)) if width else 1.0
-    return float(core.sum() / there.sum()) - max(_WIDER * off, -_NARROWER * off)
+    off = abs(float(np.log(width / _MEASURED))) if width else 1.0
+    return float(sure.mean()) + _SHARE * float(sure.size / there.sum()) - _OFF * off
 
 
 def width_of(said: Said) -> float:
