@@ -90,7 +90,8 @@ def test_what_is_there_is_not_cut_again(cut, fields, monkeypatch) -> None:
             assert json.loads((cut.folder / "fields" / name / "cut.json").read_text())["found"]["cells"]
         again = bb.cut(fields / "g.png", cut.folder)
     assert again.cells == {"g": cut.cells["g"]}
-    assert len((cut.folder / "pieces.csv").read_bytes()) < len(before)
+    # The cells of other fields are there, and in the tables.
+    assert sorted((cut.folder / "pieces.csv").read_bytes().split()) == sorted(before.split())
 
 
 def test_a_folder_of_something_else_is_left_alone(fields, tmp_path) -> None:
@@ -100,6 +101,39 @@ def test_a_folder_of_something_else_is_left_alone(fields, tmp_path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
     with pytest.raises(UserError, match="does not exist"):
         bb.cut(tmp_path / "none", tmp_path / "out")
+
+
+def test_nothing_is_cut_into_where_it_is_read_nor_into_a_dataset(fields, tmp_path) -> None:
+    put_field(tmp_path / "lab" / "fields", "g.png", np.zeros((80, 80), np.uint8))
+    for source, made in (("lab", "lab/out"), ("lab/fields", "lab"), ("lab", "lab")):
+        with pytest.raises(UserError, match="lie in one another"):
+            bb.cut(tmp_path / source, tmp_path / made)
+    assert [path.name for path in (tmp_path / "lab").iterdir()] == ["fields"]
+    (tmp_path / "set" / "fields").mkdir(parents=True)
+    (tmp_path / "set" / "metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(UserError, match="holds no cut metaphases"):
+        bb.cut(fields / "g.png", tmp_path / "set")
+
+
+@pytest.mark.parametrize("spoilt", ["blank", "cut short", "no image"])
+def test_a_spoilt_field_does_not_make_the_others_single_chromosomes(tmp_path, clean_g, spoilt) -> None:
+    put_field(tmp_path, "b.png", clean_g.gray)
+    put_field(tmp_path, "a.png", np.full((500, 500), 0 if spoilt == "blank" else 7, np.uint8))
+    data = (tmp_path / "b.png").read_bytes()
+    if spoilt != "blank":
+        (tmp_path / "a.png").write_bytes(data[: len(data) // 2] if spoilt == "cut short" else b"letter")
+    assert are_fields(tmp_path)
+    for number in range(2):
+        put_field(tmp_path, f"0{number}.png", clean_g.gray[:60, :40])
+    assert not are_fields(tmp_path)  # two crops before one field
+
+
+def test_of_several_pages_one_is_cut_and_that_is_told(tmp_path, clean_g, capsys) -> None:
+    first, second = (Image.fromarray(each) for each in (clean_g.gray, clean_g.gray[::-1]))
+    first.save(tmp_path / "two.tif", save_all=True, append_images=[second])
+    found = bb.cut(tmp_path / "two.tif", tmp_path / "out", progress=True)
+    assert "two.tif: of its 2 pages" in capsys.readouterr().err
+    assert "of its 2 pages" in found.fields()["note"].item()
 
 
 def test_two_files_of_one_name_are_two_cells(tmp_path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError
 from bandbridge.files import require_folder
 from bandbridge.metaphase.intake import fields_of
 from bandbridge.metaphase.writing import CutField, alternatives_table, cut_fields, fields_table
@@ -83,7 +84,8 @@ def cut(
     megapixels, gray or colour, 8 or 16 bits. show_steps: write a picture of each step. Fields that are in
     ``destination`` already are not cut again. Research use only: look at every cut.
 
-    Raises :class:`UserError` where there is no image, and for a destination that holds something else.
+    Raises :class:`UserError` where there is no image, for a destination that holds something else, and where one lies
+    in the other.
 
     >>> found = cut("fields", "cut-cells")
     >>> list(found.cells)
@@ -93,6 +95,14 @@ def cut(
     """
     destination = Path(destination)
     require_folder(destination)
+    _require_apart(Path(metaphases), destination)
     with listening(progress):
         done, refused = cut_fields(fields_of(Path(metaphases)), destination, show_steps=show_steps)
     return CutCells(destination, done, refused)
+
+
+def _require_apart(metaphases: Path, destination: Path) -> None:
+    """Raise :class:`UserError` where one lies in the other: what is written would be cut the next time."""
+    given, target = metaphases.resolve(), destination.resolve()
+    if given.is_dir() and (target.is_relative_to(given) or given.is_relative_to(target)):
+        raise UserError(f"{destination} and {metaphases} lie in one another", "Choose another destination.")

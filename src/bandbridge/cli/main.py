@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
@@ -104,6 +105,8 @@ def run() -> None:
     """Run the command line; errors that a user can act on become one message and an exit code."""
     debug = bool(os.environ.get("BANDBRIDGE_DEBUG"))
     let_threads_sleep()
+    # Images as large are refused here in words of our own (dataset/claims.py).
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     gc.set_threshold(*_COLLECTING)
     for stream in (sys.stdout, sys.stderr):
         # A sign that a terminal or pipe cannot show becomes "?": a result with "?" for "±" beats none. What Windows

@@ -18,7 +18,7 @@ from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, holds_table, read_bo
 from bandbridge.errors import UserError, refuse_odd_names
 from bandbridge.filenames import file_stem
 from bandbridge.files import file_stems
-from bandbridge.metaphase.ground import Levelled, level, shrunk
+from bandbridge.metaphase.ground import BlankField, Levelled, level, shrunk
 from bandbridge.metaphase.record import is_cut
 from bandbridge.sheets.upright import LYING, upright_share
 
@@ -26,8 +26,9 @@ from bandbridge.sheets.upright import LYING, upright_share
 LEAST_SIDE = 64
 #: A crop is told from a field by its shorter side, pixels, and by how many pieces of so many pixels it shows.
 _FIELD_SIDE, _PIECES, _PIECE = 300, 8, 40
-#: Images that are looked at for it, at no more than so many pixels a side.
-_LOOKED_AT, _AT_SIDE = 3, 800
+#: Images that are looked at for it, at no more than so many pixels a side; and how many are opened at most, to find
+#: some that can be read and are not blank.
+_LOOKED_AT, _AT_SIDE, _OPENED = 3, 800, 12
 #: A cell whose field has no letter in its name.
 _UNNAMED = "field"
 _TOO_LARGE = "A metaphase is a few megabytes: save the part of the slide that shows the cell."
@@ -75,28 +76,36 @@ def fields_of(place: Path) -> list[FieldFile]:
 
 
 def are_fields(place: Path) -> bool:
-    """Whether the images of ``place`` are fields of view, not single chromosomes, by the first three of them.
+    """Whether the images of ``place`` are fields of view, not single chromosomes: at least half of the first three.
 
-    A dataset and a folder of cut cells hold none.
+    What cannot be read and what is blank tells nothing: of the others the first three are looked at. A dataset and a
+    folder of cut cells hold no fields.
     """
     if not place.exists() or is_cut(place) or holds_table(place):
         return False
     try:
-        return all(shows_many(read_field(data, name)) for name, data in _first(place))
+        told = list(islice(_told_of(_first(place)), _LOOKED_AT))
     except UserError:
         # Whoever reads them next says what is wrong with them.
         return False
+    return bool(told) and 2 * sum(told) >= len(told)
+
+
+def _told_of(images: Iterator[tuple[str, bytes]]) -> Iterator[bool]:
+    """Whether each of ``images``, names and bytes, is a field of view; nothing of those that tell nothing."""
+    for name, data in images:
+        try:
+            yield shows_many(decode_field(data, name)[0])
+        except (DecodeError, BlankField):
+            continue
 
 
 def _first(place: Path) -> Iterator[tuple[str, bytes]]:
     """The first images of ``place``; of a zip no more of it is unpacked than that takes."""
     if place.is_dir() or place.suffix.lower() in IMAGE_SUFFIXES:
-        yield from ((one.name, one.read()) for one in fields_of(place)[:_LOOKED_AT])
-        return
-    found = list(islice(read_images(place), _LOOKED_AT))
-    if not found:
-        raise UserError(f"{place} holds no image", "Name metaphases, or single chromosomes.")
-    yield from found
+        yield from ((one.name, one.read()) for one in fields_of(place)[:_OPENED])
+    else:
+        yield from islice(read_images(place), _OPENED)
 
 
 def looks_arranged(levelled: Levelled) -> bool:
@@ -135,19 +144,33 @@ def _read(path: Path) -> bytes:
     return read_bounded(path, MAX_IMAGE_BYTES, _TOO_LARGE)
 
 
-def read_field(data: bytes, name: str) -> np.ndarray:
-    """Decode the bytes of a field to gray values, uint8 or uint16 [H, W], brighter is larger.
+def decode_field(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decode the bytes of a field to gray values, uint8 or uint16 [H, W], brighter is larger; and say of how many.
 
-    Raises :class:`DecodeError` as :func:`bandbridge.dataset.decode.decode_image` does, up to 24 megapixels, and for a
-    field too small to hold a cell.
+    The largest of its pages, time points and channels is read, the first of those. Raises :class:`DecodeError` as
+    :func:`bandbridge.dataset.decode.decode_image` does, up to 24 megapixels.
     """
     with allowing(MAX_FIELD_PIXELS):
         found = decode_image(data, name)
     values = found.values
+    return np.asarray(values.max() - values if found.inverted else values), found.images
+
+
+def read_field(data: bytes, name: str) -> np.ndarray:
+    """Return what :func:`decode_field` has, of a field that is large enough to hold a cell.
+
+    Raises :class:`DecodeError` as it does, and for a smaller one.
+    """
+    values, _ = decode_field(data, name)
+    require_room(values, name)
+    return values
+
+
+def require_room(values: np.ndarray, name: str) -> None:
+    """Raise :class:`DecodeError` where ``values`` [H, W] are too few to hold a cell."""
     if min(values.shape) < LEAST_SIDE:
         size = " x ".join(map(str, values.shape[::-1]))
         raise DecodeError(name, f"{size} pixels are too few for a field of view", "Give whole metaphases, not crops.")
-    return np.asarray(values.max() - values if found.inverted else values)
 
 
 def shown(values: np.ndarray) -> np.ndarray:

@@ -20,8 +20,9 @@ _GRAY, _DOUBT = (150, 150, 150), (255, 60, 60)
 _LINE, _TINT = 2, 0.2
 #: Radius of a ring, in widths.
 _RING = 0.45
-#: Pixels of the longer side of a picture.
-_SIDE = 1600
+#: Pixels of the longer side of a picture: a small field is enlarged up to the one, a large one halved from the other,
+#: for in half of the pixels the numbers hide what they stand beside.
+_SIDE, _LARGEST = 1600, 2400
 
 
 def colour_of(number: int, on_dark: bool = True) -> tuple[int, int, int]:
@@ -36,7 +37,7 @@ def overview(gray: np.ndarray, cut: Cut, places: tuple[int, ...]) -> Image.Image
     Doubtful ones have a red number, and what is no chromosome of this cell a gray outline. A red ring is where it was
     nearly decided the other way.
     """
-    by = max(1, -(-max(cut.shape) // _SIDE))
+    by = max(1, -(-max(cut.shape) // _LARGEST))
     scale = max(1, min(3, _SIDE // max(cut.shape)))
     small = gray[::by, ::by]
     colours = np.repeat(small[..., None], 3, axis=2)

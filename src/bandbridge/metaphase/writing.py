@@ -26,22 +26,31 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from bandbridge.dataset.cell_folders import MOST_IN_CELL
-from bandbridge.errors import UserError, in_one_line
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError, first_few, in_one_line
 from bandbridge.filenames import folded, free_name, said_of_numbers
 from bandbridge.files import csv_text, replacing_folder, write_json, write_text
 from bandbridge.leftovers import clear_leftovers
 from bandbridge.metaphase.crops import crop_of, layers_of
 from bandbridge.metaphase.field import Cut, cut_field
 from bandbridge.metaphase.ground import BlankField
-from bandbridge.metaphase.intake import FieldFile, cell_of_field, looks_arranged, read_field, refuse_arranged, shown
+from bandbridge.metaphase.intake import (
+    FieldFile,
+    cell_of_field,
+    decode_field,
+    looks_arranged,
+    refuse_arranged,
+    require_room,
+    shown,
+)
 from bandbridge.metaphase.overview import overview, steps
 from bandbridge.metaphase.pieces import DEBRIS, FEWEST, NUCLEUS, SURE, Piece
-from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, KIND, PIECES, cells_by_folder, known_record
+from bandbridge.metaphase.record import CUT, FIELDS, IMAGES, KIND, PIECES, cells_by_folder, is_cut, known_record
 from bandbridge.metaphase.told import own_text, told, write_masks
 from bandbridge.progress import note, track
 
 #: Raised when the same field would be cut otherwise.
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,19 @@ def cut_fields(
             reason = in_one_line(fault.message.removeprefix(f"{one.name}: "), fault.remedy)
             refused.append((one.name, reason))
     _clear_renamed(destination, {one.name: one.cell for one in fields}, {one.name for one in done})
-    _write_tables(destination, done)
+    _write_tables(destination, [*done, *_others(destination, [one.name for one in fields])])
     return done, refused
+
+
+def _others(destination: Path, names: Collection[str]) -> list[CutField]:
+    """What earlier commands cut into ``destination`` of fields that are none of ``names``, which is said."""
+    found = [one for home in cells_by_folder(destination) if (one := _known(destination / FIELDS / home / CUT, {}))]
+    others = [one for one in found if one.name not in names]
+    cells = [cell for one in others for cell in one.cells]
+    if cells:
+        more = f"{destination} holds {counted(len(cells), 'cell')} of other fields as well: {first_few(cells)}"
+        note(f"{more}; the tables tell of them, and predict and review read them, too")
+    return others
 
 
 @dataclass(frozen=True)
@@ -136,7 +156,9 @@ def _is_home(home: str, name: str, cells: Mapping[str, str]) -> bool:
 
 def _claim(destination: Path) -> None:
     clear_leftovers(destination)
-    if destination.is_dir() and any(destination.iterdir()) and not (destination / "fields").is_dir():
+    # Of a run that was stopped early there may be no record yet.
+    own = {FIELDS, IMAGES}
+    if destination.is_dir() and not is_cut(destination) and {one.name for one in destination.iterdir()} - own:
         raise UserError(f"{destination} is not empty and holds no cut metaphases", "Choose an empty or new folder.")
     (destination / "fields").mkdir(parents=True, exist_ok=True)
 
@@ -149,7 +171,8 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names)
     known = _known(place / CUT, wanted)
     if known is not None and (place / "steps").is_dir() >= show_steps:
         return known
-    values = read_field(data, one.name)
+    values, many = decode_field(data, one.name)
+    require_room(values, one.name)
     gray = shown(values)
     try:
         cut = cut_field(values, otherwise=True)
@@ -167,6 +190,10 @@ def _cut_one(one: FieldFile, destination: Path, show_steps: bool, named: _Names)
     _doubt(rows, others)
     found = _told(one.name, cut, dict(zip(names, map(len, cut.cells), strict=True)), rows)
     found = replace(found, alternatives=others)
+    if many > 1:
+        passed = f"of its {many} pages, time points and channels one is read, the first of the largest"
+        found = replace(found, note="; ".join(filter(None, (found.note, passed))))
+        note(f"{one.name}: {passed}")
     with replacing_folder(place, flushed=False) as unfinished:
         _write_field(unfinished, gray, cut, show_steps)
         write_json(unfinished / CUT, wanted | {"found": asdict(found), "width": cut.width})

@@ -243,4 +243,7 @@ def _require_a_sheet(grouped: Grouped, named: Named) -> None:
     if named.witnesses >= FEWEST_WITNESSES + 4 or grouped.by == "frames":
         return
     if order < _LEAST_ORDER:
-        raise NoSheet(f"no karyogram: {len(held)} pieces that stand in no order of their sizes")
+        raise NoSheet(
+            f"no karyogram: {len(held)} pieces that stand in no order of their sizes",
+            f"Give a larger or cleaner picture of the sheet, if it is one. {CUT_IT}.",
+        )
