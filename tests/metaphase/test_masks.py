@@ -93,3 +93,21 @@ def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeyp
 def test_a_table_of_pairs_without_metaphases_is_refused(bandbridge, tmp_path) -> None:
     wrong = bandbridge("data", "import", "karyogram", tmp_path, tmp_path / "set", "--pairs", tmp_path / "p.csv")
     assert wrong.code == 2 and "--metaphase" in wrong.err
+
+
+def test_of_another_cells_metaphase_no_masks_are_written_and_what_is_left_over_is_told(bandbridge, tmp_path) -> None:
+    sheet, _, _ = laid_out(Style())
+    _, other, _ = laid_out(Style(seed=6))
+    for folder, picture in (("sheets", sheet), ("fields", other)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(picture).save(tmp_path / folder / "cell 1.png")
+    Image.fromarray(other[::-1]).save(tmp_path / "fields" / "cell 2.png")
+    command = ("data", "import", "karyogram", tmp_path / "sheets", tmp_path / "set", "--metaphase", tmp_path / "fields")
+    table = tmp_path / "pairs.csv"
+    table.write_text("sheet,metaphase\ncell 1.png,cell 9.png\n")
+    refused = bandbridge(*command, "--pairs", table)
+    assert refused.code == 2 and "cell 9.png" in refused.err and not (tmp_path / "set").exists()
+    result = bandbridge(*command)
+    assert result.code == 1 and "no masks on cell 1.png: it shows none of the chromosomes" in result.err, result.err
+    assert "1 metaphase without a sheet that was imported: cell 2.png" in result.err
+    assert not (tmp_path / "set" / "fields").exists() and "46 images of 1 sheet" in result.out

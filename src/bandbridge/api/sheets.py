@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bandbridge.metaphase.intake import FieldFile, fields_of
-from bandbridge.metaphase.masks import pair_up, write_masks
+from bandbridge.metaphase.masks import Masked, pair_up, require_fields, write_masks
 from bandbridge.progress import Listener, listening, note
 from bandbridge.sheets.importing import ImportedSheets, import_karyograms
 from bandbridge.sheets.tables import read_pairs
@@ -52,6 +52,7 @@ def import_sheets(
     with listening(progress):
         together = None if pairs is None else read_pairs(Path(pairs))
         fields = [] if metaphases is None else fields_of(Path(metaphases))
+        require_fields(together or {}, fields)
         done = import_karyograms(
             Path(sheets),
             Path(destination),
@@ -61,20 +62,16 @@ def import_sheets(
             karyotypes=path(karyotypes),
             de_identify=de_identify,
         )
-        for line in find_on_metaphases(done, fields, together) if fields else []:
-            note(line)
+        for one in find_on_metaphases(done, fields, together) if fields else []:
+            note(one.told)
         return done
 
 
 def find_on_metaphases(
     done: ImportedSheets, fields: Sequence[FieldFile], pairs: Mapping[str, str] | None = None
-) -> list[str]:
-    """Write the masks of imported sheets on their ``fields``; return what came of each, a line a cell.
+) -> list[Masked]:
+    """Write the masks of imported sheets on their ``fields``; return what came of each.
 
     pairs: the metaphase of each sheet; None: by their names. Raises :class:`UserError` where none belong together.
     """
-    masked = write_masks(done.dataset, pair_up(done.records, fields, pairs))
-    return [
-        f"{one.cell}: {one.problem or f'{one.found} of {one.chromosomes} chromosomes found again'} on {one.field}"
-        for one in masked
-    ]
+    return write_masks(done.dataset, pair_up(done.records, fields, pairs))

@@ -156,6 +156,7 @@ def _import_sheets(
     from bandbridge.api.sheets import find_on_metaphases
     from bandbridge.dataset.findings import counted
     from bandbridge.metaphase.intake import fields_of
+    from bandbridge.metaphase.masks import require_fields
     from bandbridge.progress import note
     from bandbridge.sheets.importing import import_karyograms
     from bandbridge.sheets.tables import read_pairs
@@ -164,18 +165,22 @@ def _import_sheets(
     together = read_pairs(pairs) if pairs else None
     # Before the sheets: what is wrong with them is then said at once.
     fields = fields_of(metaphase) if metaphase else []
+    require_fields(together or {}, fields)
     done = import_karyograms(source, destination, stain=stain, de_identify=de_identify, **tables)
     for text in done.notes:
         note(f"not read: {text}")
     for record in done.records:
         if record.state == "to check":
             note(f"to check: {record.sheet}: {'; '.join(record.doubts)}")
-    for line in find_on_metaphases(done, fields, together) if fields else []:
-        note(line)
+    masked = find_on_metaphases(done, fields, together) if fields else []
+    for one in masked:
+        note(one.told)
     images = sum(record.total for record in done.records if record.state == "imported")
     say(f"{counted(images, 'image')} of {counted(len(done.imported), 'sheet')} in {destination}")
     if done.to_check or done.notes:
-        note(f"{counted(len(done.to_check), 'sheet')} to check: {done.review / 'overview.html'}")
+        unread = f", {len(done.notes)} not read" * bool(done.notes)
+        note(f"{counted(len(done.to_check), 'sheet')} to check{unread}: {done.review / 'overview.html'}")
+    if done.to_check or done.notes or any(one.problem for one in masked):
         raise typer.Exit(1)
     note(f"Next: bandbridge data check {destination}")
 

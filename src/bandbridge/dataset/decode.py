@@ -42,7 +42,7 @@ _OTHER_CHANNELS = 1 / 16
 class DecodeError(UserError):
     """An image file that cannot be read; the message begins with its name."""
 
-    def __init__(self, name: str, problem: str, remedy: str = "Replace the file, or drop its row.") -> None:
+    def __init__(self, name: str, problem: str, remedy: str = "Replace the file, or leave it out.") -> None:
         super().__init__(f"{name}: {problem}", remedy)
         self.name = name
         self.problem = problem

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from bandbridge.dataset.decode import decode_gray
-from bandbridge.errors import UserError
+from bandbridge.dataset.findings import counted
+from bandbridge.errors import UserError, first_few
 from bandbridge.filenames import safe_name
 from bandbridge.files import csv_lines, read_regular, replacing_folder, write_json, write_text
 from bandbridge.karyotype import CLASS_INDEX
@@ -26,7 +27,7 @@ from bandbridge.metaphase.again import Again, find_again
 from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.intake import FieldFile, read_field, shown
 from bandbridge.metaphase.record import FIELDS, known_record
-from bandbridge.progress import track
+from bandbridge.progress import note, track
 from bandbridge.sheets.records import Crop, Record
 from bandbridge.sheets.tables import matching
 
@@ -47,19 +48,41 @@ class Masked:
     found: int = 0
     problem: str = ""
 
+    @property
+    def told(self) -> str:
+        """What came of it, in a line."""
+        if self.problem:
+            return f"{self.cell}: no masks on {self.field}: {self.problem}"
+        return f"{self.cell}: {self.found} of {self.chromosomes} chromosomes found again on {self.field}"
+
+
+def _by_name(fields: Sequence[FieldFile]) -> dict[str, FieldFile]:
+    by_name: dict[str, FieldFile] = {}
+    for one in fields:
+        for name in (one.name, PurePosixPath(one.name).name, PurePosixPath(one.name).stem, one.cell):
+            by_name.setdefault(name, one)
+    return by_name
+
+
+def require_fields(pairs: Mapping[str, str], fields: Sequence[FieldFile]) -> None:
+    """Raise :class:`UserError` where ``pairs``, from sheets to fields, name fields that are not among ``fields``."""
+    known = _by_name(fields)
+    absent = sorted({name for name in pairs.values() if not {name, PurePosixPath(name).name} & set(known)})
+    if absent:
+        raise UserError(
+            f"the pairs name {counted(len(absent), 'metaphase')} that --metaphase does not hold: {first_few(absent)}",
+            "Correct the names in the table, or add the files.",
+        )
+
 
 def pair_up(
     records: Sequence[Record], fields: Sequence[FieldFile], pairs: Mapping[str, str] | None = None
 ) -> list[tuple[Record, FieldFile]]:
     """Return the imported sheets that have a field: by ``pairs``, from sheets to fields, else by their names.
 
-    Raises :class:`UserError` where no sheet has one.
+    What is left over is told of. Raises :class:`UserError` where no sheet has one.
     """
-    by_name: dict[str, FieldFile] = {}
-    for one in fields:
-        for name in (one.name, PurePosixPath(one.name).name, PurePosixPath(one.name).stem, one.cell):
-            by_name.setdefault(name, one)
-    found = []
+    by_name, found = _by_name(fields), []
     for record in records:
         path = PurePosixPath(record.sheet)
         names = [path.stem, safe_name(path.stem), record.cell]
@@ -72,6 +95,12 @@ def pair_up(
     if not found:
         told = "no sheet that was imported and no metaphase belong together"
         raise UserError(told, "Name both alike, or give --pairs, a table with the columns sheet and metaphase.")
+    sheets, paired = {record.sheet for record, _ in found}, {field.name for _, field in found}
+    alone = [one.sheet for one in records if one.state == "imported" and one.sheet not in sheets]
+    left = [one.name for one in fields if one.name not in paired]
+    for names, what, without in ((alone, "sheet", "metaphase"), (left, "metaphase", "sheet that was imported")):
+        if names:
+            note(f"{counted(len(names), what)} without a {without}: {first_few(names)}")
     return found
 
 
@@ -98,6 +127,9 @@ def _one(destination: Path, record: Record, field: FieldFile) -> Masked:
         found = find_again(images, shown(gray), cut_field(gray))
     except UserError as fault:
         return Masked(record.cell, field.name, len(crops), problem=fault.message.removeprefix(f"{field.name}: "))
+    if not found:
+        why = "it shows none of the chromosomes of the sheet: another cell, or no metaphase"
+        return Masked(record.cell, field.name, len(crops), problem=why)
     found.sort(key=lambda one: one.crop)
     with replacing_folder(place, flushed=False) as unfinished:
         for name, layer in zip((MASK, OVERLAP), layers((gray.shape[0], gray.shape[1]), found), strict=True):
