@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.sheets.drawn import TALL, USUAL, WIDE, Drawn, Style, boxes_right, draw_sheet
 
 from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.ink import NoSheet
-from bandbridge.sheets.judging import DOUBTFUL, FAIR, SURE, Expected, Reading
+from bandbridge.sheets.judging import DOUBTFUL, FAIR, SURE, Expected, Found, Reading, _tilt_doubts
 from bandbridge.sheets.reading import read_sheet
 from bandbridge.sheets.tables import counts_of
 
@@ -165,3 +166,27 @@ def test_every_class_has_its_pair() -> None:
     reading = read_sheet(draw_sheet(replace(Style(), seed=8)).gray)
     assert sum(reading.counts.values()) == 46 and all(reading.counts[label] == 2 for label in CLASSES[:22])
     assert not [one for one in reading.found if one.sure == DOUBTFUL]
+
+
+@pytest.mark.parametrize("numbers", ["below", "above"])
+@pytest.mark.parametrize("size", [11, 13, 18])
+def test_a_sheet_askew_is_not_imported_with_its_numbers_in_the_crops(numbers, size):
+    """What a crop shows of its number would tell a classifier its class."""
+    gray = draw_sheet(Style(numbers=numbers, size=size)).gray
+    assert not read_sheet(gray).doubts
+    for degrees in (2.5, -3.0):
+        askew = Image.fromarray(gray).rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=255)
+        doubts = read_sheet(np.asarray(askew)).doubts
+        assert doubts
+        if (numbers, size, degrees) == ("below", 13, -3.0):  # there they were taken for parts of chromosomes
+            assert any("is the sheet askew?" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize(("many", "at", "told"), [(10, 12, True), (10, 0, True), (9, 12, False), (46, 4, False)])
+def test_parts_over_or_under_many_chromosomes_may_be_numbers(many, at, told):
+    mask = np.zeros((15, 8), bool)
+    mask[3:10, 2:6] = True
+    with_part = mask.copy()
+    with_part[at : at + 2, 7 if at == 4 else 3] = True
+    found = [Found(k, "1", (0, 0, 15, 8), with_part if k < many else mask, SURE, "") for k in range(46)]
+    assert bool(_tilt_doubts(found)) == told

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.stats import spearmanr
 
 from bandbridge.dataset.ideogram import chromosome_length
@@ -27,6 +28,9 @@ XY, _XX, _XX_APART = 0.62, 0.72, 0.4
 #: What stands out by no more than so many times what is told from noise is doubtful; so are two of a pair whose middles
 #: are no further apart than so many times their usual width: parts of both may have been put together.
 _HARDLY, _OVER = 2.5, 0.6
+#: So many chromosomes with a part apart from them, all over or all under them, hold printed numbers: of sheets that
+#: were read right it was five at most, of the same ones turned by two degrees 24 and more.
+_WITH_PARTS = 10
 #: What stands beside all groups is told of from this share of a chromosome 21 on.
 _LEAST_ASIDE = 0.4
 
@@ -80,7 +84,7 @@ def agreement(held: Sequence[tuple[str, Piece]]) -> float:
     """Return the rank correlation of lengths with those of the ideogram, 0 where all are alike."""
     lengths = [chromosome_length(label) for label, _ in held]
     found = [max(piece.height, piece.width) for _, piece in held]
-    return float(spearmanr(lengths, found).statistic) if len(set(found)) > 1 else 0.0
+    return float(spearmanr(lengths, found).statistic) if min(len(set(lengths)), len(set(found))) > 1 else 0.0
 
 
 def judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: float, expected: Expected) -> Reading:
@@ -112,6 +116,8 @@ def judged(grouped: Grouped, named: Named, ink: Ink, blocked: np.ndarray, unit: 
     )
     doubts += _count_doubts(found, expected)
     doubts += _group_doubts(grouped, named, expected)
+    if grouped.by != "frames":
+        doubts += _tilt_doubts(found)
     loose = [str(one.number) for one in found if not one.label]
     if loose:
         doubts.append(f"pieces of no class: {', '.join(loose)}")
@@ -162,6 +168,23 @@ def _seen_badly(piece: Piece, group: Group, ink: Ink) -> str:
         if abs(first - second) < _OVER * float(np.median([one.width for one in group.pieces])):
             return "it may hold a part of the other"
     return ""
+
+
+def _tilt_doubts(found: Sequence[Found]) -> list[str]:
+    """Whether what is printed over or under chromosomes was taken for parts of them, as on a sheet that is askew."""
+    over = under = 0
+    for one in found:
+        labels, count = ndimage.label(one.mask, structure=np.ones((3, 3)))
+        if count < 2:
+            continue
+        rows = [(box[0].start, box[0].stop) for box in ndimage.find_objects(labels)]
+        top, bottom = rows[int(np.argmax(np.bincount(labels.ravel())[1:]))]
+        over += any(each[1] <= top for each in rows)
+        under += any(each[0] >= bottom for each in rows)
+    most = max(over, under)
+    if most < _WITH_PARTS:
+        return []
+    return [f"{most} chromosomes may hold printed numbers: is the sheet askew? Turn the picture straight"]
 
 
 def _count_doubts(found: Sequence[Found], expected: Expected) -> list[str]:
