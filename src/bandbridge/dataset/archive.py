@@ -104,7 +104,10 @@ def read_images(
         elif head[:2] == b"\x1f\x8b" or head[257:262] == b"ustar":
             yield from _read_tar(source, bounds, wanted, packed=head[:2] == b"\x1f\x8b")
         else:
-            raise UserError(f"{source} is not a folder, zip, tar or tar.gz", "Unpack it and give the folder.")
+            raise UserError(
+                f"{source} is not a folder, zip, tar or tar.gz",
+                "Give the folder itself; another archive is to be unpacked first.",
+            )
     except PermissionError as fault:
         raise EnvironmentFault(f"cannot read {source}: {fault.strerror}", "Check its permissions.") from fault
     except (
