@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bandbridge.dataset.findings import counted
-from bandbridge.errors import UserError
+from bandbridge.dataset.formats import refuse_nested
 from bandbridge.files import require_folder
 from bandbridge.metaphase.intake import fields_of
 from bandbridge.metaphase.writing import CutField, alternatives_table, cut_fields, fields_table
@@ -95,14 +95,7 @@ def cut(
     """
     destination = Path(destination)
     require_folder(destination)
-    _require_apart(Path(metaphases), destination)
+    refuse_nested(Path(metaphases), destination)
     with listening(progress):
         done, refused = cut_fields(fields_of(Path(metaphases)), destination, show_steps=show_steps)
     return CutCells(destination, done, refused)
-
-
-def _require_apart(metaphases: Path, destination: Path) -> None:
-    """Raise :class:`UserError` where one lies in the other: what is written would be cut the next time."""
-    given, target = metaphases.resolve(), destination.resolve()
-    if given.is_dir() and (target.is_relative_to(given) or given.is_relative_to(target)):
-        raise UserError(f"{destination} and {metaphases} lie in one another", "Choose another destination.")

@@ -162,6 +162,11 @@ def check_apart(source: Path, destination: Path) -> None:
     """Raise :class:`UserError` where ``source`` is absent, or one of both lies in the other."""
     if not is_present(source):
         raise UserError(f"no such folder or archive: {source}", "Give the downloaded file, or its folder.")
+    refuse_nested(source, destination)
+
+
+def refuse_nested(source: Path, destination: Path) -> None:
+    """Raise :class:`UserError` where one lies in the other: what is written would be read the next time."""
     given, target = source.resolve(), destination.resolve()
     if target == given or target.is_relative_to(given) or (given.is_dir() and given.is_relative_to(target)):
         raise UserError(f"{destination} and {source} lie in one another", "Choose another destination.")
