@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from bandbridge.errors import UserError
 from bandbridge.export.separator import write_graph
-from bandbridge.metaphase.lifted import BINS, from_bytes, separate, to_bytes
+from bandbridge.metaphase.lifted import BINS, SEPARATOR, from_bytes, separate, to_bytes
 from bandbridge.synthetic.spread import NOWHERE
 from bandbridge.training import separator
-from bandbridge.training.separator import Example, Separator, draw_example, patch_of, targets_of, train
+from bandbridge.training.separator import (
+    Example,
+    Separator,
+    begin_from,
+    draw_example,
+    loss_of,
+    patch_of,
+    targets_of,
+    train,
+)
 
 
 def test_targets_are_those_of_the_directions_that_pass() -> None:
@@ -71,6 +81,51 @@ def test_a_stopped_training_goes_on_and_its_graph_says_what_the_network_says(tmp
     with torch.inference_mode():
         told = torch.sigmoid(network(torch.from_numpy(contrast)[None, None]))[0].numpy()
     assert np.abs(np.concatenate([said.there[None], said.two[None], said.core]) - told).max() < 0.02
+
+
+def test_a_training_begins_from_a_graph_and_says_what_it_says(tmp_path, monkeypatch) -> None:
+    example = draw_example(0, 1)
+    assert example is not None
+    network = Separator()
+    begin_from(network, SEPARATOR, [example])
+    contrast = from_bytes(example.contrast)[:192, :256]
+    said = separate(contrast)
+    with torch.inference_mode():
+        told = torch.sigmoid(network.eval()(torch.from_numpy(contrast)[None, None]))[0].numpy()
+    assert np.abs(np.concatenate([said.there[None], said.two[None], said.core]) - told).max() < 1e-4
+    # Normalised by what a batch holds, as in training, it loses hardly more; a network that begins anew loses far more.
+    rng = np.random.default_rng(0)
+    drawn = zip(*(patch_of(example, rng) for _ in range(8)), strict=True)
+    patches, layers, axes = (torch.from_numpy(np.stack(each)) for each in drawn)
+    losses = []
+    for each in (network.eval(), network.train(), Separator().train()):
+        with torch.no_grad():
+            losses.append(float(loss_of(each(patches.unsqueeze(1)), targets_of(layers, axes))))
+    assert losses[1] < 1.3 * losses[0] and losses[2] > 4 * losses[0]
+    np.savez_compressed(
+        tmp_path / "spread-00001.npz", contrast=example.contrast, layers=example.layers, axes=example.axes
+    )
+    monkeypatch.setattr(separator, "BATCH", 1)
+    begun = train(tmp_path, minutes=5, steps=1, begin=SEPARATOR)
+    before, after = (each.state_dict()["head.weight"] for each in (network, begun))
+    assert 0 < (before - after).abs().max() < 0.01
+
+
+def test_the_graph_of_another_network_and_a_folder_without_examples_are_refused(tmp_path) -> None:
+    class Other(Separator):
+        def __init__(self) -> None:
+            super().__init__((8, 8, 8, 8))
+
+    example = draw_example(0, 1)
+    assert example is not None
+    write_graph(Other(), tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="is no separator of this kind"):
+        begin_from(Separator(), tmp_path / "other.onnx", [example])
+    with pytest.raises(UserError, match="nothing to learn from"):
+        begin_from(Separator(), SEPARATOR, [])
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match=r"broken\.onnx"):
+        begin_from(Separator(), tmp_path / "broken.onnx", [example])
 
 
 def test_the_network_takes_any_size_that_divides() -> None:

@@ -3,7 +3,8 @@
     python -m bandbridge.export.separator FOLDER --spreads 2000 --minutes 80 --bfloat16
 
 FOLDER keeps the examples and the state of the training: the same command goes on where it was stopped. With
-``--reviewed EXPORT`` it learns from the metaphases of a review's export, too, or of ``data synth --spreads``.
+``--reviewed EXPORT`` it learns from the metaphases of a review's export, too, or of ``data synth --spreads``; with
+``--begin package`` it begins from the package's separator and not anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from bandbridge.export.half import halve_graph
 from bandbridge.files import replacing
+from bandbridge.metaphase.lifted import SEPARATOR
 from bandbridge.progress import listening, note
 from bandbridge.training.reviewed import keep_reviewed
 from bandbridge.training.separator import Separator, draw_examples, train
@@ -58,14 +60,19 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=80.0)
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--reviewed", type=Path, nargs="+", default=[], metavar="EXPORT")
+    parser.add_argument("--seed", type=int, default=0, help="Of drawn spreads; joins are fitted to seed 5.")
+    parser.add_argument(
+        "--begin", metavar="GRAPH", help="A separator's ONNX file to begin from; package: that of the package."
+    )
     parser.add_argument("--bfloat16", action="store_true", help="Faster where the processor multiplies it by itself.")
     arguments = parser.parse_args(words)
     with listening(True):
         if arguments.reviewed:
             kept = keep_reviewed(arguments.folder, arguments.reviewed)
             note(f"{kept} reviewed metaphases are learnt from as well")
-        draw_examples(arguments.folder, arguments.spreads)
-        network = train(arguments.folder, arguments.minutes, arguments.steps, bfloat16=arguments.bfloat16)
+        draw_examples(arguments.folder, arguments.spreads, arguments.seed)
+        begin = SEPARATOR if arguments.begin == "package" else Path(arguments.begin) if arguments.begin else None
+        network = train(arguments.folder, arguments.minutes, arguments.steps, bfloat16=arguments.bfloat16, begin=begin)
         write_graph(network, arguments.folder / "separator.onnx")
 
 

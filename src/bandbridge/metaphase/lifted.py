@@ -19,6 +19,8 @@ from bandbridge.errors import UserError
 from bandbridge.extras import need
 from bandbridge.machine import usable_cores
 
+#: The separator of the package.
+SEPARATOR = Path(str(files("bandbridge.metaphase").joinpath("separator.onnx")))
 #: Directions of half a turn that the core of a chromosome is told in.
 BINS = 12
 #: Pixels that a chromosome is wide where the separator looks at it.
@@ -104,7 +106,7 @@ def _tile(contrast: np.ndarray, top: int, left: int) -> tuple[np.ndarray, int, i
 
 @cache
 def _session(graph: str) -> Any:
-    place = Path(graph) if graph else Path(str(files("bandbridge.metaphase").joinpath("separator.onnx")))
+    place = Path(graph) if graph else SEPARATOR
     if not place.is_file():
         raise UserError(f"{place} does not exist", "Install bandbridge again." if not graph else "Name its file.")
     runtime = need("onnxruntime")

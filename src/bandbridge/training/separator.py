@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bandbridge.errors import UserError
+from bandbridge.extras import need
 from bandbridge.files import replacing
 from bandbridge.metaphase.ground import BlankField, level
 from bandbridge.metaphase.lifted import BINS, from_bytes, to_bytes
@@ -35,8 +36,8 @@ from bandbridge.synthetic.spread import DIRECTIONS, NOWHERE, draw_spread
 #: Pixels of a side of the patches, and patches of a step.
 PATCH, BATCH = 160, 8
 _RATE = 2e-3
-#: Patches that begin at a chromosome; the rest anywhere.
-_ON_CHROMOSOME = 0.85
+#: Patches that begin where two chromosomes lie on each other, and at any chromosome; the rest anywhere.
+_ON_TWO, _ON_CHROMOSOME = 0.4, 0.5
 #: How much more the core of a chromosome counts than the ground.
 _CORE_WEIGHT, _OVERLAP_WEIGHT = 4.0, 4.0
 _STATE = "training.pt"
@@ -44,6 +45,8 @@ _STATE = "training.pt"
 REVIEWED, _OF_REVIEWED = "reviewed-", 0.3
 #: Steps after which the state is kept.
 _KEPT = 100
+#: Patches that normalisations are measured on where a training begins from a graph.
+_MEASURED = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +152,11 @@ def _choose(pools: tuple[list[Example], list[Example]], rng: np.random.Generator
 def patch_of(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a patch: contrast float32, layers uint8, axes uint8 [2], turned and mirrored anyhow, a little relit."""
     layers = example.layers
-    if rng.random() < _ON_CHROMOSOME:
-        rows, columns = np.nonzero(layers[::4, ::4])
+    drawn = rng.random()
+    if drawn < _ON_TWO + _ON_CHROMOSOME:
+        coarse = layers[::4, ::4]
+        on_two = drawn < _ON_TWO and (coarse > 1).any()
+        rows, columns = np.nonzero(coarse > int(on_two))
         at = rng.integers(len(rows))
         middle = 4 * np.array([rows[at], columns[at]]) + rng.integers(-40, 41, 2)
     else:
@@ -216,19 +222,25 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
     return there + overlap + 4 * cores
 
 
-def train(folder: Path, minutes: float, steps: int, seed: int = 0, *, bfloat16: bool = False) -> Separator:
+def train(
+    folder: Path, minutes: float, steps: int, seed: int = 0, *, bfloat16: bool = False, begin: Path | None = None
+) -> Separator:
     """Train for at most ``minutes``, ``steps`` in all, on the examples in ``folder``; return the averaged network.
 
     The rate falls with the steps, or with the time where that is shorter. The state is kept in ``folder`` and gone on
-    from. bfloat16: multiply in it, which is faster where the processor does so by itself and slower where not.
+    from. bfloat16: multiply in it, which is faster where the processor does so by itself and slower where not. begin:
+    the graph of a trained separator to begin from, in place of random weights, at half the rate.
     """
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):  # nobody else's random numbers are touched
         torch.manual_seed(seed)
         network, average = Separator(), Separator()
-    network, average = (each.to(memory_format=torch.channels_last) for each in (network, average))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-4)
     first, spent, place = 0, 0.0, folder / _STATE
+    if begin and not place.is_file():
+        begin_from(network, begin, list(read_examples(folder, {}).values()))
+    network, average = (each.to(memory_format=torch.channels_last) for each in (network, average))
+    full_rate = _RATE / 2 if begin else _RATE
+    optimiser = torch.optim.AdamW(network.parameters(), lr=full_rate, weight_decay=1e-4)
     average.load_state_dict(network.state_dict())
     if place.is_file():
         state = torch.load(place, weights_only=True)
@@ -247,7 +259,7 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0, *, bfloat16: 
         done = max(step / steps, (time.monotonic() - started) / (60 * minutes))
         if done >= 1:
             break
-        rate = _RATE * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
+        rate = full_rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
             group["lr"] = rate
         drawn = [patch_of(_choose(pools, rng), rng) for _ in range(BATCH)]
@@ -269,6 +281,58 @@ def train(folder: Path, minutes: float, steps: int, seed: int = 0, *, bfloat16: 
             with replacing(place) as temporary, temporary.open("wb") as stream:
                 torch.save(kept | {"optimiser": optimiser.state_dict(), "step": step + 1, "spent": spent}, stream)
     return average.eval()
+
+
+@torch.no_grad()
+def begin_from(network: Separator, graph: Path, examples: Sequence[Example]) -> None:
+    """Give ``network`` the weights of the separator in the ONNX file ``graph``, ready to be trained on.
+
+    A graph has its normalisations folded into the convolutions. What they divide by is measured anew on patches of
+    ``examples``, so that the network says what the graph does and goes on from there. Raises :class:`UserError` for
+    the graph of another network, or where there are no examples.
+    """
+    pools = _pools({Path(str(number)): one for number, one in enumerate(examples)})
+    convolutions = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
+    norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    weights = _weights_of(graph)
+    if [weight.shape for weight, _ in weights] != [tuple(each.weight.shape) for each in convolutions]:
+        raise UserError(f"{graph} is no separator of this kind", "Name one that this program has written.")
+    for convolution, norm, (weight, bias) in zip(convolutions, [*norms, None], weights, strict=True):
+        convolution.weight.copy_(torch.from_numpy(weight))
+        if norm is None:
+            assert convolution.bias is not None
+            convolution.bias.copy_(torch.from_numpy(bias))
+        else:
+            norm.bias.copy_(torch.from_numpy(bias))
+            norm.weight.fill_(math.sqrt(1 + norm.eps))
+    rng = np.random.default_rng(0)
+    patches = np.stack([patch_of(_choose(pools, rng), rng)[0] for _ in range(_MEASURED)])
+    seen: dict[nn.BatchNorm2d, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.BatchNorm2d, given: tuple[Tensor]) -> None:
+        seen[norm] = given[0].mean(dim=(0, 2, 3)), given[0].var(dim=(0, 2, 3), unbiased=False)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    network.eval()(torch.from_numpy(patches).unsqueeze(1))
+    for hook in hooks:
+        hook.remove()
+    for norm, (mean, variance) in seen.items():
+        norm.running_mean, norm.running_var = mean, variance
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.add_(mean)
+
+
+def _weights_of(graph: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight and bias, float32, of the convolutions of an ONNX file that has both, in the order of computing."""
+    onnx = need("onnx")
+    try:
+        model = onnx.load(str(graph)).graph
+    except Exception as fault:
+        raise UserError(f"{graph} cannot be read as ONNX", "Name the file of a separator.") from fault
+    stored = {one.name: onnx.numpy_helper.to_array(one).astype(np.float32) for one in model.initializer}
+    widened = {node.output[0]: node.input[0] for node in model.node if node.op_type == "Cast"}
+    given = [[widened.get(name, name) for name in node.input[1:]] for node in model.node if node.op_type == "Conv"]
+    return [(stored[each[0]], stored[each[1]]) for each in given if len(each) == 2 and set(each) <= set(stored)]
 
 
 @torch.no_grad()
