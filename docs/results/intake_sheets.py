@@ -22,6 +22,7 @@ from bandbridge.sheets.judging import Expected, Reading
 from bandbridge.sheets.overview import draw_overview
 from bandbridge.sheets.pages import Page, decode_page
 from bandbridge.sheets.reading import read_sheet
+from bandbridge.sheets.tilt import straightened
 from bandbridge.workers import Workers
 
 SETS = ("gs", "qs", "wk", "gpk")
@@ -73,6 +74,8 @@ def read_one(sheet: Sheet, pictures: Path | None = None) -> dict[str, object]:
     """Return what comes of one sheet: wrong crops, doubts, seconds; an unusual one also with its karyotype told."""
     gray, colour = decode_page(Page(sheet.file.name, sheet.file.read_bytes()))
     started = time.perf_counter()
+    straight = straightened(gray, colour)
+    gray, colour = straight.gray, straight.colour
     row: dict[str, object] = {"name": sheet.name, "set": sheet.set, "half": sheet.half, "usual": sheet.is_usual}
     try:
         reading = read_sheet(gray, colour)

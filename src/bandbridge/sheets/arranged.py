@@ -9,6 +9,7 @@ import numpy as np
 from bandbridge.sheets.ink import NoSheet, find_ink
 from bandbridge.sheets.pieces import find_pieces
 from bandbridge.sheets.reading import read_sheet
+from bandbridge.sheets.tilt import straightened
 from bandbridge.sheets.upright import ARRANGED, upright_share
 
 
@@ -36,7 +37,7 @@ def how_arranged(gray: np.ndarray) -> Literal["upright", "lying", ""]:
 
 def _is_read(gray: np.ndarray) -> bool:
     try:
-        read_sheet(np.ascontiguousarray(gray))
+        read_sheet(straightened(np.ascontiguousarray(gray)).gray)
     except NoSheet:
         return False
     return True

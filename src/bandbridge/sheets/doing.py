@@ -22,6 +22,7 @@ from bandbridge.sheets.pages import Page, decode_page
 from bandbridge.sheets.reading import CUT_IT, read_sheet
 from bandbridge.sheets.records import Crop, Record, read_record, write_record
 from bandbridge.sheets.tables import ByHand
+from bandbridge.sheets.tilt import straightened
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def do_sheet(job: Job) -> Record:
     try:
         gray, colour = decode_page(job.page)
         pixels = hashlib.sha256(f"{gray.shape}".encode() + gray.tobytes()).hexdigest()
-        reading = read_sheet(gray, colour, job.expected)
+        straight = straightened(gray, colour)
+        gray = straight.gray
+        reading = read_sheet(gray, straight.colour, job.expected)
     except UserError as fault:
         why = fault.message.removeprefix(f"{job.page.name}: ")
         why += f". {CUT_IT}" if CUT_IT in fault.remedy else ""
@@ -72,6 +75,7 @@ def do_sheet(job: Job) -> Record:
         update={
             "state": state,
             "pixels": pixels,
+            "turned": straight.turned,
             "by": reading.by,
             "doubts": reading.doubts,
             "crops": tuple(crops),

@@ -30,7 +30,7 @@ from bandbridge.sheets.tables import ByHand, counts_of, matching, read_karyotype
 from bandbridge.workers import Workers
 
 #: Changes when sheets are read in another way: what was done before is done again.
-_VERSION = 2
+_VERSION = 3
 #: What the folder beside the dataset is called after it.
 REVIEW = "-review"
 #: From so many sheets on, processes are worth their start.

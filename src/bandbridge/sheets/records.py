@@ -17,7 +17,7 @@ State = Literal["imported", "to check", "refused"]
 
 class Crop(BaseModel):
     """A chromosome of a sheet. file: of its picture in the set, "" where there is none. box: top, left, bottom, right,
-    pixels of the file."""
+    pixels of the file, turned straight where it was askew."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,8 @@ class Crop(BaseModel):
 
 
 class Record(BaseModel):
-    """A sheet. asked: hash of all that decides what comes of it. pixels: SHA-256 of its gray values."""
+    """A sheet. asked: hash of all that decides what comes of it. pixels: SHA-256 of its gray values. turned: degrees,
+    counterclockwise, by which it was turned straight; its crops and boxes are of the turned picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +41,7 @@ class Record(BaseModel):
     asked: str
     state: State
     pixels: str = ""
+    turned: float = 0.0
     by: str = ""
     karyotype: str = ""
     doubts: tuple[str, ...] = ()

@@ -25,10 +25,19 @@ def write_review(review: Path, records: Sequence[Record], notes: Sequence[str], 
     """Write the page of all sheets, their table, and the template for labels unless somebody has filled it in."""
     write_text(review / OVERVIEW, render_overview(records, notes, command))
     rows = [
-        (one.sheet, one.cell, one.state, str(one.total), one.karyotype, one.by, " | ".join(one.doubts))
+        (
+            one.sheet,
+            one.cell,
+            one.state,
+            str(one.total),
+            one.karyotype,
+            one.by,
+            f"{one.turned:g}",
+            " | ".join(one.doubts),
+        )
         for one in records
     ]
-    header = ("sheet", "cell", "state", "chromosomes", "karyotype", "divided_by", "doubts")
+    header = ("sheet", "cell", "state", "chromosomes", "karyotype", "divided_by", "turned", "doubts")
     write_text(review / SHEETS, csv_lines(header, rows))
     if not (review / LABELS).is_file() or _is_untouched(review / LABELS):
         write_text(review / LABELS, csv_lines(("sheet", "piece", "read_as", "label"), _to_fill_in(records)))
