@@ -1,6 +1,21 @@
-"""``python -m bandbridge``: the command line, where the folder of scripts is not on the path."""
+"""``bandbridge`` and ``python -m bandbridge``: the command line, stopped by Ctrl-C from its first moment on."""
 
-from bandbridge.cli.main import run
+import sys
+
+#: What a shell is told by a program that Ctrl-C stopped.
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line. What it needs is imported here: of what is stopped meanwhile nothing has begun."""
+    try:
+        from bandbridge.cli.main import run
+
+        run()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -28,6 +28,14 @@ def test_fields_that_give_no_cell_are_listed_together(bandbridge, tmp_path) -> N
     result = bandbridge("cut", tmp_path / "in", tmp_path / "out")
     assert result.code == 2 and "fields that gave no cell:" in result.err
     assert "blank.png: nothing is on it" in result.err and "broken.png: not a PNG" in result.err
+    told = pd.read_csv(tmp_path / "out" / "fields.csv").set_index("field")["problem"]
+    assert told["blank.png"].startswith("nothing is on it") and told["broken.png"].startswith("not a PNG")
+    (tmp_path / "in" / "sheets").mkdir()
+    (tmp_path / "in" / "sheets" / "two.PDF").write_bytes(b"%PDF-1.4")
+    again = bandbridge("cut", tmp_path / "in", tmp_path / "out")
+    assert "1 PDF in" in again.err and "sheets/two.PDF" in again.err and "data import karyogram" in again.err
+    only = bandbridge("cut", tmp_path / "in" / "sheets", tmp_path / "none")
+    assert only.code == 2 and "holds no image" in only.err and "two.PDF" in only.err
     same = bandbridge("cut", tmp_path / "in", tmp_path / "in")
     assert same.code == 2 and "is read by this command" in same.err
 

@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import typer
 
+import bandbridge.__main__
 from bandbridge.cli.main import _memory_remedy, app, run
 from bandbridge.terminal import say
 
@@ -88,6 +91,24 @@ def test_an_interrupted_command_says_how_to_go_on(bandbridge, monkeypatch, tmp_p
     monkeypatch.setattr("bandbridge.dataset.imagefolder.open_dataset", raising(KeyboardInterrupt()))
     result = bandbridge("data", "check", tmp_path)
     assert result.code == 130 and result.err == "stopped; run the same command again to go on"
+
+
+def test_a_command_is_stopped_quietly_from_its_first_moment_on(monkeypatch, capsys):
+    class Stopping:
+        def find_spec(self, name, *_):
+            if name == "bandbridge.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "bandbridge.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Stopping(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stop:
+        bandbridge.__main__.main()
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_the_script_begins_where_a_stop_is_caught():
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"bandbridge": "bandbridge.__main__:main"}
 
 
 def raising(fault):

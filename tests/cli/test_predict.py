@@ -191,6 +191,8 @@ def test_results_do_not_go_where_models_or_cells_are_read(bandbridge, example_ho
     for command, read in (("predict", "new-cells"), ("evaluate", "new-cells"), ("predict", "models/mine")):
         found = bandbridge(command, "models/mine", "new-cells", "--out", read)
         assert found.code == 2 and "is read by this command" in found.err
+        found = bandbridge(command, "models/mine", "new-cells", "--out", f"{read}/results")
+        assert found.code == 2 and f"lies in {read}, which is read" in found.err
     found = bandbridge("review", "models/mine", "new-cells", "--work", "models/mine", "--no-browser")
     assert found.code == 2 and "is read by this command" in found.err
 

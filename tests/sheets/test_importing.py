@@ -199,6 +199,25 @@ def test_zips_single_files_and_pages_of_a_pdf(sheets, tmp_path) -> None:
     assert done.imported == ["two.pdf page 1"] and done.to_check == ["two.pdf page 2"]
 
 
+def test_each_page_of_a_tiff_is_a_sheet_and_a_smaller_copy_is_none(sheets, tmp_path) -> None:
+    pictures = [Image.fromarray(draw_sheet(style).picture) for style in (Style(), Style(extra=("21",), seed=8))]
+    small = pictures[0].resize((pictures[0].width // 4, pictures[0].height // 4))
+    pictures[0].save(tmp_path / "two.tif", save_all=True, append_images=[small, pictures[1]], compression="tiff_lzw")
+    pages = list(read_pages(tmp_path / "two.tif"))
+    assert [(page.name, page.stem) for page in pages] == [("two.tif page 1", "two-p1"), ("two.tif page 3", "two-p3")]
+    for page, picture in zip(pages, pictures, strict=True):
+        assert (decode_page(page)[0] == np.asarray(picture.convert("L"))).all()
+    done = import_karyograms(tmp_path / "two.tif", tmp_path / "set")
+    assert done.imported == ["two.tif page 1"] and done.to_check == ["two.tif page 3"]
+    pictures[0].save(tmp_path / "one.tif", save_all=True, append_images=[small])
+    ((name, page),) = [(one.name, one.page) for one in read_pages(tmp_path / "one.tif")]
+    assert name == "one.tif" and page is None
+
+
+def test_files_with_page_in_their_names_keep_them() -> None:
+    assert Page("a/cell page 2.png", b"").stem == "cell page 2" and not Page("a.pdf page 2.png", b"").is_pdf
+
+
 def test_a_scan_larger_than_images_of_chromosomes_may_be_is_reduced(tmp_path) -> None:
     drawn = draw_sheet(Style())
     side = 4

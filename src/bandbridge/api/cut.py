@@ -10,9 +10,9 @@ import pandas as pd
 from bandbridge.dataset.findings import counted
 from bandbridge.dataset.formats import refuse_nested
 from bandbridge.files import require_folder
-from bandbridge.metaphase.intake import fields_of
+from bandbridge.metaphase.intake import fields_of, passed_over
 from bandbridge.metaphase.writing import CutField, alternatives_table, cut_fields, fields_table
-from bandbridge.progress import Listener, listening
+from bandbridge.progress import Listener, listening, note
 
 
 class CutCells:
@@ -97,5 +97,8 @@ def cut(
     require_folder(destination)
     refuse_nested(Path(metaphases), destination)
     with listening(progress):
-        done, refused = cut_fields(fields_of(Path(metaphases)), destination, show_steps=show_steps)
+        fields = fields_of(Path(metaphases))
+        if told := passed_over(Path(metaphases)):
+            note(told)
+        done, refused = cut_fields(fields, destination, show_steps=show_steps)
     return CutCells(destination, done, refused)

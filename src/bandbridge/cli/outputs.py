@@ -46,13 +46,14 @@ def _require_closed(folder: Path) -> None:
 
 
 def require_apart(out: Path, read: Iterable[Path]) -> None:
-    """Raise :class:`~bandbridge.errors.UserError` where ``out`` is one of the places that are read.
+    """Raise :class:`~bandbridge.errors.UserError` where ``out`` is one of the places that are read, or lies in one.
 
     What is written there would be read as cells, or stand among the files of a model, the next time.
     """
     for place in read:
-        if place.exists() and out.exists() and out.samefile(place):
-            raise UserError(f"{out} is read by this command: its results do not belong there", "Name another folder.")
+        if place.is_dir() and out.resolve().is_relative_to(place.resolve()):
+            where = "is read by this command" if out.resolve() == place.resolve() else f"lies in {place}, which is read"
+            raise UserError(f"{out} {where}: its results do not belong there", "Name another folder.")
 
 
 def given_folder(path: Path | None) -> Path | None:

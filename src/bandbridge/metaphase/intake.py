@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, read_images
+from bandbridge.dataset.archive import IMAGE_SUFFIXES, image_files, is_left_behind, read_images
 from bandbridge.dataset.claims import MAX_FIELD_PIXELS, allowing
 from bandbridge.dataset.decode import DecodeError, decode_image
+from bandbridge.dataset.findings import counted
 from bandbridge.dataset.imagefolder import MAX_IMAGE_BYTES, holds_table, read_bounded
-from bandbridge.errors import UserError, refuse_odd_names
+from bandbridge.errors import UserError, first_few, refuse_odd_names
 from bandbridge.filenames import file_stem
 from bandbridge.files import file_stems
 from bandbridge.metaphase.ground import BlankField, Levelled, level, shrunk
@@ -67,12 +68,24 @@ def fields_of(place: Path) -> list[FieldFile]:
     else:
         raise UserError(f"{place} does not exist", "Name a metaphase, or a folder or zip of metaphases.")
     if not named:
-        raise UserError(
-            f"{place} holds no image", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
-        )
+        remedy = f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}, upper or lower case."
+        raise UserError(f"{place} holds no image", f"{told}. {remedy}" if (told := passed_over(place)) else remedy)
     refuse_odd_names(list(named), "names of images")
     stems = file_stems(map(_without_ending, named), _UNNAMED)
     return [FieldFile(name, cell, read) for (name, read), cell in zip(named.items(), stems, strict=True)]
+
+
+def passed_over(place: Path) -> str:
+    """Return a sentence on the PDFs in the folder ``place``, which are no fields of view; "" where there are none."""
+    pdfs = image_files(place, _is_pdf) if place.is_dir() else []
+    if not pdfs:
+        return ""
+    what = f"{counted(len(pdfs), 'PDF')} in {place}, no field of view: {first_few(pdfs)}"
+    return f"{what}; sheets as PDF are read by bandbridge data import karyogram"
+
+
+def _is_pdf(name: str) -> bool:
+    return name.lower().endswith(".pdf") and not is_left_behind(name)
 
 
 def are_fields(place: Path) -> bool:

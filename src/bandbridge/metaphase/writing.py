@@ -95,7 +95,8 @@ def cut_fields(
             reason = in_one_line(fault.message.removeprefix(f"{one.name}: "), fault.remedy)
             refused.append((one.name, reason))
     _clear_renamed(destination, {one.name: one.cell for one in fields}, {one.name for one in done})
-    _write_tables(destination, [*done, *_others(destination, [one.name for one in fields])])
+    unread = [CutField(name, {}, problem=reason) for name, reason in refused]
+    _write_tables(destination, [*done, *unread, *_others(destination, [one.name for one in fields])])
     return done, refused
 
 

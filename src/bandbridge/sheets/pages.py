@@ -20,6 +20,9 @@ from bandbridge.extras import need
 
 #: Dots per inch that a page of a PDF is drawn with, and most pixels of its longest side.
 _DPI, _PAGE_SIDE = 200, 3000
+#: The tag that says what a page of a TIFF is, of which these bits mean a reduced copy or a mask; a page of a smaller
+#: share of the largest one's pixels is a copy, too, though nothing says so. Most pages that are looked at.
+_KIND, _REDUCED_OR_MASK, _COPY, _MOST_PAGES = 254, 0b101, 0.3, 2000
 #: Most pixels of a scan; larger ones than ``MAX_PIXELS`` are read reduced to at most that.
 MAX_SCAN = 150_000_000
 
@@ -27,7 +30,7 @@ MAX_SCAN = 150_000_000
 @dataclass(frozen=True)
 class Page:
     """One sheet as it is kept. name: of its file, relative to what was handed in, and of its page. page: from 0, of a
-    PDF."""
+    PDF or of a TIFF of several."""
 
     name: str
     data: bytes
@@ -36,24 +39,42 @@ class Page:
     @property
     def stem(self) -> str:
         """Its name without folder and ending."""
-        stem = PurePosixPath(self.name.partition(" page ")[0]).stem
+        stem = PurePosixPath(self._file).stem
         return stem if self.page is None else f"{stem}-p{self.page + 1}"
+
+    @property
+    def is_pdf(self) -> bool:
+        """Whether it is a page of a PDF."""
+        return _suffix(self._file) == ".pdf"
+
+    @property
+    def _file(self) -> str:
+        return self.name if self.page is None else self.name.removesuffix(f" page {self.page + 1}")
 
 
 def is_sheet(name: str) -> bool:
     """Whether a file may be a sheet by its name: an image, or a PDF."""
-    return is_image(name) or (PurePosixPath(name).suffix.lower() == ".pdf" and not is_left_behind(name))
+    return is_image(name) or (_suffix(name) == ".pdf" and not is_left_behind(name))
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def read_pages(source: Path) -> Iterator[Page | UserError]:
-    """Yield every sheet of a folder, zip, tar, image or PDF; an error in the place of a file that cannot be read."""
+    """Yield every sheet of a folder, zip, tar, image or PDF; an error in the place of a file that cannot be read.
+
+    Each page of a PDF is a sheet, and of a TIFF each that is no smaller copy of another.
+    """
     if source.is_file() and is_sheet(source.name):
         files: Iterator[tuple[str, bytes]] = iter([(source.name, read_bounded(source, MAX_IMAGE_BYTES))])
     else:
         files = read_images(source, wanted=is_sheet)
     for name, data in files:
-        if PurePosixPath(name).suffix.lower() != ".pdf":
-            yield Page(name, data)
+        if _suffix(name) != ".pdf":
+            several = _pages_of_tiff(data) if _suffix(name) in (".tif", ".tiff") else []
+            pages = [Page(f"{name} page {page + 1}", data, page) for page in several]
+            yield from pages or [Page(name, data)]
             continue
         try:
             many = _pages_of(name, data)
@@ -69,9 +90,11 @@ def decode_page(page: Page) -> tuple[np.ndarray, np.ndarray | None]:
 
     Raises :class:`~bandbridge.dataset.decode.DecodeError` for what cannot be read.
     """
-    if page.page is not None:
+    if page.is_pdf:
         picture = _drawn(page)
         return np.asarray(picture.convert("L")), _colour_of(np.asarray(picture.convert("RGB")))
+    if page.page is not None:
+        page = Page(page.name, _alone(page))
     with quiet_pillow():
         large = _reduced(page)
         if large is not None:
@@ -116,6 +139,36 @@ def _colour_in_file(data: bytes, shape: tuple[int, ...]) -> np.ndarray | None:
 def _colour_of(pixels: np.ndarray) -> np.ndarray | None:
     colour = pixels.max(axis=2) - pixels.min(axis=2)
     return colour if colour.any() else None
+
+
+def _pages_of_tiff(data: bytes) -> list[int]:
+    """The pages of a TIFF that are sheets of their own, from 0; none where it has one, or cannot be read."""
+    sizes: dict[int, int] = {}
+    try:
+        check_file(data)
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            for page in range(min(image.n_frames, _MOST_PAGES)):  # type: ignore[attr-defined]
+                image.seek(page)
+                if not int(image.tag_v2.get(_KIND, 0)) & _REDUCED_OR_MASK:  # type: ignore[attr-defined]
+                    sizes[page] = image.width * image.height
+    except Exception:  # whatever is wrong with it, the usual way of reading says it
+        return []
+    found = [page for page, size in sizes.items() if size >= _COPY * max(sizes.values())]
+    return found if len(found) > 1 else []
+
+
+def _alone(page: Page) -> bytes:
+    """One page of a TIFF as PNG."""
+    stream = io.BytesIO()
+    try:
+        with quiet_pillow(), Image.open(io.BytesIO(page.data), formats=("TIFF",)) as image:
+            image.seek(page.page or 0)
+            picture = ImageOps.exif_transpose(image)
+            picture = picture.convert("RGB") if picture.mode not in ("1", "L", "P", "RGB", "RGBA", "I;16") else picture
+            picture.save(stream, format="PNG", compress_level=1)
+    except Exception as fault:
+        raise DecodeError(page.name, f"a page that cannot be read ({fault})", "Save it as PNG.") from fault
+    return stream.getvalue()
 
 
 def _pages_of(name: str, data: bytes) -> int:
