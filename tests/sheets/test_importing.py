@@ -199,6 +199,22 @@ def test_zips_single_files_and_pages_of_a_pdf(sheets, tmp_path) -> None:
     assert done.imported == ["two.pdf page 1"] and done.to_check == ["two.pdf page 2"]
 
 
+@pytest.mark.parametrize("numbers", ["below", ""])
+def test_a_layout_that_does_not_fit_is_told_of_and_not_the_picture_blamed(tmp_path, numbers) -> None:
+    place = write_sheets(tmp_path / "in", {"cell.png": Style(numbers=numbers), "47.png": Style(extra=("21",), seed=8)})
+    layout = tmp_path / "layout.csv"
+    layout.write_text("X,Y,22,21\n20,19,18,17,16,15\n14,13,12,11,10,9,8\n7,6,5,4,3,2,1\n")
+    told = "the layout does not fit it: without --layout it adds up"
+    try:
+        done = import_karyograms(place, tmp_path / "set", layout=layout)
+    except ManyErrors as fault:
+        assert f"cell.png: {told}" in fault.problems
+    else:
+        doubts = {record.sheet: record.doubts for record in done.records}
+        assert told in [*doubts.get("cell.png", ()), *(note.partition(": ")[2] for note in done.notes)]
+        assert told not in doubts.get("47.png", ())
+
+
 def test_each_page_of_a_tiff_is_a_sheet_and_a_smaller_copy_is_none(sheets, tmp_path) -> None:
     pictures = [Image.fromarray(draw_sheet(style).picture) for style in (Style(), Style(extra=("21",), seed=8))]
     small = pictures[0].resize((pictures[0].width // 4, pictures[0].height // 4))

@@ -14,15 +14,20 @@ from PIL import Image
 from bandbridge.errors import UserError
 from bandbridge.filenames import safe_name
 from bandbridge.files import make_folder, replacing
+from bandbridge.karyotype import CLASSES
 from bandbridge.sheets.corrections import corrected
 from bandbridge.sheets.crops import box_in_file, cut_crop
+from bandbridge.sheets.ink import NoSheet
 from bandbridge.sheets.judging import Expected, Reading
 from bandbridge.sheets.overview import draw_overview
 from bandbridge.sheets.pages import Page, decode_page
 from bandbridge.sheets.reading import CUT_IT, read_sheet
 from bandbridge.sheets.records import Crop, Record, read_record, write_record
 from bandbridge.sheets.tables import ByHand
-from bandbridge.sheets.tilt import straightened
+from bandbridge.sheets.tilt import Straight, straightened
+
+#: What is said of a sheet on which labels do not stand as the user says.
+_MISFIT = "the layout does not fit it: without --layout it adds up"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def do_sheet(job: Job) -> Record:
         pixels = hashlib.sha256(f"{gray.shape}".encode() + gray.tobytes()).hexdigest()
         straight = straightened(gray, colour)
         gray = straight.gray
-        reading = read_sheet(gray, straight.colour, job.expected)
+        reading = _by_layout(straight, job.expected)
     except UserError as fault:
         why = fault.message.removeprefix(f"{job.page.name}: ")
         why += f". {CUT_IT}" if CUT_IT in fault.remedy else ""
@@ -85,6 +90,32 @@ def do_sheet(job: Job) -> Record:
     )
     write_record(place, record)
     return record
+
+
+def _by_layout(straight: Straight, expected: Expected) -> Reading:
+    """The reading of a sheet; a layout that does not fit it is told of, and not the picture blamed.
+
+    Raises as :func:`~bandbridge.sheets.reading.read_sheet` does.
+    """
+    usual = replace(expected, order=CLASSES, rows=())
+    if (expected.order, expected.rows) == (usual.order, usual.rows):
+        return read_sheet(straight.gray, straight.colour, expected)
+    try:
+        reading = read_sheet(straight.gray, straight.colour, expected)
+    except NoSheet:
+        if not _adds_up(straight, usual):
+            raise
+        raise NoSheet(_MISFIT) from None
+    if reading.doubts and _adds_up(straight, usual):
+        return replace(reading, doubts=(_MISFIT, *reading.doubts))
+    return reading
+
+
+def _adds_up(straight: Straight, expected: Expected) -> bool:
+    try:
+        return not read_sheet(straight.gray, straight.colour, expected).doubts
+    except NoSheet:
+        return False
 
 
 def _place(job: Job) -> Path:

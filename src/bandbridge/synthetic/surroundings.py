@@ -11,9 +11,6 @@ from scipy.ndimage import gaussian_filter, zoom
 from bandbridge.dataset.ideogram import Stain
 from bandbridge.synthetic.look import Style
 
-#: Radius of a nucleus, in widths, from and to: the smallest are wider than any chromosome.
-_SMALLEST, _LARGEST = 1.0, 9.0
-
 
 def clouds(rng: np.random.Generator, shape: tuple[int, int], reach: float) -> np.ndarray:
     """Return float32 noise [H, W] of mean 0 and unit variance, smooth over about ``reach`` pixels."""
@@ -39,7 +36,7 @@ def dirt(
     into = np.zeros(density.shape, np.float32)
     usual = float(density[chromosomes].mean()) if chromosomes.any() else 0.5
     for _ in range(rng.poisson(nuclei)):
-        radius = width * np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST)))
+        radius = width * rng.uniform(1.6, 9)
         middle = _away_from(chromosomes, radius, rng)
         if middle is not None:
             blob(

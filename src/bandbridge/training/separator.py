@@ -36,8 +36,8 @@ from bandbridge.synthetic.spread import DIRECTIONS, NOWHERE, draw_spread
 #: Pixels of a side of the patches, and patches of a step.
 PATCH, BATCH = 160, 8
 _RATE = 2e-3
-#: Patches that begin where two chromosomes lie on each other, and at any chromosome; the rest anywhere.
-_ON_TWO, _ON_CHROMOSOME = 0.4, 0.5
+#: Patches that begin at a chromosome; the rest anywhere.
+_ON_CHROMOSOME = 0.85
 #: How much more the core of a chromosome counts than the ground.
 _CORE_WEIGHT, _OVERLAP_WEIGHT = 4.0, 4.0
 _STATE = "training.pt"
@@ -152,11 +152,8 @@ def _choose(pools: tuple[list[Example], list[Example]], rng: np.random.Generator
 def patch_of(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a patch: contrast float32, layers uint8, axes uint8 [2], turned and mirrored anyhow, a little relit."""
     layers = example.layers
-    drawn = rng.random()
-    if drawn < _ON_TWO + _ON_CHROMOSOME:
-        coarse = layers[::4, ::4]
-        on_two = drawn < _ON_TWO and (coarse > 1).any()
-        rows, columns = np.nonzero(coarse > int(on_two))
+    if rng.random() < _ON_CHROMOSOME:
+        rows, columns = np.nonzero(layers[::4, ::4])
         at = rng.integers(len(rows))
         middle = 4 * np.array([rows[at], columns[at]]) + rng.integers(-40, 41, 2)
     else:
