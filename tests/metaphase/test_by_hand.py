@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -17,6 +19,7 @@ from bandbridge.metaphase.by_hand import (
     take_at,
     take_inside,
 )
+from bandbridge.metaphase.field import cut_field
 from bandbridge.metaphase.maps import pieces_of_maps
 from bandbridge.metaphase.pieces import Piece
 from bandbridge.synthetic.crowd import Crowd
@@ -195,6 +198,30 @@ def test_where_nothing_is_missed_nothing_is_taken(clean_g) -> None:
     with pytest.raises(UserError, match="nothing is missed there"):
         take_at(standing, owned, np.array([columns[0] + 0.5, rows[0] + 0.5]), clean_g.width)
     assert not standing_out(np.full((80, 90), 120, np.uint8)).contrast.any()
+
+
+@pytest.mark.parametrize(("stain", "number"), [("G", 1), ("Q", 2)])
+def test_rims_and_slits_of_what_was_cut_are_no_chromosomes(stain, number) -> None:
+    """An outline around each chromosome takes it again where it was erased, and hardly anything where it was not."""
+    drawn = draw_spread(stain, 31, number, Crowd(share=0.25, crossing=0.15, touching=0.2, nuclei=0, debris=5))
+    cut = cut_field(drawn.gray)
+    standing, masks = standing_out(drawn.gray), cut.masks()
+    every = np.any(masks, axis=0)
+    taken, again = 0, []
+    for k, mask in enumerate(masks):
+        rows, columns = np.nonzero(mask)
+        low, high = (np.maximum(0, [end(columns) + way, end(rows) + way]) for end, way in ((np.min, -2), (np.max, 2)))
+        around = np.array([low, [high[0], low[1]], high, [low[0], high[1]]], dtype=float)
+        others = np.any([one for place, one in enumerate(masks) if place != k], axis=0)
+        again.append(iou(whole(take_inside(standing, others, around, cut.width), mask.shape), mask))
+        with contextlib.suppress(UserError):
+            take_inside(standing, every, around, cut.width)
+            taken += 1
+        with contextlib.suppress(UserError):
+            middle = len(rows) // 2
+            take_at(standing, every, np.array([columns[middle] + 0.5, rows[middle] + 0.5]), cut.width)
+            taken += 1
+    assert len(masks) > 35 and taken <= 1 and np.median(again) > 0.7
 
 
 def test_the_two_maps_are_those_of_their_pieces() -> None:

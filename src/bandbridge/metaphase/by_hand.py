@@ -26,6 +26,9 @@ _SIDE = 1100
 _PALE, _PALEST, _NOISE = 0.7, 0.25, 3.0
 #: The smallest piece, in squared widths and in pixels.
 _SMALLEST, _FEWEST_PIXELS = 0.15, 6
+#: What is nowhere so far from its edge, in widths, and has so much of its outline at a chromosome is that one's rim, or
+#: a slit in it, and none by itself.
+_THIN, _BESIDE = 0.3, 0.25
 #: How far a line that ends inside a chromosome is drawn on, in widths.
 _FURTHER = 1.5
 #: How far from a click a piece may begin, and how far it may reach, in widths.
@@ -185,8 +188,8 @@ def take_inside(standing: Standing, owned: np.ndarray, outline: np.ndarray, widt
     above = contrast > standing.bound(otsu(values) if values.size else np.inf)
     free = ndimage.binary_fill_holes(above & inside & ~owned) & inside & ~owned
     labels, count = ndimage.label(free, _BOTH)
-    sizes = np.bincount(labels.ravel(), minlength=2)
-    sizes[0] = 0
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[~_stands_alone(labels, count, owned, width)] = 0
     if not count or sizes.max() < max(_FEWEST_PIXELS, _SMALLEST * width**2):
         raise UserError(_NOTHING, "Draw around all of it, or erase first what lies over it.")
     kept = np.isin(labels, np.flatnonzero(sizes >= max(1.0, _PART * sizes.max())))
@@ -210,13 +213,26 @@ def take_at(standing: Standing, owned: np.ndarray, at: np.ndarray, width: float)
     # Half of what is at the click, its noise left out.
     bound = standing.bound(float(np.quantile(around, 0.8)) / 2 if around.size else np.inf)
     free = ndimage.binary_fill_holes((contrast > bound) & ~owned) & ~owned
-    labels, _ = ndimage.label(free)
-    far = np.where(free, away, np.inf)
+    labels, count = ndimage.label(free)
+    far = np.where(_stands_alone(labels, count, owned, width)[labels], away, np.inf)
     first = np.unravel_index(np.argmin(far), far.shape)
     found = labels == labels[first]
     if far[first] > near or found.sum() < max(_FEWEST_PIXELS, _SMALLEST * width**2):
         raise UserError(_NOTHING, "Click into it, or draw around it.")
     return _moved(piece_of(found), box[0].start, box[1].start)
+
+
+def _stands_alone(labels: np.ndarray, count: int, owned: np.ndarray, width: float) -> np.ndarray:
+    """Which of ``count`` parts, numbered in ``labels``, are no rim and no slit of what is ``owned``, bool by number."""
+    depth = ndimage.distance_transform_edt(np.pad(labels > 0, 1))[1:-1, 1:-1]
+    found = np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        near = tuple(slice(max(0, each.start - 1), each.stop + 1) for each in box)
+        part = labels[near] == number
+        around = ndimage.binary_dilation(part, _BOTH) & ~part
+        thick = float(depth[near][part].max()) >= _THIN * width
+        found[number] = thick or float(owned[near][around].mean()) < _BESIDE
+    return found
 
 
 def _between(parts: np.ndarray) -> np.ndarray:
