@@ -226,6 +226,14 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(tab, cell, cut, stor
     drag(tab, [[left + 4, top + 4], [left + 20, top + 12], [left + 40, top + 15]])
     assert "crosses no chromosome" in tab.alert() and store.history(cell) == []
     assert tab.run("field.mode") == ""
+    # It goes with the next change, unless there was no time to read it.
+    for file, refused, stays in (("02.png", "performance.now() + 1e6", True), ("03.png", "1", False)):
+        tab.run(f"page.refused = {refused}")
+        pick(tab, file)
+        tab.click("#tool-erase")
+        tab.settle()
+        assert ("crosses no chromosome" in tab.alert()) == stays
+    assert [event.kind for event in store.history(cell)] == ["erase", "erase"]
 
 
 @pytest.mark.parametrize("size", ["beside", "large", "hidden"])

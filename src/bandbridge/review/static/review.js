@@ -5,12 +5,13 @@ const $ = (id) => document.getElementById(id);
 // look: how long (ms) a chromosome, a cell or a question must have been shown before it can be decided: an eye needs as
 // long to see it, and browsers hold their own questions back for a second, too.
 const LIMITS = {
-  longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 5, typing: 300, look: { chromosome: 300, cell: 1000 },
+  longestEntry: 2, dragStart: 5, camDelay: 120, poll: 500, step: 5, shown: 5, typing: 300, read: 1500, look: { chromosome: 300, cell: 1000 },
 };
+// read: how long (ms) what was refused stays in sight at least. refused: when that was, 0 where nothing is told of it.
 // pending: a chromosome (or null) for each change on its way. round: counts refusals. typed: texts not saved yet, by cell.
 const page = {
   state: null, sheet: null, picked: null, entry: "", cam: "", open: null, queue: Promise.resolve(), polling: 0, scale: 0,
-  pending: [], round: 0, trouble: "", typed: new Map(), since: { chromosome: 0, cell: 0 }, who: { reader: "", role: "first" },
+  pending: [], round: 0, refused: 0, trouble: "", typed: new Map(), since: { chromosome: 0, cell: 0 }, who: { reader: "", role: "first" },
 };
 
 function make(tag, values = {}, ...children) {
@@ -46,6 +47,7 @@ async function ask(address, values) {
   }
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refusal([content.message || `refused (${answer.status})`, content.remedy].filter(Boolean).join(". "), answer.status, values !== undefined && (answer.status === 403 || answer.status >= 500));
+  if (values !== undefined) calmIfDone();
   return content;
 }
 
@@ -57,6 +59,7 @@ function inTurn(task) {
     await lookAgain(error).catch((fault) => told.push(fault.message));
     if (page.typed.has(page.open)) told.push("What you typed about this cell is not saved. It still stands there: press Keep to save it.");
     complain(told);
+    page.refused = performance.now();
     if (error.lost) tellLost(told);
   });
   return page.queue;
@@ -75,10 +78,22 @@ function say(text) { $("status").textContent = text; }
 
 function complain(sentences) {
   const list = make("ul", {}, ...sentences.map((text) => make("li", { text })));
-  const close = make("button", { type: "button", text: "Dismiss", onclick: () => { $("alert").hidden = true; fit(); back(); } });
+  const close = make("button", { type: "button", text: "Dismiss", onclick: () => { calm(); back(); } });
   $("alert").replaceChildren(list, close);
   $("alert").hidden = false;
+  page.refused = 0;
   fit();
+}
+
+function calm() {
+  $("alert").hidden = true;
+  page.refused = 0;
+  fit();
+}
+
+// What was refused is of no interest once something was done after it, if it could be read, and nothing typed waits for it.
+function calmIfDone() {
+  if (page.refused && performance.now() - page.refused > LIMITS.read && !page.typed.size) calm();
 }
 
 // What is not kept stops the work until it has been read: it stands in the way, and no key that was on its way closes it.
