@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import bandbridge as bb
 from bandbridge.karyotype import CLASSES
 from bandbridge.predict.classify import FEWEST, cell_table, classify, prediction_table
 from bandbridge.predict.confidence import Confidence, count_deviating, no_experience
@@ -31,6 +32,7 @@ class Oracle:
     bits: int | None = None
     rates: None = None
     remark: str = ""
+    drawn_stain: str = ""
     thresholds: np.ndarray | None = field(default_factory=lambda: np.full(24, 0.8))
 
     def prepare(self, images, cells):
@@ -237,3 +239,21 @@ def test_more_images_than_a_cell_has_are_no_cell_whoever_says_so(monkeypatch):
     assert classify(Oracle(), crowd, joint=False).notes == ()
     seven = [one for number in range(7) for one in cell_of([CLASSES[n % 22] for n in range(151)], f"c{number}")]
     assert classify(Oracle(), seven).notes[-1] == "... and 2 more such cells"
+
+
+def test_chromosomes_on_the_ground_of_the_other_stain_are_told_of():
+    drawn = {stain: bb.draw_cells(stain, 1, seed=3) for stain in ("G", "Q")}
+    cells = {stain: [one.gray(name) for name in one.samples["file_name"]] for stain, one in drawn.items()}
+    opened = {box: bb.load_model(f"box:{box}") for box in ("G", "Q")}
+    told = {
+        (box, stain): [line for line in opened[box].predict({"cell": images}).notes if "ground" in line]
+        for box in opened
+        for stain, images in cells.items()
+    }
+    assert not told["G", "G"] and not told["Q", "Q"]
+    (line,) = told["G", "Q"]
+    assert line.endswith("most of these are bright on a dark ground; if that is their stain, take box:Q")
+    (line,) = told["Q", "G"]
+    assert line.endswith("most of these are dark on a bright ground; if that is their stain, take box:G")
+    both = bb.load_model(["box:G", "box:Q"]).predict({"cell": cells["Q"]}).notes
+    assert not [line for line in both if "ground" in line]

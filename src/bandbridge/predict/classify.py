@@ -11,6 +11,7 @@ import pandas as pd
 
 from bandbridge.dataset.by_cell import FEWEST
 from bandbridge.dataset.cell_folders import MOST_IN_CELL
+from bandbridge.dataset.cutout import is_bright_ground
 from bandbridge.dataset.decode import quiet_pillow
 from bandbridge.dataset.findings import counted
 from bandbridge.evaluation.assignment import REJECTED, assign_cell
@@ -76,6 +77,7 @@ def classify(
     found: list[tuple[Handed, Chromosome]] = []
     refused: list[tuple[str, str]] = []
     batches = in_whole_cells(handed, BATCH)
+    grounds: list[bool] = []
     with quiet_pillow():
         work = decoded(batches, ensemble.prepare, ensemble.bits)
         for kept, images, prepared, failed in track(work, len(batches), "classifying"):
@@ -83,6 +85,7 @@ def classify(
             if kept:
                 named = [(one.name, image) for one, image in zip(kept, images, strict=True)]
                 cells = [one.cell for one in kept]
+                grounds += _grounds(cells, images)
                 judged = judge_images(
                     ensemble, named, flips=flips, keep_images=keep_images or grades, cells=cells, prepared=prepared
                 )
@@ -95,6 +98,7 @@ def classify(
     notes = [
         line for depth in {one.depth for one in handed} if depth is not None for line in depth.remarks(ensemble.bits)
     ]
+    notes += _on_ground(ensemble.drawn_stain, grounds)
     if joint and ensemble.classes == CLASSES:
         crowds = [sheet for sheet in sheets if sheet.name and len(sheet.chromosomes) > MOST_IN_CELL]
         notes += [f"{sheet.name}: {no_cell(len(sheet.chromosomes))}" for sheet in crowds[:_CROWDS_SHOWN]]
@@ -104,6 +108,25 @@ def classify(
     # Rates are those of chromosomes that came one by one: what a program's cut joins, divides or misses is not in them.
     rates = None if any(one.cut for one in handed) else ensemble.rates
     return Classified(ensemble.classes, tuple(sheets), labels, tuple(refused), tuple(notes), patients, rates)
+
+
+def _grounds(cells: Sequence[str], images: Sequence[np.ndarray]) -> list[bool]:
+    """Whether the ground of each of ``cells`` is bright; of ``images`` without a cell, all together."""
+    members: dict[str, list[np.ndarray]] = {}
+    for cell, image in zip(cells, images, strict=True):
+        members.setdefault(cell, []).append(image)
+    return [is_bright_ground(each) for each in members.values()]
+
+
+def _on_ground(stain: str, grounds: Sequence[bool]) -> list[str]:
+    """What to know where most cells lie on the other ground than the drawn ones of ``stain`` that a model knows."""
+    other = {"G": "Q", "Q": "G"}.get(stain)
+    if other is None or 2 * sum(bright == (stain == "Q") for bright in grounds) <= len(grounds):
+        return []
+    dark, bright = "dark on a bright ground", "bright on a dark ground"
+    known, shown = (dark, bright) if stain == "G" else (bright, dark)
+    which = f"the model knows chromosomes that are {known}, of stain {stain}, and most of these are {shown}"
+    return [f"warning: {which}; if that is their stain, take box:{other}"]
 
 
 def _with_doubt(one: Handed, judged: Chromosome) -> Chromosome:

@@ -103,6 +103,13 @@ class Ensemble:
         return remark_on_training(self.trained)
 
     @property
+    def drawn_stain(self) -> str:
+        """The stain of the drawn cells that it was trained on alone, "" for any other."""
+        stains = {source.stain for one in self.trained for source in one.sources if one.drawn_alone}
+        alone = bool(self.trained) and all(one.drawn_alone for one in self.trained)
+        return stains.pop() if alone and len(stains) == 1 else ""
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The class names in karyotype order."""
         return self.members[0].classes
