@@ -85,7 +85,15 @@ def test_masks_lie_where_the_chromosomes_were_laid(bandbridge, tmp_path, monkeyp
     assert "cell 1.png" not in json.dumps((cell / "masks.json").read_text())
     monkeypatch.setattr(masks, "cut_field", lambda *_: pytest.fail("done again"))
     again = bandbridge(*command, "--metaphase", tmp_path / "fields")
-    assert f"{len(table)} of 46 chromosomes found again" in again.err
+    assert f"cell 1.png: {len(table)} of 46 chromosomes found again" in again.err
+    Image.fromarray(np.full((300, 300), 255, np.uint8)).save(tmp_path / "fields" / "cell 1.png")
+    monkeypatch.undo()
+    blank = bandbridge(*command, "--metaphase", tmp_path / "fields")
+    assert blank.code == 1 and "masks of an earlier metaphase of it stay in fields/cell_1" in blank.err
+    assert (cell / "mask.png").is_file()
+    (cell / "masks.json").write_text("{}")
+    again = bandbridge(*command, "--metaphase", tmp_path / "fields")
+    assert "stay in" not in again.err and not cell.exists(), "of crops that are known no more"
     checked = bandbridge("data", "check", tmp_path / "set")
     assert checked.code in (0, 1), checked.err
 
@@ -107,6 +115,9 @@ def test_of_another_cells_metaphase_no_masks_are_written_and_what_is_left_over_i
     table.write_text("sheet,metaphase\ncell 1.png,cell 9.png\n")
     refused = bandbridge(*command, "--pairs", table)
     assert refused.code == 2 and "cell 9.png" in refused.err and not (tmp_path / "set").exists()
+    table.write_text("sheet,metaphase\ncell 7.png,cell 2.png\n")
+    refused = bandbridge(*command, "--pairs", table)
+    assert refused.code == 2 and "there is no sheet 'cell 7.png'" in refused.err and not (tmp_path / "set").exists()
     result = bandbridge(*command)
     assert result.code == 1 and "no masks on cell 1.png: it shows none of the chromosomes" in result.err, result.err
     assert "1 metaphase without a sheet that was imported: cell 2.png" in result.err

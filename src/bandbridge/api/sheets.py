@@ -60,6 +60,7 @@ def import_sheets(
             layout=path(layout),
             labels=path(labels),
             karyotypes=path(karyotypes),
+            pairs=path(pairs),
             de_identify=de_identify,
         )
         for one in find_on_metaphases(done, fields, together) if fields else []:

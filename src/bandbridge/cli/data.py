@@ -161,8 +161,7 @@ def _import_sheets(
     from bandbridge.sheets.importing import import_karyograms
     from bandbridge.sheets.tables import read_pairs
 
-    pairs = tables.pop("pairs")
-    together = read_pairs(pairs) if pairs else None
+    together = read_pairs(tables["pairs"]) if tables["pairs"] else None
     # Before the sheets: what is wrong with them is then said at once.
     fields = fields_of(metaphase) if metaphase else []
     require_fields(together or {}, fields)

@@ -10,6 +10,7 @@ The field itself is not copied: its name and what is written on it stay where th
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,12 +38,12 @@ MASK, OVERLAP, CLASSES_FILE, MADE_OF, _VERSION = "mask.png", "overlap.png", "cla
 
 @dataclass(frozen=True)
 class Masked:
-    """What came of one sheet: its cell, the name of its field, chromosomes on the sheet and found again on the field.
+    """What came of one sheet: its name, the name of its field, chromosomes on the sheet and found again on the field.
 
     problem: why there are no masks, "" if there are.
     """
 
-    cell: str
+    sheet: str
     field: str
     chromosomes: int
     found: int = 0
@@ -52,8 +53,8 @@ class Masked:
     def told(self) -> str:
         """What came of it, in a line."""
         if self.problem:
-            return f"{self.cell}: no masks on {self.field}: {self.problem}"
-        return f"{self.cell}: {self.found} of {self.chromosomes} chromosomes found again on {self.field}"
+            return f"{self.sheet}: no masks on {self.field}: {self.problem}"
+        return f"{self.sheet}: {self.found} of {self.chromosomes} chromosomes found again on {self.field}"
 
 
 def _by_name(fields: Sequence[FieldFile]) -> dict[str, FieldFile]:
@@ -121,22 +122,31 @@ def _one(destination: Path, record: Record, field: FieldFile) -> Masked:
         wanted = {"version": _VERSION, "sheet": record.asked, "field": hashlib.sha256(data).hexdigest()}
         known = _known(place / MADE_OF, wanted)
         if known is not None:
-            return Masked(record.cell, field.name, len(crops), known)
+            return Masked(record.sheet, field.name, len(crops), known)
         gray = read_field(data, field.name)
         images = [decode_gray(read_regular(destination / one.file), one.file) for one in crops]
         found = find_again(images, shown(gray), cut_field(gray))
     except UserError as fault:
-        return Masked(record.cell, field.name, len(crops), problem=fault.message.removeprefix(f"{field.name}: "))
+        why = fault.message.removeprefix(f"{field.name}: ")
+        return Masked(record.sheet, field.name, len(crops), problem=why + _earlier(place, record))
     if not found:
         why = "it shows none of the chromosomes of the sheet: another cell, or no metaphase"
-        return Masked(record.cell, field.name, len(crops), problem=why)
+        return Masked(record.sheet, field.name, len(crops), problem=why + _earlier(place, record))
     found.sort(key=lambda one: one.crop)
     with replacing_folder(place, flushed=False) as unfinished:
         for name, layer in zip((MASK, OVERLAP), layers((gray.shape[0], gray.shape[1]), found), strict=True):
             Image.fromarray(layer).save(unfinished / name)
         write_text(unfinished / CLASSES_FILE, _table(crops, found))
         write_json(unfinished / MADE_OF, wanted | {"found": len(found)})
-    return Masked(record.cell, field.name, len(crops), len(found))
+    return Masked(record.sheet, field.name, len(crops), len(found))
+
+
+def _earlier(place: Path, record: Record) -> str:
+    """What is said of masks that are there of an earlier field; those of crops that are no more are taken away."""
+    if known_record(place / MADE_OF, {"version": _VERSION, "sheet": record.asked}):
+        return f"; masks of an earlier metaphase of it stay in {FIELDS}/{place.name}"
+    shutil.rmtree(place, ignore_errors=True)
+    return ""
 
 
 def _known(path: Path, wanted: dict[str, object]) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from bandbridge.codes import kept_codes
 from bandbridge.dataset.formats import ORIGIN, check_apart, check_own
@@ -26,7 +27,7 @@ from bandbridge.sheets.judging import Expected
 from bandbridge.sheets.pages import Page, read_pages
 from bandbridge.sheets.records import Record
 from bandbridge.sheets.reporting import LABELS, write_dataset, write_review
-from bandbridge.sheets.tables import ByHand, counts_of, matching, read_karyotypes, read_labels, read_layout
+from bandbridge.sheets.tables import ByHand, counts_of, matching, read_karyotypes, read_labels, read_layout, read_pairs
 from bandbridge.workers import Workers
 
 #: Changes when sheets are read in another way: what was done before is done again.
@@ -91,14 +92,15 @@ def import_karyograms(
     layout: Path | None = None,
     labels: Path | None = None,
     karyotypes: Path | None = None,
+    pairs: Path | None = None,
     de_identify: bool = False,
 ) -> ImportedSheets:
     """Read the sheets in ``source`` (folder, zip, tar, image, PDF) into a dataset at ``destination``.
 
-    layout, labels, karyotypes: tables as :mod:`bandbridge.sheets.tables` reads them. de_identify: sheets go by codes in
-    the dataset, whose key is kept beside it. A sheet that is done is not done again. Raises :class:`UserError` for a
-    source that is none and a destination that holds something else; :class:`ManyErrors` for tables that cannot be used,
-    and where no file is a sheet.
+    layout, labels, karyotypes, pairs: tables as :mod:`bandbridge.sheets.tables` reads them; of pairs no more is asked
+    than that their sheets are there. de_identify: sheets go by codes in the dataset, whose key is kept beside it. A
+    sheet that is done is not done again. Raises :class:`UserError` for a source that is none and a destination that
+    holds something else; :class:`ManyErrors` for tables that cannot be used, and where no file is a sheet.
     """
     check_apart(source, destination)
     origin = {"layout": "karyogram", "source": "karyogram sheets" if de_identify else source.resolve().name}
@@ -115,7 +117,8 @@ def import_karyograms(
     if not pages and not problems:
         raise UserError(f"{source} holds no sheet", "Sheets are .png, .bmp, .tif, .jpg and .pdf files.")
     cells = _cells(pages, review, asked)
-    _refuse_unknown_sheets(pages, cells, asked, (karyotypes, labels))
+    named = {karyotypes: asked.karyotypes, labels: asked.by_hand, pairs: read_pairs(pairs) if pairs else {}}
+    _refuse_unknown_sheets(pages, cells, named)
     write_json(destination / ORIGIN, origin)
     jobs = [_job(page, cell, asked, destination, review) for page, cell in zip(pages, cells, strict=True)]
     records = _without_twins(list(track(_done(jobs), len(jobs), "reading sheets")), destination)
@@ -158,10 +161,11 @@ def _cells(pages: Sequence[Page], review: Path, asked: Asked) -> list[str]:
 
 
 def _refuse_unknown_sheets(
-    pages: Sequence[Page], cells: Sequence[str], asked: Asked, files: tuple[Path | None, Path | None]
+    pages: Sequence[Page], cells: Sequence[str], named: Mapping[Path | None, Mapping[str, Any]]
 ) -> None:
+    """Raise :class:`ManyErrors` where tables, by their files, name sheets that are not there."""
     problems = []
-    for table, file in zip((asked.karyotypes, asked.by_hand), files, strict=True):
+    for file, table in named.items():
         meant = {matching(table, page.name, cell) for page, cell in zip(pages, cells, strict=True)}
         problems += [f"{file}: there is no sheet {name!r}" for name in table if name not in meant]
     if problems:
