@@ -338,4 +338,4 @@ def test_who_is_judged_with_whom_is_said(bandbridge, example_home, tmp_path, mon
     assert flat.code == 2 and "--patient NAME" in flat.err
     assert "--patients" in predict("one", "--acquired").err
     inside = predict("one", "--de-identify", "--codes", tmp_path / "one" / "keys")
-    assert inside.code == 2 and "among the images" in inside.err
+    assert inside.code == 2 and "lies in" in inside.err and "which is read" in inside.err

@@ -106,12 +106,6 @@ def codes_apart(out: Path, de_identify: bool, codes: Path | None) -> Path | None
     return kept
 
 
-def refuse_within(kept: Path, images: Path) -> None:
-    """Raise :class:`UserError` where ``kept`` would lie among the images, which are read again the next time."""
-    if images.is_dir() and kept.absolute().is_relative_to(images.absolute()):
-        raise UserError(f"{kept} lies in {images}, among the images", "Name a folder apart from them for --codes.")
-
-
 def mark_codes(out: Path, coded: bool) -> None:
     """Say in the folder ``out`` that codes stand for names there; take that back where they are not to be ``coded``.
 

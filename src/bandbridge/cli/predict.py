@@ -10,7 +10,7 @@ import typer
 from bandbridge.boxes import refuse_as_images
 from bandbridge.cli.cut import cut_first, refuse_without_cell
 from bandbridge.cli.explain import BitDepth, Checkpoint
-from bandbridge.cli.outputs import codes_apart, given_folder, mark_codes, refuse_within, require_apart
+from bandbridge.cli.outputs import codes_apart, given_folder, mark_codes, require_apart
 from bandbridge.dataset.cell_folders import patient_name
 from bandbridge.errors import ManyErrors, UserError, first_few, refuse_odd_names
 from bandbridge.progress import note
@@ -124,7 +124,6 @@ def predict(
     kept = codes_apart(out, de_identify, codes)
     if kept is not None:
         require_apart(kept, places)
-        refuse_within(kept, images)
     mark_codes(out, kept is not None)
     cut = cut_first(images, out / "cut" if kept is None else kept / f"cut-{out.name}", metaphases, show_steps)
     whole, images = images, images if cut is None else cut.images
