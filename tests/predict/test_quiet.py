@@ -51,6 +51,7 @@ class Guesser:
     """An ensemble for which all is a chromosome 1."""
 
     classes, confidence, review_below, bits, thresholds, rates = CLASSES, *[None] * 5
+    drawn_stain = ""
 
     def prepare(self, images, cells):
         return {}

@@ -163,6 +163,9 @@ def test_every_file_that_is_no_sheet_has_an_answer_of_its_own(sheets, tmp_path) 
     assert set(told) == {"twice.png", "empty.png", "text.jpg", "blank.png", "broken.pdf"}
     assert "the same picture as Person Anna.png" in told["twice.png"] and "blank" in told["blank.png"]
     assert done.imported == ["Person Anna.png"] and len(table(tmp_path / "set")) == 46
+    rows = pd.read_csv(done.review / "sheets.csv").set_index("sheet")
+    refused = rows[rows["state"] == "refused"]["doubts"]
+    assert set(refused.index) == {"twice.png", "empty.png", "text.jpg", "blank.png"} and "blank" in refused["blank.png"]
 
 
 def test_nothing_but_bad_files_is_one_error(tmp_path) -> None:

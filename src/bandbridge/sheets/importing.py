@@ -127,7 +127,7 @@ def import_karyograms(
     options = {"--stain": stain, "--layout": layout, "--karyotypes": karyotypes, "--labels": review / LABELS}
     command = ["bandbridge", "data", "import", "karyogram", str(source), str(destination)]
     command += [word for name, value in options.items() if value for word in (name, str(value))]
-    write_review(review, kept, notes, shlex.join([*command, *(["--de-identify"] if de_identify else [])]))
+    write_review(review, records, notes, shlex.join([*command, *(["--de-identify"] if de_identify else [])]))
     if not kept:
         for made in (destination, *([] if known else [review])):
             shutil.rmtree(made, ignore_errors=True)

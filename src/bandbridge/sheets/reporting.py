@@ -22,7 +22,11 @@ EXTRA = ("certainty", "why", "box")
 
 
 def write_review(review: Path, records: Sequence[Record], notes: Sequence[str], command: str) -> None:
-    """Write the page of all sheets, their table, and the template for labels unless somebody has filled it in."""
+    """Write the page of all sheets, their table, and the template for labels unless somebody has filled it in.
+
+    Of those refused there is a row in the table alone: notes tell of them on the page.
+    """
+    every, records = records, [one for one in records if one.state != "refused"]
     write_text(review / OVERVIEW, render_overview(records, notes, command))
     rows = [
         (
@@ -35,7 +39,7 @@ def write_review(review: Path, records: Sequence[Record], notes: Sequence[str], 
             f"{one.turned:g}",
             " | ".join(one.doubts),
         )
-        for one in records
+        for one in every
     ]
     header = ("sheet", "cell", "state", "chromosomes", "karyotype", "divided_by", "turned", "doubts")
     write_text(review / SHEETS, csv_lines(header, rows))
