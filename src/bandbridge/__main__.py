@@ -1,5 +1,6 @@
 """``bandbridge`` and ``python -m bandbridge``: the command line, stopped by Ctrl-C from its first moment on."""
 
+import os
 import sys
 
 #: What a shell is told by a program that Ctrl-C stopped.
@@ -13,7 +14,8 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        # The console may be what was being imported.
+        os.write(2, b"stopped\n")
         sys.exit(_INTERRUPTED)
 
 

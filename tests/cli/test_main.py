@@ -93,7 +93,7 @@ def test_an_interrupted_command_says_how_to_go_on(bandbridge, monkeypatch, tmp_p
     assert result.code == 130 and result.err == "stopped; run the same command again to go on"
 
 
-def test_a_command_is_stopped_quietly_from_its_first_moment_on(monkeypatch, capsys):
+def test_a_command_is_stopped_quietly_from_its_first_moment_on(monkeypatch, capfd):
     class Stopping:
         def find_spec(self, name, *_):
             if name == "bandbridge.cli.main":
@@ -103,7 +103,7 @@ def test_a_command_is_stopped_quietly_from_its_first_moment_on(monkeypatch, caps
     monkeypatch.setattr(sys, "meta_path", [Stopping(), *sys.meta_path])
     with pytest.raises(SystemExit) as stop:
         bandbridge.__main__.main()
-    assert stop.value.code == 130 and capsys.readouterr().err == "stopped\n"
+    assert stop.value.code == 130 and capfd.readouterr().err == "stopped\n"
 
 
 def test_the_script_begins_where_a_stop_is_caught():

@@ -211,7 +211,8 @@ def test_a_port_in_use_a_folder_that_is_no_run_and_no_cells(bandbridge, run, tmp
         taken.listen()
         result = bandbridge("review", run, "--port", taken.getsockname()[1], *work)
     assert result.code == 1 and "cannot listen on 127.0.0.1" in result.err and "--port" in result.err
-    result = bandbridge("review", tmp_path, *work)
+    (tmp_path / "no-run").mkdir()
+    result = bandbridge("review", tmp_path / "no-run", *work)
     assert result.code == 2 and "not the folder of a run" in result.err
     (tmp_path / "empty").mkdir()
     result = bandbridge("review", run, tmp_path / "empty", *work)
