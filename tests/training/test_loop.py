@@ -163,17 +163,18 @@ def test_kept_statistics_are_those_of_the_initial_weights_and_the_weights_are_tr
     augmentation = Augmentation(flip_horizontal=0, flip_vertical=0, blur=0)
     recipe = Recipe(name="t", phases=(phase,), batch_size=72, augmentation=augmentation, keep_statistics=True)
     images, targets = stripes()
-    torch.manual_seed(0)
     network = move_parameters(timm.create_model("test_resnet", num_classes=2))
     by_hand = timm.create_model("test_resnet", num_classes=2).eval()
     by_hand.load_state_dict(network.state_dict())
+    before = {name: value.clone().double() for name, value in by_hand.state_dict().items()}
     _, last = train(network, job(recipe=recipe), open_fabric("cpu"), tmp_path / "c.pt")
     batch = ((torch.from_numpy(images[:72])[:, None].float() / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1)
     nn.functional.cross_entropy(by_hand(batch), torch.from_numpy(targets[:72])).backward()
     torch.optim.SGD(by_hand.parameters(), lr=0.1).step()
     for name, value in by_hand.state_dict().items():
-        # Sums in another order: a step changes weights by hundredths, and these by less than a ten-thousandth.
-        torch.testing.assert_close(last.weights[name], value, rtol=1e-3, atol=1e-4)
+        # Sums in another order turn a few units on or off: the step is the same but for a fiftieth of its length.
+        off, step = last.weights[name].double() - value.double(), value.double() - before[name]
+        assert off.norm() <= 0.02 * step.norm() + 1e-6, name
 
 
 def test_growing_images_are_trained_on_small_and_scored_at_full_size(tmp_path):
